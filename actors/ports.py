@@ -1,0 +1,88 @@
+"""What the engine needs of storage, as protocols. Their docstrings are the contract; one conformance suite runs against
+every implementation (`tests/conformance`).
+
+An exception here says what is known: `Fenced` and `JournalFull` are certain refusals (nothing was written),
+`OutcomeUnknown` leaves open whether the entry is there, `JournalGap` and `JournalCorrupt` mean the journal cannot be
+continued from where the reader stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from actors.entry import Entry, Tail
+
+
+class JournalError(Exception):
+    """Any failure of the journal port."""
+
+
+class Fenced(JournalError):
+    """Another writer opened a later epoch. Nothing was written, and this writer never will again in its epoch."""
+
+
+class JournalFull(JournalError):
+    """The store refused for want of memory or disk. Nothing was written; the same append may be tried later."""
+
+
+class OutcomeUnknown(JournalError):
+    """The connection failed or timed out: the entry may be there or not. Only reading the tail tells."""
+
+
+class JournalGap(JournalError):
+    """The entry after the cursor is no longer there (trimmed): read Postgres' position again and start from it."""
+
+
+class JournalCorrupt(JournalError):
+    """Fence, tail or entry contradict each other. The partition must halt; nothing is repaired by itself."""
+
+
+class UnsafeJournal(JournalError):
+    """The store's durability settings would lose acknowledged writes; the message names each setting and its value."""
+
+
+class Journal(Protocol):
+    """The write-ahead journal: one ordered, fenced, durable stream of entries per partition."""
+
+    async def check_settings(self) -> None:
+        """Raises `UnsafeJournal` unless an append that returned survives kill -9 and power loss of the store."""
+
+    async def tail(self, partition: int) -> Tail:
+        """The last entry's place. Raises `JournalCorrupt` when stream and fence disagree, `OutcomeUnknown` when away."""
+
+    async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
+        """Appends, atomically, the first entry (no facts) of epoch tail.epoch + 1 and returns it; from then on no entry of
+        an older epoch can be written. With `expected_epoch`, only if the tail's epoch is that one, else `Fenced`."""
+
+    async def append(self, partition: int, entry: Entry, previous: bytes) -> int:
+        """Writes `entry` durably (fsynced before it returns) if its epoch is the open one, its seq follows the tail's and
+        `previous` is the tail's checksum; returns the projected seq last noted (0 if none). Calls made in order on one
+        partition are executed in that order, so several may be under way: if one fails, those after it fail too.
+        Raises `Fenced`, `JournalFull`, `JournalCorrupt` (not contiguous) or `OutcomeUnknown`."""
+
+    async def read(self, partition: int, after_seq: int, limit: int) -> Sequence[Entry]:
+        """At most `limit` entries in order, starting with seq after_seq + 1; empty when the tail is after_seq. Raises
+        `JournalGap` when that entry has been trimmed. Checksums are the caller's to verify."""
+
+    async def trim(self, partition: int, projected_seq: int) -> None:
+        """Drops entries with seq below `projected_seq`; that entry itself stays as the anchor of the chain."""
+
+    async def note_projected(self, partition: int, projected_seq: int) -> None:
+        """Leaves a hint for the writer of how far Postgres is; it only ever grows. A hint: Postgres is the truth."""
+
+    async def projected_hint(self, partition: int) -> int:
+        """The hint last left by `note_projected`, 0 if none."""
+
+    async def close(self) -> None:
+        """Gives back connections."""
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """How far Postgres holds a partition: everything up to `seq`, whose checksum is `checksum`."""
+
+    epoch: int = 0
+    seq: int = 0
+    checksum: bytes = bytes(8)

@@ -1,0 +1,1 @@
+"""The edge: HTTP, sockets, credentials, limits and the dispatcher to the hosts."""

@@ -1,0 +1,1 @@
+"""Load generators, benchmarks, and the clients that tests drive the system with."""

@@ -1,0 +1,1 @@
+"""The rule engine: model and evaluation. Pure, and imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Composition: settings, Ray wiring, the processes and the command line."""

@@ -1,0 +1,1 @@
+"""Journal, projector, Postgres and the embedded stores."""
