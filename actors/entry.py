@@ -32,8 +32,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     version: int = ENTRY_VERSION
 
 
-class Tail(msgspec.Struct, frozen=True, gc=False):
-    """Where a partition's journal ends: the last entry's epoch, seq and checksum; all zero when nothing was written."""
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """A place in a partition's journal: an entry's epoch, seq and checksum; all zero before the first entry.
+
+    The tail is a mark, and so is how far Postgres holds the partition.
+    """
 
     epoch: int = 0
     seq: int = 0

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
-from actors.entry import Entry, Tail
+from actors.entry import Entry, Mark
 
 
 class JournalError(Exception):
@@ -50,7 +48,7 @@ class Journal(Protocol):
     async def check_settings(self) -> None:
         """Raises `UnsafeJournal` unless an append that returned survives kill -9 and power loss of the store."""
 
-    async def tail(self, partition: int) -> Tail:
+    async def tail(self, partition: int) -> Mark:
         """The last entry's place. Raises `JournalCorrupt` when stream and fence disagree, `OutcomeUnknown` when away."""
 
     async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
@@ -63,12 +61,13 @@ class Journal(Protocol):
         partition are executed in that order, so several may be under way: if one fails, those after it fail too.
         Raises `Fenced`, `JournalFull`, `JournalCorrupt` (not contiguous) or `OutcomeUnknown`."""
 
-    async def read(self, partition: int, after_seq: int, limit: int) -> Sequence[Entry]:
-        """At most `limit` entries in order, starting with seq after_seq + 1; empty when the tail is after_seq. Raises
-        `JournalGap` when that entry has been trimmed. Checksums are the caller's to verify."""
+    async def read(self, partition: int, after: Mark, limit: int) -> Sequence[Entry]:
+        """At most `limit` entries in order, starting with seq after.seq + 1; empty when the tail is at `after`. Raises
+        `JournalGap` when that entry has been trimmed, `JournalCorrupt` when the tail lies before `after` (something that
+        was read is gone) or the entries are not contiguous. Checksums are the caller's to verify."""
 
-    async def trim(self, partition: int, projected_seq: int) -> None:
-        """Drops entries with seq below `projected_seq`; that entry itself stays as the anchor of the chain."""
+    async def trim(self, partition: int, projected: Mark) -> None:
+        """Drops the entries before `projected`; that entry itself stays as the anchor of the chain. Never by length."""
 
     async def note_projected(self, partition: int, projected_seq: int) -> None:
         """Leaves a hint for the writer of how far Postgres is; it only ever grows. A hint: Postgres is the truth."""
@@ -78,11 +77,3 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Gives back connections."""
-
-
-class Position(msgspec.Struct, frozen=True, gc=False):
-    """How far Postgres holds a partition: everything up to `seq`, whose checksum is `checksum`."""
-
-    epoch: int = 0
-    seq: int = 0
-    checksum: bytes = bytes(8)
