@@ -11,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
+from actors.card import Card
 from actors.entry import Entry, Mark
+from actors.event import Event
+from actors.facts import Fact, PointsPosted
+from actors.tenant import Tenant
 
 
 class JournalError(Exception):
@@ -77,3 +83,66 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """Gives back connections."""
+
+
+# Keys of things to load: always the tenant first, so that no load can cross tenants.
+TenantCard = tuple[str, str]
+TenantEvent = tuple[str, str]
+TenantRequest = tuple[str, str]
+TenantLedgerEntry = tuple[str, str, int]
+TenantBoard = tuple[str, str]
+
+
+class LoadRequest(msgspec.Struct, frozen=True):
+    """Everything a partition wants to know at once. Board keys are windows as in `actors.queries.GetBoard`, "day" resolved to
+    "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq)."""
+
+    tenants: tuple[str, ...] = ()
+    cards: tuple[TenantCard, ...] = ()
+    events: tuple[TenantEvent, ...] = ()
+    requests: tuple[TenantRequest, ...] = ()
+    ledger_entries: tuple[TenantLedgerEntry, ...] = ()
+    boards: tuple[TenantBoard, ...] = ()
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """A ledger entry as a reversal needs it: the fact itself, and whether an entry already reverses it."""
+
+    fact: PointsPosted
+    is_reversed: bool
+
+
+class BoardScore(msgspec.Struct, frozen=True, gc=False):
+    """A card's place on a board; `reached` is the position at which it reached `score` (> 0)."""
+
+    card_id: str
+    member_name: str
+    score: int
+    reached: int
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What was found, all from one snapshot in which Postgres held the partition up to `projected`. What is absent does not
+    exist (as of `projected`). `requests` maps to the fact that answered the request and its position."""
+
+    projected: Mark
+    tenants: dict[str, Tenant] = msgspec.field(default_factory=dict)
+    cards: dict[TenantCard, Card] = msgspec.field(default_factory=dict)
+    events: dict[TenantEvent, Event] = msgspec.field(default_factory=dict)
+    requests: dict[TenantRequest, tuple[Fact, int]] = msgspec.field(default_factory=dict)
+    ledger_entries: dict[TenantLedgerEntry, LedgerEntry] = msgspec.field(default_factory=dict)
+    boards: dict[TenantBoard, list[BoardScore]] = msgspec.field(default_factory=dict)
+
+
+class StoreUnavailable(Exception):
+    """Postgres did not answer. Nothing is known; try again."""
+
+
+class EntityStore(Protocol):
+    """What the projector has written, for reading back."""
+
+    async def position(self, partition: int) -> Mark:
+        """How far Postgres holds the partition (all zero: nothing yet). Raises `StoreUnavailable`."""
+
+    async def load(self, partition: int, request: LoadRequest) -> Loaded:
+        """Reads what is asked in one snapshot, from the primary. Raises `StoreUnavailable`."""

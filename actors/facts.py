@@ -1,0 +1,181 @@
+"""Facts: what was decided and recorded. The journal holds these and nothing else.
+
+Rules:
+1. A fact carries every value that was decided (times, ids, resulting counts and balances); applying it reads nothing else.
+2. Resulting values are absolute, so the projector can write rows without knowing earlier ones.
+3. Released facts are never edited: fields are only ever added at the end, with a default; tags are never reused.
+4. `request_id` is the id of the command that the fact answers, "" on a fact that another one caused; `fingerprint` is that
+   command's (see `actors.commands.fingerprint`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.terms import CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
+
+
+class TenantOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """An organisation came to be."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    name: str
+    settings: TenantSettings
+
+
+class TenantChanged(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """An organisation's name or settings changed; both as they are from now on."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    name: str
+    settings: TenantSettings
+
+
+class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A card was issued to a member. Valid from `valid_from_ms` until before `valid_until_ms` (0 = no bound)."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    card_id: str
+    member_id: str
+    member_name: str
+    tier: Tier
+    valid_from_ms: int = 0
+    valid_until_ms: int = 0
+
+
+class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """A card was suspended, resumed (state "active") or revoked."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    card_id: str
+    state: CardState
+    note: str = ""
+
+
+class EventCreated(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """An event came to be."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    event_id: str
+    terms: EventTerms
+
+
+class EventChanged(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """An event's terms changed (a gate was added or shut, doors moved, the event closed …); the terms from now on."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    event_id: str
+    terms: EventTerms
+
+
+class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """A credential was presented at a gate and judged; `reason` is "" when admitted.
+
+    `inside`, `admitted`, `refused` are the event's counts after this scan: people inside, entries admitted, scans refused.
+    `card_inside` and `card_entries` are this card's attendance after it. `first_*` (0 and "" otherwise) tell the admission
+    that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
+    """
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    event_id: str
+    card_id: str
+    gate_id: str
+    device_id: str
+    direction: Direction
+    scanned_at_ms: int
+    reason: str
+    member_id: str
+    member_name: str
+    tier: str
+    inside: int
+    admitted: int
+    refused: int
+    capacity: int
+    card_inside: bool
+    card_entries: int
+    points_awarded: int
+    points_balance: int
+    first_at_ms: int = 0
+    first_gate_id: str = ""
+    first_device_id: str = ""
+
+
+class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """An entry of a card's points ledger.
+
+    `entry_seq` counts the card's entries from 1. `amount` is signed, `balance_after` the sum of all entries so far.
+    `lots` are the expiring lots this entry changed, as they are now; `takings` what it took from which lot (positive), or
+    gave back (negative). `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at the event `event_id`.
+    `cause` is "request", "checkin:<scan id>", "reversal:<entry seq>" or "expiry:<lot>"; `reverses` the entry reversed, 0 if
+    none; `short_by` how much of a reversal could not be taken.
+    """
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    card_id: str
+    member_name: str
+    entry_seq: int
+    kind: EntryKind
+    amount: int
+    balance_after: int
+    cause: str
+    note: str
+    rule: str
+    event_id: str
+    day: int
+    earned_after: int
+    day_earned_after: int
+    event_earned_after: int
+    lots: tuple[Lot, ...] = ()
+    takings: tuple[Taking, ...] = ()
+    reverses: int = 0
+    short_by: int = 0
+
+
+class CommandRefused(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """A command other than a scan was refused; `reason` is from `actors.refusals`, `entity_id` what it was about."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    command: str
+    entity_id: str
+    reason: str
+    detail: str
+
+
+Fact = (
+    TenantOpened
+    | TenantChanged
+    | CardIssued
+    | CardStateChanged
+    | EventCreated
+    | EventChanged
+    | ScanJudged
+    | PointsPosted
+    | CommandRefused
+)

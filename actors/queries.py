@@ -1,0 +1,51 @@
+"""Questions to the engine that change nothing. They are answered from durable state only and never cost a journal write."""
+
+from __future__ import annotations
+
+import msgspec
+
+BOARD_ROWS_MAX = 1_000
+
+
+class GetTenant(msgspec.Struct, frozen=True, array_like=True, tag=101):
+    tenant_id: str
+
+
+class GetCard(msgspec.Struct, frozen=True, array_like=True, tag=102):
+    tenant_id: str
+    card_id: str
+
+
+class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
+    """Terms and live counts of an event."""
+
+    tenant_id: str
+    event_id: str
+
+
+class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
+    """A leaderboard's top `limit` rows after skipping `offset`; with `around`, the rows around that card instead.
+
+    `board` is "points"; `window` is "all", "day", "day:YYYYMMDD" or "event:<event id>".
+    """
+
+    tenant_id: str
+    board: str
+    window: str
+    limit: int = 10
+    offset: int = 0
+    around: str = ""
+
+
+class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
+    """A live topic ("event:ID" or "leaderboard:BOARD[:WINDOW]"): what came after `since_offset` of `since_epoch`, or a snapshot
+    when that cannot be told any more (or was never asked: both -1). Asking also keeps the topic's updates coming for
+    `actors.live.WATCHED_MS`."""
+
+    tenant_id: str
+    topic: str
+    since_epoch: int = -1
+    since_offset: int = -1
+
+
+Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic

@@ -1,0 +1,74 @@
+"""The closed lists of answers that are not a plain yes. A refusal is a decision and is journaled; a failure had no effect."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Why a scan is refused, in the order in which they are checked (semantics.md, "Verdicts"); the first that fails is the reason.
+CREDENTIAL_INVALID: Final = "credential_invalid"
+CREDENTIAL_EXPIRED: Final = "credential_expired"
+CARD_REVOKED: Final = "card_revoked"
+CARD_SUSPENDED: Final = "card_suspended"
+CARD_EXPIRED: Final = "card_expired"
+EVENT_NOT_OPEN: Final = "event_not_open"
+EVENT_CLOSED: Final = "event_closed"
+EVENT_CANCELLED: Final = "event_cancelled"
+GATE_UNKNOWN: Final = "gate_unknown"
+GATE_CLOSED: Final = "gate_closed"
+ALREADY_ADMITTED: Final = "already_admitted"
+NOT_INSIDE: Final = "not_inside"
+FULL: Final = "full"
+
+SCAN_REASONS: Final = (
+    CREDENTIAL_INVALID,
+    CREDENTIAL_EXPIRED,
+    CARD_REVOKED,
+    CARD_SUSPENDED,
+    CARD_EXPIRED,
+    EVENT_NOT_OPEN,
+    EVENT_CLOSED,
+    EVENT_CANCELLED,
+    GATE_UNKNOWN,
+    GATE_CLOSED,
+    ALREADY_ADMITTED,
+    NOT_INSIDE,
+    FULL,
+)
+
+# Why any other command is refused.
+INSUFFICIENT_POINTS: Final = "insufficient_points"
+CARD_NOT_ACTIVE: Final = "card_not_active"
+AMOUNT_INVALID: Final = "amount_invalid"
+LIMIT_REACHED: Final = "limit_reached"
+ENTRY_UNKNOWN: Final = "entry_unknown"
+ENTRY_NOT_REVERSIBLE: Final = "entry_not_reversible"
+ALREADY_REVERSED: Final = "already_reversed"
+CAPACITY_INVALID: Final = "capacity_invalid"
+
+COMMAND_REASONS: Final = (
+    INSUFFICIENT_POINTS,
+    CARD_NOT_ACTIVE,
+    CARD_REVOKED,
+    AMOUNT_INVALID,
+    LIMIT_REACHED,
+    ENTRY_UNKNOWN,
+    ENTRY_NOT_REVERSIBLE,
+    ALREADY_REVERSED,
+    CAPACITY_INVALID,
+    GATE_UNKNOWN,
+)
+
+# Why a message had no effect at all (`Failed.code`). The first group is certain and final for this message …
+ID_REUSED: Final = "id_reused"
+TENANT_UNKNOWN: Final = "tenant_unknown"
+CARD_UNKNOWN: Final = "card_unknown"
+EVENT_UNKNOWN: Final = "event_unknown"
+BOARD_UNKNOWN: Final = "board_unknown"
+# … the second asks for the same message again, later or elsewhere.
+OVERLOADED: Final = "overloaded"
+UNAVAILABLE: Final = "unavailable"
+MOVED: Final = "moved"
+HALTED: Final = "partition_halted"
+
+FAILURES_NOT_FOUND: Final = frozenset({TENANT_UNKNOWN, CARD_UNKNOWN, EVENT_UNKNOWN, BOARD_UNKNOWN})
+FAILURES_TO_RETRY: Final = frozenset({OVERLOADED, UNAVAILABLE, MOVED, HALTED})

@@ -1,0 +1,149 @@
+"""What the engine answers.
+
+`Done` carries the fact that a command led to (a refusal is a fact too: `ScanJudged` with a reason, `CommandRefused`).
+`Failed` means that the message had no effect at all; its code is from `actors.refusals`.
+Everything in a reply is durable when it leaves the partition.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.facts import Fact
+from actors.terms import EventTerms, Lot, TenantSettings
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
+    """The command's outcome. `replayed`: it was decided before, under the same request id. `position` is the fact's place in the
+    partition's journal (`actors.ids.position_of`)."""
+
+    fact: Fact
+    replayed: bool = False
+    position: int = 0
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """No effect. With `retry_after_ms` > 0 the same message may be sent again after that time; 0 means that it would fail again."""
+
+    code: str
+    detail: str
+    retry_after_ms: int = 0
+
+
+class TenantView(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    tenant_id: str
+    name: str
+    settings: TenantSettings
+
+
+class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """`available` is what can be spent at the time of asking: the balance without lots that have lapsed meanwhile."""
+
+    tenant_id: str
+    card_id: str
+    member_id: str
+    member_name: str
+    tier: str
+    state: str
+    valid_from_ms: int
+    valid_until_ms: int
+    balance: int
+    available: int
+    earned: int
+    entry_count: int
+    lots: tuple[Lot, ...]
+
+
+class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    tenant_id: str
+    event_id: str
+    terms: EventTerms
+    inside: int
+    admitted: int
+    refused: int
+    position: int
+
+
+class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`rank` counts from 1; equal scores rank by who reached them first."""
+
+    rank: int
+    card_id: str
+    member_name: str
+    score: int
+
+
+class BoardView(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """`size` is how many cards are on the board. `around_rank` is 0 where no card was asked for or it is not on the board."""
+
+    board: str
+    window: str
+    size: int
+    rows: tuple[BoardRow, ...]
+    around_rank: int = 0
+
+
+class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of an event's live feed."""
+
+    scan_id: str
+    at_ms: int
+    admitted: bool
+    reason: str
+    direction: str
+    card_id: str
+    member_name: str
+    tier: str
+    gate_id: str
+    device_id: str
+    points_awarded: int
+
+
+class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last scans, in an update only those since the update
+    before (at most `actors.live.FEED_SCANS_MAX`)."""
+
+    event_id: str
+    name: str
+    inside: int
+    admitted: int
+    refused: int
+    capacity: int
+    position: int
+    scans: tuple[ScanSummary, ...]
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True):
+    """One step of a live topic. Offsets grow by one within an epoch."""
+
+    offset: int
+    data: EventFeed | BoardView
+
+
+class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Where a subscriber stands: either `snapshot` (state at `offset`), or the `missed` updates up to `offset` (then
+    `recovered` is true)."""
+
+    topic: str
+    epoch: int
+    offset: int
+    recovered: bool
+    snapshot: EventFeed | BoardView | None
+    missed: tuple[Update, ...] = ()
+
+
+class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """Not decided yet: something has to be loaded first. The batch's `ticket` fetches it."""
+
+
+Reply = Done | Failed | TenantView | CardView | EventView | BoardView | TopicView | Deferred
+"""Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True):
+    """What is published of a live topic on channel "mv:live:<tenant>:<topic>"."""
+
+    tenant_id: str
+    topic: str
+    epoch: int
+    update: Update

@@ -1,0 +1,72 @@
+"""The value types that commands, facts and states share: settings of a tenant, terms of an event, lots and takings.
+
+Rules:
+1. Everything here ends up in the journal: fields are only ever added at the end, with a default.
+2. Times are integer milliseconds since 1970 (0 = not set), amounts integers in the smallest unit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rules.model import Rule
+
+Direction = Literal["entry", "exit"]
+Reentry = Literal["none", "after_exit", "multiple"]
+EventState = Literal["open", "closed", "cancelled"]
+CardState = Literal["active", "suspended", "revoked"]
+Tier = Literal["bronze", "silver", "gold", "platinum", "diamond"]
+EntryKind = Literal["award", "redeem", "reverse", "expire"]
+
+CAPACITY_MAX = 10_000_000
+GATES_PER_EVENT_MAX = 500
+POINTS_PER_ENTRY_MAX = 1_000_000_000
+# The lot that holds all points without expiry; which of them is spent makes no difference, so they are one lot.
+POOL = 0
+
+
+class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
+    """`overdraft_max` is how far below zero a points balance may go (0 = never). `time_zone` is an IANA name."""
+
+    time_zone: str = "UTC"
+    overdraft_max: int = 0
+    rules: tuple[Rule, ...] = ()
+
+
+class Gate(msgspec.Struct, frozen=True, array_like=True):
+    """A door of an event."""
+
+    gate_id: str
+    name: str
+    is_open: bool = True
+
+
+class EventTerms(msgspec.Struct, frozen=True, array_like=True):
+    """What holds at an event's doors. `capacity` bounds the number of people inside; `doors_*_ms` of 0 means no bound."""
+
+    name: str
+    capacity: int
+    time_zone: str = "UTC"
+    doors_open_ms: int = 0
+    doors_close_ms: int = 0
+    reentry: Reentry = "after_exit"
+    strict_exit: bool = True
+    state: EventState = "open"
+    gates: tuple[Gate, ...] = ()
+
+
+class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points of one award that expire together: what is left of them at that point of the ledger."""
+
+    lot: int
+    remaining: int
+    expires_at_ms: int
+
+
+class Taking(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How much an entry took from (or, when reversed, gives back to) one lot; `POOL` for points without expiry."""
+
+    lot: int
+    amount: int
