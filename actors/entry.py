@@ -17,12 +17,13 @@ ENTRY_VERSION = 1
 CHECKSUM_BYTES = 8
 GENESIS_CHECKSUM = bytes(CHECKSUM_BYTES)
 ENTRY_PAYLOAD_BYTES_MAX = 1_000_000
+EMPTY_PAYLOAD = b"\x90"  # msgpack's empty array: no facts, the payload of an epoch's opening entry
 
 _HEADER = Layout(">HIQQ")
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One journal entry. `payload` is the encoded facts (see `actors.codec`), empty facts for an epoch's opening entry."""
+    """One journal entry. `payload` is the encoded facts (see `actors.codec`), no facts for an epoch's opening entry."""
 
     epoch: int
     seq: int
