@@ -1,0 +1,211 @@
+"""Card credentials: "MV1:" and, in base45, a COSE_Sign1 (RFC 9052, tag 18) over a CWT (RFC 8392), signed with Ed25519.
+
+Rules:
+1. Self-contained: tenant (claim 1, iss), card (2, sub), tier (private claim -65537), validity (5 nbf, 4 exp, in
+   seconds, optional), time of issue (6, iat). A door without a network can judge it with the tenant's public key.
+2. No key is stored: a tenant's signing key is HKDF-SHA256 of the master secret, the tenant id and the key id. Rotation
+   is issuing under the next key id while the earlier ones stay accepted; retiring a key is dropping its id.
+3. One credential has exactly one text: the frame's layout is compared byte by byte, and only bytes whose signature held
+   reach a general CBOR decoder.
+4. `verify` is a pure function of the text; it does not look at the clock (the partition judges validity, at the scan's
+   time). Good texts are cached, bad ones never, so forgeries cannot push good ones out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from sys import intern
+from typing import get_args
+
+import cbor2
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from actors.terms import Tier
+from gateway import limits
+from gateway.base45 import b45decode, b45encode
+from gateway.ids import is_id
+
+PREFIX = "MV1:"
+CLAIM_ISS, CLAIM_SUB, CLAIM_EXP, CLAIM_NBF, CLAIM_IAT = 1, 2, 4, 5, 6
+CLAIM_TIER = -65537
+_TIERS: frozenset[str] = frozenset(get_args(Tier))
+_FRAME_START = b"\xd2\x84"  # tag 18, array of 4
+_SIGNATURE_BYTES = 64
+_SIGNATURE_HEAD = b"\x58\x40"  # byte string of 64
+_NO_UNPROTECTED = b"\xa0"  # empty map
+
+
+class CredentialClaims(msgspec.Struct, frozen=True, gc=False):
+    """What a verified credential says. `valid_*_ms` of 0: no bound; validity runs from the first until before the
+    second."""
+
+    tenant_id: str
+    card_id: str
+    tier: str
+    key_id: int
+    issued_at_ms: int
+    valid_from_ms: int = 0
+    valid_until_ms: int = 0
+
+
+class _Forged(Exception):
+    """The text is no credential of ours. An exception, because `lru_cache` keeps results but not exceptions (rule
+    4)."""
+
+
+class CredentialBook:
+    """Issues and verifies the credentials of all tenants. `key_ids` (0-255) are accepted; the last one signs."""
+
+    def __init__(
+        self,
+        master_secret: bytes,
+        key_ids: Sequence[int] = (1,),
+        cache_entries: int = limits.CREDENTIAL_CACHE_ENTRIES_MAX,
+    ) -> None:
+        if len(master_secret) < 32:
+            raise ValueError("the master secret must have at least 32 bytes")
+        if not key_ids or not all(0 <= key_id <= 255 for key_id in key_ids):
+            raise ValueError("key ids are 0-255, at least one")
+        self._master_secret = master_secret
+        self._signing_key_id = key_ids[-1]
+        self._key_ids = frozenset(key_ids)
+        keys = limits.SIGNING_KEY_CACHE_ENTRIES_MAX
+        self._private_key: Callable[[str, int], Ed25519PrivateKey] = lru_cache(keys)(self._derive)
+        self._public_key: Callable[[str, int], Ed25519PublicKey] = lru_cache(keys)(self._derive_public)
+        self._claims: Callable[[str], CredentialClaims] = lru_cache(cache_entries)(self._open)
+
+    def issue(
+        self,
+        tenant_id: str,
+        card_id: str,
+        tier: str,
+        issued_at_ms: int,
+        valid_from_ms: int = 0,
+        valid_until_ms: int = 0,
+    ) -> str:
+        """The text that goes into the card's QR code. Deterministic. Bounds are cut to whole seconds, always
+        inwards."""
+        claims: dict[int, str | int] = {CLAIM_ISS: tenant_id, CLAIM_SUB: card_id}
+        if valid_until_ms:
+            claims[CLAIM_EXP] = valid_until_ms // 1000
+        if valid_from_ms:
+            claims[CLAIM_NBF] = -(-valid_from_ms // 1000)
+        claims[CLAIM_IAT] = issued_at_ms // 1000
+        claims[CLAIM_TIER] = tier
+        payload = cbor2.dumps(claims)
+        protected = _protected(self._signing_key_id)
+        signature = self._private_key(tenant_id, self._signing_key_id).sign(_to_be_signed(protected, payload))
+        frame = _FRAME_START + _bstr(protected) + _NO_UNPROTECTED + _bstr(payload) + _SIGNATURE_HEAD + signature
+        return PREFIX + b45encode(frame)
+
+    def verify(self, text: str) -> CredentialClaims | None:
+        """What the credential says, None when it is not one of ours. Bad texts cost a signature check each time."""
+        try:
+            return self._claims(text)
+        except _Forged:
+            return None
+
+    def public_keys(self, tenant_id: str) -> dict[int, bytes]:
+        """Raw Ed25519 public keys by key id, all that are accepted: what an offline scanner needs."""
+        return {
+            key_id: self._public_key(tenant_id, key_id).public_bytes(Encoding.Raw, PublicFormat.Raw)
+            for key_id in sorted(self._key_ids)
+        }
+
+    def _derive(self, tenant_id: str, key_id: int) -> Ed25519PrivateKey:
+        info = b"mastervip card credential\0" + tenant_id.encode() + b"\0" + bytes([key_id])
+        return Ed25519PrivateKey.from_private_bytes(HKDF(SHA256(), 32, None, info).derive(self._master_secret))
+
+    def _derive_public(self, tenant_id: str, key_id: int) -> Ed25519PublicKey:
+        return self._private_key(tenant_id, key_id).public_key()
+
+    def _open(self, text: str) -> CredentialClaims:
+        """Rules 3 and 4. Raises `_Forged`."""
+        if len(text) > limits.CREDENTIAL_CHARS_MAX or not text.startswith(PREFIX):
+            raise _Forged
+        try:
+            frame = b45decode(text[len(PREFIX) :])
+        except ValueError:
+            raise _Forged from None
+        key_id, payload, signature = self._split(frame)
+        tenant_id = _issuer(payload)
+        try:
+            self._public_key(tenant_id, key_id).verify(signature, _to_be_signed(_protected(key_id), payload))
+        except InvalidSignature:
+            raise _Forged from None
+        return _claims(cbor2.loads(payload), key_id)
+
+    def _split(self, frame: bytes) -> tuple[int, bytes, bytes]:
+        """Key id, payload and signature of a frame that has exactly our layout."""
+        head = _FRAME_START + _bstr(_protected(0))
+        payload_at = len(head) + 1
+        if len(frame) < payload_at + 2 + len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES:
+            raise _Forged
+        key_id = frame[len(head) - 1]
+        if (
+            key_id not in self._key_ids
+            or frame[:payload_at] != _FRAME_START + _bstr(_protected(key_id)) + _NO_UNPROTECTED
+        ):
+            raise _Forged
+        signature_at = len(frame) - _SIGNATURE_BYTES - len(_SIGNATURE_HEAD)
+        payload_bytes = signature_at - payload_at - 2
+        if (
+            payload_bytes < 24
+            or frame[payload_at : payload_at + 2] != bytes((0x58, payload_bytes & 0xFF))
+            or payload_bytes > 255
+        ):
+            raise _Forged
+        if frame[signature_at : signature_at + 2] != _SIGNATURE_HEAD:
+            raise _Forged
+        return key_id, frame[payload_at + 2 : signature_at], frame[signature_at + 2 :]
+
+
+def _protected(key_id: int) -> bytes:
+    """The protected header {1 (alg): -8 (EdDSA), 4 (kid): one byte}."""
+    return bytes((0xA2, 0x01, 0x27, 0x04, 0x41, key_id))
+
+
+def _bstr(data: bytes) -> bytes:
+    """A CBOR byte string."""
+    return cbor2.dumps(data)
+
+
+def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
+    """The Sig_structure of RFC 9052 §4.4, without external data."""
+    return cbor2.dumps(["Signature1", protected, b"", payload])
+
+
+def _issuer(payload: bytes) -> str:
+    """The tenant that an unverified payload names: `issue` writes it as the map's first entry."""
+    if payload[1] != CLAIM_ISS or payload[0] >> 5 != 5:
+        raise _Forged
+    head = payload[2]
+    if 0x60 <= head <= 0x77:
+        text = payload[3 : 3 + head - 0x60]
+    elif head == 0x78:
+        text = payload[4 : 4 + payload[3]]
+    else:
+        raise _Forged
+    tenant_id = text.decode("ascii", "replace")
+    if not is_id(tenant_id):
+        raise _Forged
+    return tenant_id
+
+
+def _claims(claims: dict[int, str | int], key_id: int) -> CredentialClaims:
+    """Signed by us, so anything unexpected here is a credential of a later release: not known, hence not good."""
+    tenant_id, card_id, tier = claims.get(CLAIM_ISS), claims.get(CLAIM_SUB), claims.get(CLAIM_TIER)
+    valid_from, valid_until, issued_at = claims.get(CLAIM_NBF, 0), claims.get(CLAIM_EXP, 0), claims.get(CLAIM_IAT, 0)
+    if not isinstance(tenant_id, str) or not isinstance(card_id, str) or tier not in _TIERS:
+        raise _Forged
+    if not isinstance(valid_from, int) or not isinstance(valid_until, int) or not isinstance(issued_at, int):
+        raise _Forged
+    return CredentialClaims(
+        intern(tenant_id), card_id, intern(str(tier)), key_id, issued_at * 1000, valid_from * 1000, valid_until * 1000
+    )

@@ -1,0 +1,76 @@
+"""Every limit of the edge, by name and unit. Their relationships are asserted in `check_relationships`, at start.
+
+A limit reached is a clear answer (413, 429, 503 with Retry-After), never a silent drop.
+"""
+
+from __future__ import annotations
+
+# --- dispatcher -------------------------------------------------------------------------------------------------------
+DEADLINE_MS = 5_000  # from arrival at the dispatcher to an answer, whatever happens in between
+IN_FLIGHT_BATCHES_PER_HOST_MAX = 2  # one being executed, one on the way: more would only split batches
+BATCH_MESSAGES_MAX = 300
+BATCH_BYTES_MAX = 90_000  # Ray inlines arguments below 100 kB; above, every call would go through the object store
+QUEUE_MESSAGES_MAX = 20_000  # per host
+COLLECTS_PER_HOST_MAX = 32  # deferred batches being waited for; above, the host gets no new batch
+RETRY_DELAY_MIN_MS = 10
+RETRY_DELAY_MAX_MS = 400
+SWEEP_INTERVAL_MS = 100  # how late past its deadline a message may be answered
+PLACEMENT_REFRESH_INTERVAL_MIN_MS = 50
+ROUTE_CACHE_ENTRIES_MAX = 200_000
+OVERLOADED_RETRY_AFTER_MS = 500
+UNAVAILABLE_RETRY_AFTER_MS = 1_000
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+IDENTITY_FRESH_MS = 10_000  # how long a revoked key may still work
+IDENTITY_STALE_MS = 15 * 60_000  # how long a caller seen before stays valid while Postgres is away
+IDENTITY_CACHE_ENTRIES_MAX = 50_000
+IDENTITY_NEGATIVE_MS = 2_000
+IDENTITY_NEGATIVE_ENTRIES_MAX = 10_000
+IDENTITY_LOOKUPS_MAX = 8  # concurrent look-ups, so that a flood of made-up tokens cannot take the whole pool
+IDENTITY_LOOKUP_TIMEOUT_MS = 2_000
+TOKEN_CHARS_MAX = 256
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+CREDENTIAL_CHARS_MAX = 512
+CREDENTIAL_CACHE_ENTRIES_MAX = 262_144
+SIGNING_KEY_CACHE_ENTRIES_MAX = 4_096
+FORGED_LOG_INTERVAL_MS = 1_000  # one log line per device and interval, with the count of what it stands for
+FORGED_LOG_DEVICES_MAX = 10_000
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+BODY_BYTES_MAX = 64 * 1024
+BATCH_BODY_BYTES_MAX = 1024 * 1024
+BATCH_ITEMS_MAX = 1_000
+REQUEST_ID_CHARS_MAX = 64
+ID_CHARS_MAX = 64
+NAME_CHARS_MAX = 120
+NOTE_CHARS_MAX = 500
+GATES_AT_CREATION_MAX = 50
+PAGE_ITEMS_MAX = 500
+PAGE_ITEMS_DEFAULT = 50
+BOARD_ROWS_MAX = 200
+CSV_ROWS_MAX = 1_000_000
+CSV_PAGE_ROWS = 1_000
+READ_YOUR_WRITES_WAIT_MAX_MS = 2_000
+READ_YOUR_WRITES_POLL_MS = 25
+SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+PAIRING_CODE_CHARS = 10  # 50 bits, usable for PAIRING_CODE_VALID_MS and for one pairing
+PAIRING_CODE_VALID_MS = 15 * 60_000
+PAIRING_REPLAY_MS = 10 * 60_000  # how long the same Idempotency-Key gets the same token again
+PAIRING_ATTEMPTS_PER_MINUTE_MAX = 30  # per client address
+PAIRING_ADDRESSES_MAX = 10_000
+API_KEYS_PER_TENANT_MAX = 100
+
+
+def check_relationships() -> None:
+    """Asserts what the limits assume of each other."""
+    assert RETRY_DELAY_MIN_MS < RETRY_DELAY_MAX_MS < DEADLINE_MS
+    assert SWEEP_INTERVAL_MS < DEADLINE_MS
+    assert BATCH_MESSAGES_MAX <= QUEUE_MESSAGES_MAX
+    assert IDENTITY_FRESH_MS < IDENTITY_STALE_MS
+    assert BODY_BYTES_MAX < BATCH_BODY_BYTES_MAX
+    assert GATES_AT_CREATION_MAX * (NAME_CHARS_MAX * 4 + ID_CHARS_MAX) < BATCH_BYTES_MAX // 2, "an event fits a batch"
+    assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
+    assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
