@@ -182,12 +182,12 @@ class EmbeddedRedis:
         newest = self._directory / LOG_DIRECTORY / (self._newest_log_file() or "FILE")
         command = f'(exec -a {self._checker()} "{self._program}" --fix "{newest}")'
         return (
-            "Its append-only file (the journal) is damaged: it refuses to start rather than to lose writes in silence.\n"
+            "Its append-only file (the journal) is damaged: it refuses to start rather than lose writes in silence.\n"
             f"1. Copy {self._directory} elsewhere.\n"
             f"2. In bash: {command}\n"
-            "   That cuts the file before the first command that is not whole and loses everything after it. Where the\n"
-            "   log says 'Unexpected end of file', that is the write that was under way when the server died: it was\n"
-            "   confirmed to nobody. Otherwise confirmed check-ins may be lost: a replica or a backup is better.\n"
+            "   That cuts the file before the first command that is not whole; all after it is lost. Where the log\n"
+            "   says 'Unexpected end of file', that is the write that was under way when the server died: it\n"
+            "   was confirmed to nobody. Otherwise confirmed check-ins may be lost: a replica or a backup is better.\n"
             "3. Start again, then run `mastervip audit`: it compares journal and Postgres and lists what is missing."
         )
 
