@@ -1,0 +1,98 @@
+"""One scan on its way to the engine, the same for REST and for sockets.
+
+Rules:
+1. A credential whose signature fails, or that is another tenant's, never reaches the engine: it is answered
+   `credential_invalid` here, counted, and logged per device at most once a second, so that forged codes cannot fill the
+   journal or the log.
+2. A device scans for the event it is bound to and no other.
+3. The caller's tenant is the command's tenant, whatever the request says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from actors.commands import CheckIn, check_in_fingerprint
+from actors.replies import Failed, Reply
+from actors.terms import Direction
+from gateway import limits
+from gateway.credentials import CredentialBook
+from gateway.identity import Caller
+from gateway.ports import Engine
+from gateway.render import refused_at_edge
+
+WRONG_EVENT = Failed("wrong_event", "the device is bound to another event")
+NO_SCANNING = Failed("forbidden", "these credentials may not scan")
+_log = structlog.get_logger(__name__)
+
+
+class Doorway:
+    """Takes scans in. `clock_ms` gives milliseconds since 1970."""
+
+    def __init__(self, engine: Engine, credentials: CredentialBook, clock_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._credentials = credentials
+        self._clock_ms = clock_ms
+        self._forged_logged: dict[str, tuple[int, int]] = {}
+        self.forged_count = 0
+
+    def check_in(
+        self,
+        caller: Caller,
+        request_id: str,
+        event_id: str,
+        credential: str,
+        gate_id: str,
+        direction: Direction,
+        scanned_at_ms: int,
+        on_reply: Callable[[Reply], None],
+    ) -> None:
+        """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
+        caller."""
+        if caller.event_id != event_id and caller.kind == "device":
+            on_reply(WRONG_EVENT)
+            return
+        if "scan" not in caller.scopes:
+            on_reply(NO_SCANNING)
+            return
+        claims = self._credentials.verify(credential)
+        if claims is None or claims.tenant_id != caller.tenant_id:
+            self._note_forged(caller)
+            on_reply(
+                refused_at_edge(
+                    caller.tenant_id, request_id, event_id, gate_id, caller.device_id, direction, self._clock_ms()
+                )
+            )
+            return
+        self._engine.submit(
+            CheckIn(
+                caller.tenant_id,
+                request_id,
+                check_in_fingerprint(event_id, claims.card_id, gate_id, direction, scanned_at_ms),
+                event_id,
+                claims.card_id,
+                gate_id,
+                caller.device_id,
+                direction,
+                scanned_at_ms,
+                claims.valid_from_ms,
+                claims.valid_until_ms,
+            ),
+            on_reply,
+        )
+
+    def _note_forged(self, caller: Caller) -> None:
+        """Rule 1: counts, and logs the first of each second per device with how many came since the line before."""
+        self.forged_count += 1
+        who = caller.device_id or caller.key_id
+        now = self._clock_ms()
+        logged_at, unlogged = self._forged_logged.get(who, (0, 0))
+        if now - logged_at < limits.FORGED_LOG_INTERVAL_MS:
+            self._forged_logged[who] = (logged_at, unlogged + 1)
+            return
+        if len(self._forged_logged) >= limits.FORGED_LOG_DEVICES_MAX:
+            self._forged_logged.clear()
+        self._forged_logged[who] = (now, 0)
+        _log.warning("credential invalid", tenant=caller.tenant_id, holder=who, count=unlogged + 1)

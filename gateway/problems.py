@@ -1,0 +1,165 @@
+"""Errors as clients see them: problem+json (RFC 9457) with a stable `code`, from one table.
+
+Rules:
+1. Every error of the REST API has a row in `TABLE`; its code is part of the contract and never changes its meaning.
+2. `errors` names each bad field by JSON pointer (into the body) or by parameter name.
+3. A foreign tenant's thing and an absent thing give the same answer, 404.
+4. A check-in's verdict is no error (200); any other command that is refused is 409 with the refusal's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from actors import refusals
+from actors.facts import CommandRefused
+from actors.replies import Failed
+from gateway import limits
+from gateway.dispatcher import UNENCODABLE
+
+PROBLEM_TYPE = b"application/problem+json"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What a code means: the status, a title that never varies and what the caller can do."""
+
+    status: int
+    title: str
+    remedy: str
+
+
+class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One bad field: `pointer` into the JSON body, or `parameter` of path, query or header."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+_LATER = "Try again after the time in Retry-After, with the same request id."
+TABLE: dict[str, Row] = {
+    "malformed": Row(400, "The request is malformed", "Correct the fields named in `errors`."),
+    "cursor_invalid": Row(400, "The cursor is not valid here", "Start the list again without a cursor."),
+    "unauthenticated": Row(401, "No valid credentials", "Send an API key or device token that is in force."),
+    "forbidden": Row(403, "Not allowed with these credentials", "Use credentials with the needed scope."),
+    "wrong_event": Row(403, "The device is bound to another event", "Pair the device with this event."),
+    "not_found": Row(404, "Not found", "Check the address."),
+    "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
+    "not_acceptable": Row(406, "No such representation", "See /docs for the formats."),
+    "body_too_large": Row(413, "The body is too large", "Send less, or in several requests."),
+    "media_type_unsupported": Row(415, "The content type is not supported", "Send application/json."),
+    "pairing_code_invalid": Row(404, "The pairing code is not valid", "Make a new pairing code."),
+    "limit_reached": Row(409, "A limit is reached", "Remove something first."),
+    refusals.ID_REUSED: Row(
+        422, "The request id was used for another request", "Make a new request id for a new request."
+    ),
+    "in_progress": Row(409, "The same request is being executed", _LATER),
+    "rate_limited": Row(429, "Too many requests", _LATER),
+    refusals.OVERLOADED: Row(429, "The engine is at its limit", _LATER),
+    refusals.UNAVAILABLE: Row(503, "Not available now", _LATER),
+    refusals.MOVED: Row(503, "Not available now", _LATER),
+    refusals.HALTED: Row(
+        503, "This organisation's partition is halted", "An operator has to look at it; try again later."
+    ),
+    "internal": Row(500, "An error on our side", "Try again; tell us if it stays."),
+    refusals.TENANT_UNKNOWN: Row(404, "Unknown organisation", "Check the id."),
+    refusals.CARD_UNKNOWN: Row(404, "Unknown card", "Check the id."),
+    refusals.EVENT_UNKNOWN: Row(404, "Unknown event", "Check the id."),
+    refusals.BOARD_UNKNOWN: Row(
+        404, "Unknown leaderboard", "Boards: points; windows: all, day, day:YYYYMMDD, event:ID."
+    ),
+    "member_unknown": Row(404, "Unknown member", "Check the id."),
+    "api_key_unknown": Row(404, "Unknown API key", "Check the id."),
+    "device_unknown": Row(404, "Unknown device", "Check the id."),
+    "gate_unknown": Row(409, "Unknown gate", "Check the gate id."),
+    UNENCODABLE: Row(400, "The request is malformed", "Send valid Unicode and 64-bit integers."),
+    refusals.INSUFFICIENT_POINTS: Row(409, "Not enough points", "Redeem less."),
+    refusals.CARD_NOT_ACTIVE: Row(409, "The card is not active", "Resume the card first."),
+    refusals.CARD_REVOKED: Row(409, "The card is revoked", "Issue a new card; a revocation is final."),
+    refusals.AMOUNT_INVALID: Row(
+        409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."
+    ),
+    refusals.ENTRY_UNKNOWN: Row(409, "Unknown ledger entry", "Check the entry's seq in the card's ledger."),
+    refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
+    refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
+    refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
+}
+
+
+class Problem(Exception):
+    """An answer that is not a yes. Raised by routes, rendered in one place."""
+
+    def __init__(self, code: str, detail: str = "", errors: Sequence[FieldError] = (), retry_after_ms: int = 0) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after_ms = retry_after_ms
+
+    @property
+    def row(self) -> Row:
+        """The table's row for this code."""
+        return TABLE[self.code]
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers that go with it, besides the content type."""
+        headers: list[tuple[bytes, bytes]] = []
+        if self.row.status in (429, 503):
+            wait_ms = self.retry_after_ms or limits.UNAVAILABLE_RETRY_AFTER_MS
+            headers.append((b"retry-after", str(-(-wait_ms // 1000)).encode()))
+        if self.row.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        return headers
+
+    def document(self) -> dict[str, object]:
+        """The members of RFC 9457 and our own."""
+        row = self.row
+        document: dict[str, object] = {
+            "type": "about:blank",
+            "title": row.title,
+            "status": row.status,
+            "code": self.code,
+            "detail": self.detail or row.remedy,
+            "remedy": row.remedy,
+        }
+        if self.errors:
+            document["errors"] = [msgspec.to_builtins(error) for error in self.errors]
+        if self.retry_after_ms:
+            document["retry_after_ms"] = self.retry_after_ms
+        return document
+
+    def body(self) -> bytes:
+        """The document as JSON."""
+        return msgspec.json.encode(self.document())
+
+
+def problem_of(answer: Failed | CommandRefused) -> Problem:
+    """The problem for an engine's failure or refusal. A code without a row is a newer host's: our fault, not the
+    caller's."""
+    if isinstance(answer, CommandRefused):
+        return Problem(answer.reason if answer.reason in TABLE else "internal", answer.detail)
+    return Problem(answer.code if answer.code in TABLE else "internal", answer.detail, (), answer.retry_after_ms)
+
+
+def malformed(pointer: str, detail: str) -> Problem:
+    """One bad field of the body."""
+    return Problem("malformed", detail, [FieldError(detail, pointer=pointer)])
+
+
+def pointer_of(error: msgspec.DecodeError) -> tuple[str, str]:
+    """msgspec's path (`$.items[3].amount`) as a JSON pointer (`#/items/3/amount`), and its message without the path."""
+    message, _, path = str(error).partition(" - at `")
+    if not path:
+        return _missing_field("#", message), message
+    steps = path.removesuffix("`").removeprefix("$").replace("[...]", ".*").replace("[", ".").replace("]", "")
+    pointer = "#" + steps.replace(".", "/")
+    return _missing_field(pointer, message), message
+
+
+def _missing_field(pointer: str, message: str) -> str:
+    """A field that is missing or unknown is named in the message; the pointer should point at it."""
+    if "field `" in message:
+        return pointer + "/" + message.split("field `", 1)[1].split("`", 1)[0]
+    return pointer

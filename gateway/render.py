@@ -1,0 +1,225 @@
+"""Outcomes as clients see them (contract.md): verdicts for REST and for sockets, ledger entries, times.
+
+Rules:
+1. REST has RFC 3339 times with milliseconds, sockets integer milliseconds; otherwise the two are the same maps.
+2. What is not known is null: `card_id`, `member` and `tier` of an unknown card, `attendance` and `points` of a scan
+   that never reached the engine (its credential failed at the edge).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from time import gmtime, strftime
+
+import msgspec
+
+from actors.facts import PointsPosted, ScanJudged
+from actors.refusals import CREDENTIAL_INVALID
+from actors.replies import Done
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    name: str
+
+
+class AttendanceCounts(msgspec.Struct, frozen=True, gc=False):
+    inside: int
+    admitted: int
+    capacity: int
+
+
+class PointsAwarded(msgspec.Struct, frozen=True, gc=False):
+    awarded: int
+    balance: int
+
+
+class First(msgspec.Struct, frozen=True, gc=False):
+    """The admission that an `already_admitted` scan repeats; `at` as rule 1 says."""
+
+    at: str | int
+    gate_id: str | None
+    device_id: str | None
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `POST /v1/checkins`."""
+
+    scan_id: str
+    verdict: str
+    reason: str | None
+    replayed: bool
+    event_id: str
+    card_id: str | None
+    member: Member | None
+    tier: str | None
+    at: str | int
+    attendance: AttendanceCounts | None
+    points: PointsAwarded | None
+    first: First | None
+
+
+class VerdictFrame(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="verdict"):
+    """The same for `/v1/scan`; `id` is the client's. Times are integers."""
+
+    id: str
+    scan_id: str
+    verdict: str
+    reason: str | None
+    replayed: bool
+    event_id: str
+    card_id: str | None
+    member: Member | None
+    tier: str | None
+    at: str | int
+    attendance: AttendanceCounts | None
+    points: PointsAwarded | None
+    first: First | None
+
+
+class LedgerEntryView(msgspec.Struct, frozen=True, gc=False):
+    """A ledger entry; `amount` is signed. `reverses` is the entry undone, `short_by` what of it could not be taken."""
+
+    seq: int
+    kind: str
+    amount: int
+    balance_after: int
+    at: str
+    cause: str
+    request_id: str | None
+    note: str
+    rule: str | None
+    event_id: str | None
+    reverses: int | None
+    short_by: int
+
+
+class PointsAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to `POST /v1/cards/{id}/points/…`."""
+
+    request_id: str
+    replayed: bool
+    card_id: str
+    balance: int
+    entry: LedgerEntryView
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+@lru_cache(4096)
+def _second(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+def rfc3339(at_ms: int) -> str:
+    """A time as `2026-11-22T10:00:00.123Z`."""
+    seconds, ms = divmod(at_ms, 1000)
+    return f"{_second(seconds)}.{ms:03d}Z"
+
+
+def rfc3339_or_none(at_ms: int) -> str | None:
+    """The same; None for 0, "not set"."""
+    return rfc3339(at_ms) if at_ms else None
+
+
+def verdict(fact: ScanJudged, replayed: bool) -> Verdict:
+    """The verdict for REST."""
+    is_known = fact.member_id != ""
+    return Verdict(
+        fact.request_id,
+        "refused" if fact.reason else "admitted",
+        fact.reason or None,
+        replayed,
+        fact.event_id,
+        fact.card_id or None,
+        Member(fact.member_id, fact.member_name) if is_known else None,
+        fact.tier or None,
+        rfc3339(fact.at_ms),
+        AttendanceCounts(fact.inside, fact.admitted, fact.capacity) if fact.capacity else None,
+        PointsAwarded(fact.points_awarded, fact.points_balance) if is_known else None,
+        First(rfc3339(fact.first_at_ms), fact.first_gate_id or None, fact.first_device_id or None)
+        if fact.first_at_ms
+        else None,
+    )
+
+
+def verdict_json(fact: ScanJudged, replayed: bool) -> bytes:
+    """The verdict as the body of a REST answer."""
+    return _encode(verdict(fact, replayed))
+
+
+def verdict_frame(fact: ScanJudged, replayed: bool, client_id: str) -> VerdictFrame:
+    """The verdict for a socket, to be encoded as JSON or MessagePack."""
+    is_known = fact.member_id != ""
+    return VerdictFrame(
+        client_id,
+        fact.request_id,
+        "refused" if fact.reason else "admitted",
+        fact.reason or None,
+        replayed,
+        fact.event_id,
+        fact.card_id or None,
+        Member(fact.member_id, fact.member_name) if is_known else None,
+        fact.tier or None,
+        fact.at_ms,
+        AttendanceCounts(fact.inside, fact.admitted, fact.capacity) if fact.capacity else None,
+        PointsAwarded(fact.points_awarded, fact.points_balance) if is_known else None,
+        First(fact.first_at_ms, fact.first_gate_id or None, fact.first_device_id or None) if fact.first_at_ms else None,
+    )
+
+
+def points_answer(fact: PointsPosted, replayed: bool) -> PointsAnswer:
+    """The outcome of an award, redemption or reversal."""
+    return PointsAnswer(fact.request_id, replayed, fact.card_id, fact.balance_after, ledger_entry(fact))
+
+
+def ledger_entry(fact: PointsPosted) -> LedgerEntryView:
+    """A ledger entry."""
+    return LedgerEntryView(
+        fact.entry_seq,
+        fact.kind,
+        fact.amount,
+        fact.balance_after,
+        rfc3339(fact.at_ms),
+        fact.cause,
+        fact.request_id or None,
+        fact.note,
+        fact.rule or None,
+        fact.event_id or None,
+        fact.reverses or None,
+        fact.short_by,
+    )
+
+
+def refused_at_edge(
+    tenant_id: str, request_id: str, event_id: str, gate_id: str, device_id: str, direction: str, at_ms: int
+) -> Done:
+    """The verdict on a credential that is not one of this tenant's: it never reaches the engine, so nothing else is
+    known."""
+    return Done(
+        ScanJudged(
+            tenant_id=tenant_id,
+            request_id=request_id,
+            fingerprint=b"",
+            at_ms=at_ms,
+            event_id=event_id,
+            card_id="",
+            gate_id=gate_id,
+            device_id=device_id,
+            direction="exit" if direction == "exit" else "entry",
+            scanned_at_ms=at_ms,
+            reason=CREDENTIAL_INVALID,
+            member_id="",
+            member_name="",
+            tier="",
+            inside=0,
+            admitted=0,
+            refused=0,
+            capacity=0,
+            card_inside=False,
+            card_entries=0,
+            points_awarded=0,
+            points_balance=0,
+        )
+    )
