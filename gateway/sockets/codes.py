@@ -1,0 +1,60 @@
+"""Every close code and every error code of the sockets, each once.
+
+Rules:
+1. 4000-4499 say "do not reconnect": the same connection would fail again. 4500-4999 say "reconnect with back-off".
+2. Before a close for a reason of ours, an error frame with the same name as its `code` is sent where the peer still
+   reads.
+3. An error frame without a close leaves the socket open; the frame or item it names had no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+RECONNECT_FROM: Final = 4500
+
+
+class Close(NamedTuple):
+    """Why the server ends a socket: the close code, and the name that the error frame and the close reason carry."""
+
+    code: int
+    name: str
+    message: str
+
+    @property
+    def may_reconnect(self) -> bool:
+        """Whether the client should connect again, after a pause."""
+        return self.code >= RECONNECT_FROM
+
+
+PROTOCOL_ERROR: Final = Close(4400, "protocol_error", "This client does not speak the protocol.")
+TOKEN_INVALID: Final = Close(4401, "token_invalid", "The token is missing, wrong, expired or revoked.")
+FORBIDDEN: Final = Close(4403, "forbidden", "This token may not use this socket.")
+EVENT_UNKNOWN: Final = Close(4404, "event_unknown", "There is no such event.")
+SUBPROTOCOL_UNKNOWN: Final = Close(4406, "subprotocol_unknown", "Offer mastervip.v1.json or mastervip.v1.msgpack.")
+FRAME_TOO_BIG: Final = Close(4413, "frame_too_big", "The frame is larger than max_frame_bytes.")
+UNAVAILABLE: Final = Close(4500, "unavailable", "The engine does not answer at the moment.")
+DRAINING: Final = Close(4503, "draining", "This gateway is going away; another one takes over.")
+HELLO_TIMEOUT: Final = Close(4504, "hello_timeout", "No hello came in time.")
+SLOW_READER: Final = Close(4508, "slow_reader", "Frames were not read fast enough.")
+TOO_MANY_SOCKETS: Final = Close(4510, "too_many_sockets", "This gateway is full.")
+
+CLOSES: Final = (
+    PROTOCOL_ERROR,
+    TOKEN_INVALID,
+    FORBIDDEN,
+    EVENT_UNKNOWN,
+    SUBPROTOCOL_UNKNOWN,
+    FRAME_TOO_BIG,
+    UNAVAILABLE,
+    DRAINING,
+    HELLO_TIMEOUT,
+    SLOW_READER,
+    TOO_MANY_SOCKETS,
+)
+
+# Codes of error frames that leave the socket open, besides those of `actors.refusals` that the engine answers with.
+FRAME_INVALID: Final = "frame_invalid"
+TOO_MANY_IN_FLIGHT: Final = "too_many_in_flight"
+TOPIC_UNKNOWN: Final = "topic_unknown"
+TOO_MANY_SUBSCRIPTIONS: Final = "too_many_subscriptions"
