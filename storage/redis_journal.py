@@ -23,6 +23,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError, ResponseError
 
 from actors.entry import EMPTY_PAYLOAD, ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
@@ -61,82 +62,95 @@ class _Raced(JournalError):
     """The tail moved between reading it and opening on top of it. Nothing was written."""
 
 
-class _Lane:
-    """One partition as the writer sees it: its keys, and the first append that failed in the epoch.
+class _Run:
+    """Appends of one epoch that follow each other. The first one that fails ends the run for all behind it.
 
-    An append behind a failed one is refused by Redis as not contiguous, which sounds like corruption and is not: it
-    gets the failure of the one before it. And what is appended after a failure, before the caller has noticed, is not
-    even sent. A retry of the failed entry itself passes, and ends this state when it succeeds; so does a new epoch.
+    Redis refuses those behind as not contiguous, which sounds like corruption and is not: they get the failure of the
+    one before them. And what is appended before the caller has noticed is not even sent.
     """
 
-    __slots__ = ("failed_epoch", "failed_seq", "failure", "fence", "journal", "keys", "projected")
+    __slots__ = ("epoch", "failed_seq", "failure")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.failed_seq = 0
+        self.failure: JournalError | None = None
+
+    def fail(self, seq: int, failure: JournalError) -> None:
+        if self.failure is None:
+            self.failed_seq, self.failure = seq, failure
+
+    def inherited(self) -> JournalError | None:
+        """What an append behind the failed one is told; None while nothing has failed."""
+        if self.failure is None:
+            return None
+        return type(self.failure)(f"entry {self.failed_seq} before it failed: {self.failure}")
+
+
+class _Lane:
+    """One partition as the writer sees it: its keys and the run that appends belong to."""
+
+    __slots__ = ("fence", "journal", "keys", "projected", "run")
 
     def __init__(self, partition: int) -> None:
         tag = f"mv:{{p{partition:02d}}}"
         self.journal, self.fence, self.projected = f"{tag}:journal", f"{tag}:fence", f"{tag}:projected"
         keys = (self.journal.encode(), self.fence.encode(), self.projected.encode())
         self.keys = b"$1\r\n3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(key), key) for key in keys)
-        self.failure: JournalError | None = None
-        self.failed_epoch = 0
-        self.failed_seq = 0
+        self.run = _Run(0)
 
-    def failure_before(self, epoch: int, seq: int) -> JournalError | None:
-        if self.failure is None or epoch != self.failed_epoch or seq <= self.failed_seq:
-            return None
-        return type(self.failure)(f"entry {self.failed_seq} before it failed: {self.failure}")
-
-    def note_failure(self, epoch: int, seq: int, failure: JournalError) -> None:
-        if self.failure is None or epoch > self.failed_epoch or (epoch == self.failed_epoch and seq < self.failed_seq):
-            self.failure, self.failed_epoch, self.failed_seq = failure, epoch, seq
-
-    def note_success(self, epoch: int) -> None:
-        if self.failure is not None and epoch >= self.failed_epoch:
-            self.failure = None
+    def run_of(self, epoch: int, seq: int) -> _Run:
+        """The run of an append. A retry of the entry that failed begins a new one, and so does a new epoch."""
+        run = self.run
+        if epoch < run.epoch:
+            return _Run(epoch)  # an old writer's, in the same process as its successor: leave the successor's alone
+        if epoch > run.epoch or (run.failure is not None and seq <= run.failed_seq):
+            run = self.run = _Run(epoch)
+        return run
 
 
 class _Write(Command):
     """An append or open on its way; `reply` becomes the projected hint."""
 
-    __slots__ = ("epoch", "is_open", "keys", "reply", "seq")
+    __slots__ = ("reply", "run", "seq")
 
-    def __init__(self, lane: int, keys: _Lane, entry: Entry, previous: Mark, reply: asyncio.Future[int]) -> None:
-        epoch, seq, at_ms = b"%d" % entry.epoch, b"%d" % entry.seq, b"%d" % entry.at_ms
-        previous_epoch, previous_seq = b"%d" % previous.epoch, b"%d" % previous.seq
-        version, checksum, payload = b"%d" % entry.version, entry.checksum, entry.payload
-        self.is_open = entry.epoch != previous.epoch
-        arguments = (
-            b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-            b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-        ) % (
-            *(keys.keys, len(epoch), epoch, len(seq), seq),
-            *(len(previous_epoch), previous_epoch, len(previous_seq), previous_seq),
-            *(len(previous.checksum), previous.checksum, len(version), version),
-            *(len(at_ms), at_ms, len(checksum), checksum, len(payload), payload),
-        )
-        super().__init__(lane, _OPEN if self.is_open else _APPEND, arguments)
-        self.keys = keys
-        self.epoch = entry.epoch
-        self.seq = entry.seq
-        self.reply = reply
+    def __init__(self, partition: int, script: Script, arguments: bytes, run: _Run, seq: int) -> None:
+        super().__init__(partition, script, arguments)
+        self.run = run
+        self.seq = seq
+        self.reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def settle(self, line: bytes) -> None:
         if line.startswith(b"+OK "):
-            self.keys.note_success(self.epoch)
             if not self.reply.done():
                 self.reply.set_result(int(line[4:]))
             return
         error = _error_of(line)
-        if isinstance(error, JournalCorrupt) and (behind := self.keys.failure_before(self.epoch, self.seq)) is not None:
-            error = behind
+        if isinstance(error, JournalCorrupt):
+            error = self.run.inherited() or error
         self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        # An open that failed holds up nothing: whoever tries again reads the tail first.
-        if not self.is_open and isinstance(error, JournalError):
-            self.keys.note_failure(self.epoch, self.seq, error)
-        # Done already if the caller was cancelled; the lane had to hear of the failure all the same.
+        if isinstance(error, JournalError):
+            self.run.fail(self.seq, error)
+        # Done already if the caller was cancelled; the run had to hear of the failure all the same.
         if not self.reply.done():
             self.reply.set_exception(error)
+
+
+def _arguments(keys: bytes, entry: Entry, previous: Mark) -> bytes:
+    """The words of a command after its script, as journal_append.lua lists them."""
+    epoch, seq, at_ms, version = b"%d" % entry.epoch, b"%d" % entry.seq, b"%d" % entry.at_ms, b"%d" % entry.version
+    previous_epoch, previous_seq = b"%d" % previous.epoch, b"%d" % previous.seq
+    return (
+        b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+        b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+    ) % (
+        *(keys, len(epoch), epoch, len(seq), seq),
+        *(len(previous_epoch), previous_epoch, len(previous_seq), previous_seq),
+        *(len(previous.checksum), previous.checksum, len(version), version),
+        *(len(at_ms), at_ms, len(entry.checksum), entry.checksum, len(entry.payload), entry.payload),
+    )
 
 
 def _error_of(line: bytes) -> JournalError:
@@ -181,7 +195,8 @@ class RedisJournal:
             protocol=2,
             socket_timeout=read_timeout_ms / 1000,
             socket_connect_timeout=connect_timeout_ms / 1000,
-            retry=Retry(NoBackoff(), 0),
+            # For questions only (appends have their pipe): a pooled connection may have died since it was last used.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
         )
         self._connect_timeout_s = connect_timeout_ms / 1000
         self._client = Redis(connection_pool=self._pool)
@@ -214,7 +229,8 @@ class RedisJournal:
                 raise Fenced(f"partition {partition}: the tail's epoch is {tail.epoch}, not {expected_epoch}")
             entry = sealed(tail.checksum, tail.epoch + 1, tail.seq + 1, at_ms, EMPTY_PAYLOAD)
             try:
-                await self._write(partition, entry, tail)
+                # A run of its own: an open that fails holds up nothing, who tries again reads the tail first.
+                await self._write(_OPEN, partition, entry, tail, _Run(entry.epoch))
             except _Raced:
                 continue
             return entry
@@ -223,15 +239,17 @@ class RedisJournal:
     async def append(self, partition: int, entry: Entry, previous: bytes) -> int:
         if len(entry.payload) > ENTRY_PAYLOAD_BYTES_MAX:
             raise ValueError(f"a payload of {len(entry.payload)} bytes is over {ENTRY_PAYLOAD_BYTES_MAX}")
-        failure = self._lane(partition).failure_before(entry.epoch, entry.seq)
-        if failure is not None:
+        run = self._lane(partition).run_of(entry.epoch, entry.seq)
+        if (failure := run.inherited()) is not None:
             raise failure
-        return await self._write(partition, entry, Mark(entry.epoch, entry.seq - 1, previous))
+        return await self._write(_APPEND, partition, entry, Mark(entry.epoch, entry.seq - 1, previous), run)
 
-    def _write(self, partition: int, entry: Entry, previous: Mark) -> asyncio.Future[int]:
-        reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._pipe.submit(_Write(partition, self._lane(partition), entry, previous, reply))
-        return reply
+    def _write(self, script: Script, partition: int, entry: Entry, previous: Mark, run: _Run) -> asyncio.Future[int]:
+        # Nothing is awaited before the command is in the pipe: the order of calls is the order of commands.
+        arguments = _arguments(self._lane(partition).keys, entry, previous)
+        write = _Write(partition, script, arguments, run, entry.seq)
+        self._pipe.submit(write)
+        return write.reply
 
     async def read(self, partition: int, after: Mark, limit: int) -> Sequence[Entry]:
         lane = self._lane(partition)
