@@ -14,16 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
+from gateway.http import AsgiMessage, Receive, Scope, Send
 from gateway.sockets import codes, limits
 from gateway.sockets.wire import JSON, WIRES, Wire
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 _BEARER: Final = b"bearer "
 
@@ -47,6 +43,7 @@ class Connection:
         self._send = send
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._frames = 0
         self._ready: deque[FrameSource] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -74,8 +71,9 @@ class Connection:
     def ready(self, source: FrameSource) -> None:
         """Has the writer ask `source` for frames. A source calls it once, and again only after `take` said that there
         is no more."""
-        self._ready.append(source)
-        self._wake.set()
+        if self.ended is None:
+            self._ready.append(source)
+            self._wake.set()
 
     def error(self, code: str, message: str, item_id: str | None = None, **more: Any) -> None:
         """An error frame; the socket stays open."""
@@ -131,7 +129,7 @@ class Connection:
             await self._wake.wait()
             self._wake.clear()
 
-    async def _sent(self, message: Message) -> bool:
+    async def _sent(self, message: AsgiMessage) -> bool:
         """Whether the message went out. ASGI servers report a peer that left with an OSError; uvicorn raises
         RuntimeError where it has itself closed the socket (a frame far too big, no answer to its pings) and the reader
         has not yet been told."""
@@ -154,6 +152,9 @@ class Connection:
         """The next frame from the peer; None when it is gone or the socket has ended. Frames of the wrong kind (text
         for binary) and those too big are dealt with here."""
         while self.ended is None:
+            self._frames += 1
+            if self._frames % limits.FRAMES_IN_A_ROW_MAX == 0:
+                await asyncio.sleep(0)  # a flood on this socket must not starve the others, nor its own writer
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return None
@@ -167,7 +168,7 @@ class Connection:
             elif len(data) > limits.FRAME_BYTES_MAX:
                 self.close(codes.FRAME_TOO_BIG)
             else:
-                return data
+                return bytes(data)
         return None
 
     def pong(self, n: int) -> None:
@@ -244,11 +245,13 @@ class OpenSockets:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def bearer(scope: Scope) -> str | None:
-    """The token of the Authorization header, if there is one."""
+def token_of(scope: Scope) -> str | None:
+    """The token of the Authorization or X-API-Key header, if there is one."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == _BEARER:
             return str(value[7:].strip(), "latin-1") or None
+        if name == b"x-api-key":
+            return str(value.strip(), "latin-1") or None
     return None
 
 

@@ -14,6 +14,8 @@ SERVER_FRAME_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 SCANS_PER_FRAME_MAX: Final = 256
 SCANS_IN_FLIGHT_MAX: Final = 1_024
 BAD_FRAMES_MAX: Final = 100
+# Frames taken from one socket before the others get their turn.
+FRAMES_IN_A_ROW_MAX: Final = 64
 RETRY_AFTER_MS: Final = 100
 
 # Frames that wait for a reader. A verdict is some 400 bytes, so the bytes bound the frames; the count guards against

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -127,7 +127,7 @@ class Wire:
     def __init__(self, name: str, is_text: bool, library: Any) -> None:
         self.name = name
         self.is_text = is_text
-        self.encode = library.Encoder().encode
+        self.encode: Callable[[Any], bytes] = library.Encoder().encode
         self._scan_frame = library.Decoder(ScanFrame).decode
         self._live_frame = library.Decoder(LiveFrame).decode
         self._loose_scans = library.Decoder(_LooseScans).decode

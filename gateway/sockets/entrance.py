@@ -1,0 +1,75 @@
+"""How a socket begins: the hello, the token, and what holds for the caller while the socket lives.
+
+Rules:
+1. The token comes in the Authorization header or in the hello, never in the address, which ends up in logs.
+2. A token that stops being good ends the socket within `TOKEN_CHECK_EVERY_MS` and what `Identity` keeps fresh. While
+   the callers' store is away, sockets that are open stay open: the doors go on.
+3. A caller without any of the scopes is told so (4403); whose things exist is not told to anyone: what is foreign
+   looks absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from actors.ports import StoreUnavailable
+from gateway.identity import Caller
+from gateway.sockets import codes, limits
+from gateway.sockets.connection import Connection
+from gateway.sockets.wire import BadFrame, Hello
+
+
+class Authenticator(Protocol):
+    """What the sockets need of `gateway.identity.Identity`."""
+
+    async def authenticate(self, token: str) -> Caller | None:
+        """The caller, None when the token is nobody's. Raises `StoreUnavailable`."""
+
+
+async def hello_of(connection: Connection, decode: Callable[[bytes], object]) -> Hello | None:
+    """The first frame, which must be a hello and come in time; None when the socket is over."""
+    try:
+        async with asyncio.timeout(limits.HELLO_TIMEOUT_MS / 1_000):
+            data = await connection.frame()
+    except TimeoutError:
+        connection.close(codes.HELLO_TIMEOUT)
+        return None
+    if data is None:
+        return None
+    try:
+        frame = decode(data)
+    except BadFrame as bad:
+        connection.close(codes.PROTOCOL_ERROR, bad.message)
+        return None
+    if not isinstance(frame, Hello):
+        connection.close(codes.PROTOCOL_ERROR, "The first frame must be a hello.")
+        return None
+    return frame
+
+
+async def caller_of(
+    connection: Connection, identity: Authenticator, token: str | None, scopes: frozenset[str]
+) -> Caller | None:
+    """Who is calling, and has the connection watch over it from now on; None when the socket is over."""
+    try:
+        caller = await identity.authenticate(token) if token else None
+    except StoreUnavailable:
+        connection.close(codes.UNAVAILABLE)
+        return None
+    if token is None or caller is None:
+        connection.close(codes.TOKEN_INVALID)
+        return None
+    if not caller.tenant_id or scopes.isdisjoint(caller.scopes):
+        connection.close(codes.FORBIDDEN)
+        return None
+
+    async def is_still_allowed() -> bool:
+        try:
+            return await identity.authenticate(token) == caller
+        except StoreUnavailable:
+            return True
+
+    connection.is_still_allowed = is_still_allowed
+    return caller

@@ -1,0 +1,88 @@
+"""Live topics as clients see them: their names, and their data as the maps of contract.md."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from actors.ids import seq_of
+from actors.replies import BoardView, EventFeed, ScanSummary
+from gateway.identity import Caller
+from gateway.live_hub import Published
+from gateway.sockets.wire import Wire
+
+_ID: Final = r"[A-Za-z0-9_.-]{1,64}"
+_EVENT: Final = re.compile(rf"event:({_ID})\Z")
+_BOARD: Final = re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|event:{_ID}))?\Z")
+
+
+def may_subscribe(caller: Caller, topic: str) -> bool:
+    """Whether `topic` is a topic at all, and one for this caller: a device sees its own event only."""
+    event = _EVENT.match(topic)
+    if event is not None:
+        return caller.kind != "device" or caller.event_id == event[1]
+    return _BOARD.match(topic) is not None
+
+
+def snapshot_frame(published: Published, wire: Wire, recovered: bool | None) -> bytes:
+    """The frame that begins a line; encoded once per format, and kind of beginning."""
+
+    def encode(snapshot: Published) -> bytes:
+        fields = {"t": "snapshot", "topic": snapshot.topic, "epoch": snapshot.epoch, "offset": snapshot.offset}
+        if recovered is not None:
+            fields["recovered"] = recovered
+        fields["data"] = data_map(snapshot.data)
+        return wire.encode(fields)
+
+    return published.frame(("snapshot", wire.name, recovered), encode)
+
+
+def update_frame(published: Published, wire: Wire) -> bytes:
+    """The frame that continues one; encoded once per format."""
+
+    def encode(update: Published) -> bytes:
+        fields = {"t": "update", "topic": update.topic, "offset": update.offset, "data": data_map(update.data)}
+        return wire.encode(fields)
+
+    return published.frame(("update", wire.name), encode)
+
+
+def data_map(data: EventFeed | BoardView) -> dict[str, Any]:
+    """A topic's data."""
+    if isinstance(data, BoardView):
+        return {
+            "board": data.board,
+            "window": data.window,
+            "size": data.size,
+            "items": [
+                {"rank": row.rank, "card_id": row.card_id, "member": {"name": row.member_name}, "score": row.score}
+                for row in data.rows
+            ],
+        }
+    return {
+        "event_id": data.event_id,
+        "name": data.name,
+        "inside": data.inside,
+        "admitted": data.admitted,
+        "refused": data.refused,
+        "capacity": data.capacity,
+        "seq": seq_of(data.position),
+        "scans": [_scan_map(scan) for scan in data.scans],
+    }
+
+
+def _scan_map(scan: ScanSummary) -> dict[str, Any]:
+    """A line of the feed, oldest first among its like. What is not known of an unknown card is null."""
+    return {
+        "scan_id": scan.scan_id,
+        "at": scan.at_ms,
+        "verdict": "admitted" if scan.admitted else "refused",
+        "reason": scan.reason or None,
+        "direction": scan.direction,
+        "card_id": scan.card_id or None,
+        "member": {"name": scan.member_name} if scan.member_name else None,
+        "tier": scan.tier or None,
+        "gate_id": scan.gate_id or None,
+        "device_id": scan.device_id or None,
+        "points": scan.points_awarded,
+    }
