@@ -2,7 +2,8 @@
 
 Rules:
 1. State changes only in `apply`; what a fact does not say is not known here.
-2. `position` is that of the last fact applied; a fact at or before it changes nothing (loading = row + the journal's tail).
+2. `position` is that of the last fact applied; a fact at or before it changes nothing (loading = row + the journal's
+   tail).
 3. `balance` = sum of all entries = the pool (points without expiry) + what is left in the lots.
 """
 
@@ -80,7 +81,8 @@ class Card(msgspec.Struct, gc=False):
         return self.balance - sum(lot.remaining for lot in self.lots)
 
     def available(self, at_ms: int) -> int:
-        """What can be spent at `at_ms`: lots that have lapsed by then do not count, though their expiry may not be posted yet."""
+        """What can be spent at `at_ms`: lots that have lapsed by then do not count, though their expiry may not be
+        posted yet."""
         if not self.lots:
             return self.balance
         return self.balance - sum(lot.remaining for lot in self.lots if lot.expires_at_ms <= at_ms)

@@ -1,4 +1,5 @@
-"""Encodings: facts in a journal entry, and messages between gateway and host. MessagePack through msgspec, arrays with integer tags.
+"""Encodings: facts in a journal entry, and messages between gateway and host. MessagePack through msgspec, arrays
+with integer tags.
 
 Rules:
 1. The encoding of facts is a released format (see `actors.facts`); `tests/golden` holds every version.
@@ -47,7 +48,9 @@ def encode_facts(facts: Sequence[Fact]) -> bytes:
 def decode_facts(entry: Entry) -> list[Fact]:
     """The facts of an entry. Raises `UnknownEntryVersion`, `msgspec.DecodeError` or `msgspec.ValidationError`."""
     if entry.version != ENTRY_VERSION:
-        raise UnknownEntryVersion(f"entry {entry.epoch}-{entry.seq} has version {entry.version}, known is {ENTRY_VERSION}")
+        raise UnknownEntryVersion(
+            f"entry {entry.epoch}-{entry.seq} has version {entry.version}, known is {ENTRY_VERSION}"
+        )
     return _facts_decoder.decode(entry.payload)
 
 

@@ -1,10 +1,11 @@
 """Commands: what a client asks of the engine, as the edge hands it in.
 
 Rules:
-1. Every command names its tenant and carries a request id (1-64 characters) and a fingerprint of what it asks. The same id with
-   the same fingerprint is the same request, answered with the first outcome; with another fingerprint it is `id_reused`.
-2. Ids of things to be created come with the command (the edge makes them); they are not part of the fingerprint, so a retry that
-   brings a fresh id still is the same request.
+1. Every command names its tenant and carries a request id (1-64 characters) and a fingerprint of what it asks. The
+   same id with the same fingerprint is the same request, answered with the first outcome; with another fingerprint
+   it is `id_reused`.
+2. Ids of things to be created come with the command (the edge makes them); they are not part of the fingerprint, so
+   a retry that brings a fresh id still is the same request.
 3. The time of arrival is not here: the partition stamps it.
 """
 
@@ -52,7 +53,8 @@ class IssueCard(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class ChangeCardState(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Suspend ("suspended"), resume ("active") or revoke ("revoked", final) a card. The state it already has: no change, accepted."""
+    """Suspend ("suspended"), resume ("active") or revoke ("revoked", final) a card. The state it already has: no
+    change, accepted."""
 
     tenant_id: str
     request_id: str
@@ -89,8 +91,8 @@ class ChangeEvent(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
-    """A credential whose signature the edge has verified, presented at a gate. `valid_*_ms` are the credential's own validity
-    (0 = no bound). Empty `gate_id`/`device_id`: not told. `scanned_at_ms` 0: now."""
+    """A credential whose signature the edge has verified, presented at a gate. `valid_*_ms` are the credential's own
+    validity (0 = no bound). Empty `gate_id`/`device_id`: not told. `scanned_at_ms` 0: now."""
 
     tenant_id: str
     request_id: str
@@ -150,13 +152,15 @@ Command = (
     | ReversePoints
 )
 
-# Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may differ between tries.
+# Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
+# differ between tries.
 _NOT_ASKED = frozenset({"tenant_id", "request_id", "fingerprint", "device_id", "valid_from_ms", "valid_until_ms"})
 _MADE_BY_THE_EDGE = {IssueCard: "card_id", CreateEvent: "event_id", OpenTenant: "tenant_id"}
 
 
 def fingerprint(command: Command) -> bytes:
-    """What distinguishes one request from another under the same id: BLAKE2b-64 over the kind and the fields that are asked."""
+    """What distinguishes one request from another under the same id: BLAKE2b-64 over the kind and the fields that
+    are asked."""
     kind = type(command)
     if isinstance(command, CheckIn):
         return check_in_fingerprint(

@@ -15,8 +15,8 @@ from actors.terms import EventTerms
 
 
 class Attendance(msgspec.Struct, gc=False):
-    """One card at one event. `admitted_at_ms`, `gate_id`, `device_id` are those of its latest admission; `earned` the points
-    earned here, `earned_position` when that score was reached."""
+    """One card at one event. `admitted_at_ms`, `gate_id`, `device_id` are those of its latest admission; `earned`
+    the points earned here, `earned_position` when that score was reached."""
 
     is_inside: bool = False
     entries: int = 0
@@ -61,7 +61,7 @@ class Event(msgspec.Struct, gc=False):
             self.terms = fact.terms
 
     def _apply_scan(self, fact: ScanJudged) -> None:
-        assert fact.reason or fact.direction == "exit" or fact.inside <= fact.capacity, "never more people inside than capacity"
+        assert fact.inside <= max(fact.capacity, self.inside), "an entry never takes the count above the capacity"
         self.inside = fact.inside
         self.admitted = fact.admitted
         self.refused = fact.refused

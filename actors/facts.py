@@ -1,11 +1,12 @@
 """Facts: what was decided and recorded. The journal holds these and nothing else.
 
 Rules:
-1. A fact carries every value that was decided (times, ids, resulting counts and balances); applying it reads nothing else.
+1. A fact carries every value that was decided (times, ids, resulting counts and balances); applying it reads nothing
+   else.
 2. Resulting values are absolute, so the projector can write rows without knowing earlier ones.
 3. Released facts are never edited: fields are only ever added at the end, with a default; tags are never reused.
-4. `request_id` is the id of the command that the fact answers, "" on a fact that another one caused; `fingerprint` is that
-   command's (see `actors.commands.fingerprint`).
+4. `request_id` is the id of the command that the fact answers, "" on a fact that another one caused; `fingerprint`
+   is that command's (see `actors.commands.fingerprint`).
 """
 
 from __future__ import annotations
@@ -89,9 +90,9 @@ class EventChanged(msgspec.Struct, frozen=True, array_like=True, tag=6):
 class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A credential was presented at a gate and judged; `reason` is "" when admitted.
 
-    `inside`, `admitted`, `refused` are the event's counts after this scan: people inside, entries admitted, scans refused.
-    `card_inside` and `card_entries` are this card's attendance after it. `first_*` (0 and "" otherwise) tell the admission
-    that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
+    `inside`, `admitted`, `refused` are the event's counts after this scan: people inside, entries admitted, scans
+    refused. `card_inside` and `card_entries` are this card's attendance after it. `first_*` (0 and "" otherwise)
+    tell the admission that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
     """
 
     tenant_id: str
@@ -125,10 +126,10 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     """An entry of a card's points ledger.
 
     `entry_seq` counts the card's entries from 1. `amount` is signed, `balance_after` the sum of all entries so far.
-    `lots` are the expiring lots this entry changed, as they are now; `takings` what it took from which lot (positive), or
-    gave back (negative). `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at the event `event_id`.
-    `cause` is "request", "checkin:<scan id>", "reversal:<entry seq>" or "expiry:<lot>"; `reverses` the entry reversed, 0 if
-    none; `short_by` how much of a reversal could not be taken.
+    `lots` are the expiring lots this entry changed, as they are now; `takings` what it took from which lot
+    (positive), or gave back (negative). `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at
+    the event `event_id`. `cause` is "request", "checkin:<scan id>", "reversal:<entry seq>" or "expiry:<lot>";
+    `reverses` the entry reversed, 0 if none; `short_by` how much of a reversal could not be taken.
     """
 
     tenant_id: str

@@ -31,7 +31,8 @@ def seq_of(position: int) -> int:
 
 
 def uuid7_time_ms(request_id: str) -> int | None:
-    """Milliseconds since 1970 that a UUIDv7 (RFC 9562 §5.7, in its 36-character form) carries; None for any other id."""
+    """Milliseconds since 1970 that a UUIDv7 (RFC 9562 §5.7, in its 36-character form) carries; None for any other
+    id."""
     if len(request_id) != 36 or request_id[14] != "7" or request_id[8] != "-" or request_id[13] != "-":
         return None
     try:

@@ -55,22 +55,24 @@ class Journal(Protocol):
         """Raises `UnsafeJournal` unless an append that returned survives kill -9 and power loss of the store."""
 
     async def tail(self, partition: int) -> Mark:
-        """The last entry's place. Raises `JournalCorrupt` when stream and fence disagree, `OutcomeUnknown` when away."""
+        """The last entry's place. Raises `JournalCorrupt` when stream and fence disagree, `OutcomeUnknown` when
+        away."""
 
     async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
-        """Appends, atomically, the first entry (no facts) of epoch tail.epoch + 1 and returns it; from then on no entry of
-        an older epoch can be written. With `expected_epoch`, only if the tail's epoch is that one, else `Fenced`."""
+        """Appends, atomically, the first entry (no facts) of epoch tail.epoch + 1 and returns it; from then on no
+        entry of an older epoch can be written. With `expected_epoch`, only if the tail's epoch is that one, else
+        `Fenced`."""
 
     async def append(self, partition: int, entry: Entry, previous: bytes) -> int:
-        """Writes `entry` durably (fsynced before it returns) if its epoch is the open one, its seq follows the tail's and
-        `previous` is the tail's checksum; returns the projected seq last noted (0 if none). Calls made in order on one
-        partition are executed in that order, so several may be under way: if one fails, those after it fail too.
-        Raises `Fenced`, `JournalFull`, `JournalCorrupt` (not contiguous) or `OutcomeUnknown`."""
+        """Writes `entry` durably (fsynced before it returns) if its epoch is the open one, its seq follows the
+        tail's and `previous` is the tail's checksum; returns the projected seq last noted (0 if none). Calls made in
+        order on one partition are executed in that order, so several may be under way: if one fails, those after it
+        fail too. Raises `Fenced`, `JournalFull`, `JournalCorrupt` (not contiguous) or `OutcomeUnknown`."""
 
     async def read(self, partition: int, after: Mark, limit: int) -> Sequence[Entry]:
         """At most `limit` entries in order, starting with seq after.seq + 1; empty when the tail is at `after`. Raises
-        `JournalGap` when that entry has been trimmed, `JournalCorrupt` when the tail lies before `after` (something that
-        was read is gone) or the entries are not contiguous. Checksums are the caller's to verify."""
+        `JournalGap` when that entry has been trimmed, `JournalCorrupt` when the tail lies before `after` (something
+        that was read is gone) or the entries are not contiguous. Checksums are the caller's to verify."""
 
     async def trim(self, partition: int, projected: Mark) -> None:
         """Drops the entries before `projected`; that entry itself stays as the anchor of the chain. Never by length."""
@@ -94,8 +96,8 @@ TenantBoard = tuple[str, str]
 
 
 class LoadRequest(msgspec.Struct, frozen=True):
-    """Everything a partition wants to know at once. Board keys are windows as in `actors.queries.GetBoard`, "day" resolved to
-    "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq)."""
+    """Everything a partition wants to know at once. Board keys are windows as in `actors.queries.GetBoard`, "day"
+    resolved to "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq)."""
 
     tenants: tuple[str, ...] = ()
     cards: tuple[TenantCard, ...] = ()
@@ -122,8 +124,8 @@ class BoardScore(msgspec.Struct, frozen=True, gc=False):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What was found, all from one snapshot in which Postgres held the partition up to `projected`. What is absent does not
-    exist (as of `projected`). `requests` maps to the fact that answered the request and its position."""
+    """What was found, all from one snapshot in which Postgres held the partition up to `projected`. What is absent
+    does not exist (as of `projected`). `requests` maps to the fact that answered the request and its position."""
 
     projected: Mark
     tenants: dict[str, Tenant] = msgspec.field(default_factory=dict)

@@ -1,10 +1,14 @@
-"""Questions to the engine that change nothing. They are answered from durable state only and never cost a journal write."""
+"""Questions to the engine that change nothing. They are answered from durable state only and never cost a journal
+write."""
 
 from __future__ import annotations
 
 import msgspec
 
 BOARD_ROWS_MAX = 1_000
+BOARDS = ("points",)
+EVENT_TOPIC = "event:"
+BOARD_TOPIC = "leaderboard:"
 
 
 class GetTenant(msgspec.Struct, frozen=True, array_like=True, tag=101):
@@ -38,9 +42,9 @@ class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
 
 
 class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
-    """A live topic ("event:ID" or "leaderboard:BOARD[:WINDOW]"): what came after `since_offset` of `since_epoch`, or a snapshot
-    when that cannot be told any more (or was never asked: both -1). Asking also keeps the topic's updates coming for
-    `actors.live.WATCHED_MS`."""
+    """A live topic ("event:ID" or "leaderboard:BOARD[:WINDOW]"): what came after `since_offset` of `since_epoch`, or
+    a snapshot when that cannot be told any more (or was never asked: both -1). Asking also keeps the topic's updates
+    coming for `actors.live.WATCHED_MS`."""
 
     tenant_id: str
     topic: str
@@ -49,3 +53,17 @@ class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
 
 
 Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic
+
+
+def board_of_topic(topic: str) -> tuple[str, str]:
+    """Board and window of a topic "leaderboard:BOARD[:WINDOW]"; window "all" where none is named, two empty strings
+    for another topic."""
+    if not topic.startswith(BOARD_TOPIC):
+        return "", ""
+    board, _, window = topic.removeprefix(BOARD_TOPIC).partition(":")
+    return board, window or "all"
+
+
+def event_of_window(window: str) -> str:
+    """The event of window "event:ID", "" for another window."""
+    return window.removeprefix(EVENT_TOPIC) if window.startswith(EVENT_TOPIC) else ""

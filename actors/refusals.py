@@ -1,10 +1,12 @@
-"""The closed lists of answers that are not a plain yes. A refusal is a decision and is journaled; a failure had no effect."""
+"""The closed lists of answers that are not a plain yes. A refusal is a decision and is journaled; a failure had no
+effect."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Why a scan is refused, in the order in which they are checked (semantics.md, "Verdicts"); the first that fails is the reason.
+# Why a scan is refused, in the order in which they are checked (semantics.md, "Verdicts"); the first that fails is
+# the reason.
 CREDENTIAL_INVALID: Final = "credential_invalid"
 CREDENTIAL_EXPIRED: Final = "credential_expired"
 CARD_REVOKED: Final = "card_revoked"
@@ -44,6 +46,7 @@ ENTRY_UNKNOWN: Final = "entry_unknown"
 ENTRY_NOT_REVERSIBLE: Final = "entry_not_reversible"
 ALREADY_REVERSED: Final = "already_reversed"
 CAPACITY_INVALID: Final = "capacity_invalid"
+EXPIRY_INVALID: Final = "expiry_invalid"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -55,16 +58,16 @@ COMMAND_REASONS: Final = (
     ENTRY_NOT_REVERSIBLE,
     ALREADY_REVERSED,
     CAPACITY_INVALID,
-    GATE_UNKNOWN,
+    EXPIRY_INVALID,
 )
 
-# Why a message had no effect at all (`Failed.code`). The first group is certain and final for this message …
+# Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …
 ID_REUSED: Final = "id_reused"
 TENANT_UNKNOWN: Final = "tenant_unknown"
 CARD_UNKNOWN: Final = "card_unknown"
 EVENT_UNKNOWN: Final = "event_unknown"
 BOARD_UNKNOWN: Final = "board_unknown"
-# … the second asks for the same message again, later or elsewhere.
+# … the second leaves open whether it had one: the same message under the same id, later or elsewhere, tells.
 OVERLOADED: Final = "overloaded"
 UNAVAILABLE: Final = "unavailable"
 MOVED: Final = "moved"

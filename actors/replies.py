@@ -1,7 +1,8 @@
 """What the engine answers.
 
 `Done` carries the fact that a command led to (a refusal is a fact too: `ScanJudged` with a reason, `CommandRefused`).
-`Failed` means that the message had no effect at all; its code is from `actors.refusals`.
+`Failed` is not an outcome: either the message can have none (`id_reused`, something unknown), or it was not answered
+in time, and only sending it again under the same id tells whether it had one. Its code is from `actors.refusals`.
 Everything in a reply is durable when it leaves the partition.
 """
 
@@ -14,8 +15,8 @@ from actors.terms import EventTerms, Lot, TenantSettings
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
-    """The command's outcome. `replayed`: it was decided before, under the same request id. `position` is the fact's place in the
-    partition's journal (`actors.ids.position_of`)."""
+    """The command's outcome. `replayed`: it was decided before, under the same request id. `position` is the fact's
+    place in the partition's journal (`actors.ids.position_of`)."""
 
     fact: Fact
     replayed: bool = False
@@ -23,7 +24,8 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
-    """No effect. With `retry_after_ms` > 0 the same message may be sent again after that time; 0 means that it would fail again."""
+    """No outcome. With `retry_after_ms` > 0 the same message may be sent again after that time; 0 means that it
+    would fail again, and had no effect."""
 
     code: str
     detail: str
@@ -74,7 +76,8 @@ class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class BoardView(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """`size` is how many cards are on the board. `around_rank` is 0 where no card was asked for or it is not on the board."""
+    """`size` is how many cards are on the board. `around_rank` is 0 where no card was asked for or it is not on the
+    board."""
 
     board: str
     window: str
@@ -100,8 +103,8 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last scans, in an update only those since the update
-    before (at most `actors.live.FEED_SCANS_MAX`)."""
+    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last scans, in an update only those
+    since the update before (at most `actors.live.FEED_SCANS_MAX`)."""
 
     event_id: str
     name: str

@@ -1,4 +1,5 @@
-"""What a rule is: a trigger, a limit and what it gives. (Conditions, budgets and more actions come with the rule language.)
+"""What a rule is: a trigger, a limit and what it gives. (Conditions, budgets and more actions come with the rule
+language.)
 
 Pure data, journaled inside the tenant's settings: fields are only ever added at the end, with a default.
 """
@@ -13,7 +14,7 @@ Trigger = Literal["checkin"]
 
 
 class Rule(msgspec.Struct, frozen=True, array_like=True):
-    """"If this, then that": on an admitted entry, award `points` to the card.
+    """ "If this, then that": on an admitted entry, award `points` to the card.
 
     `version` grows with each change, so that every award can cite the very text that granted it.
     `once_per_event` limits the award to the card's first entry to an event.
@@ -28,8 +29,8 @@ class Rule(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CheckInMoment(msgspec.Struct, frozen=True, gc=False):
-    """What a rule may look at when an entry has been admitted. `entries` counts this card's entries to this event, this one
-    included."""
+    """What a rule may look at when an entry has been admitted. `entries` counts this card's entries to this event,
+    this one included."""
 
     tier: str
     entries: int

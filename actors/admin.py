@@ -1,0 +1,161 @@
+"""Deciding what organisers ask: tenants, cards and events. Pure; refusals come back as facts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.card import Card
+from actors.commands import ChangeCardState, ChangeEvent, ChangeTenant, CreateEvent, IssueCard, OpenTenant
+from actors.event import Event
+from actors.facts import (
+    CardIssued,
+    CardStateChanged,
+    CommandRefused,
+    EventChanged,
+    EventCreated,
+    Fact,
+    TenantChanged,
+    TenantOpened,
+)
+from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED
+from actors.tenant import Tenant
+from actors.terms import CAPACITY_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
+from rules.model import Rule
+
+CHECKIN_RULE_ID = "rule_checkin"
+
+
+def decide_open_tenant(command: OpenTenant, at_ms: int) -> list[Fact]:
+    """Opens an organisation."""
+    return [
+        TenantOpened(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.name, command.settings)
+    ]
+
+
+def decide_change_tenant(tenant: Tenant, command: ChangeTenant, at_ms: int) -> list[Fact]:
+    """Changes what is given; a changed check-in rule gets its next version."""
+    settings = tenant.settings
+    rules = settings.rules
+    if command.checkin_points is not None:
+        rules = _with_checkin_points(rules, command.checkin_points)
+    settings = msgspec.structs.replace(
+        settings,
+        time_zone=settings.time_zone if command.time_zone is None else command.time_zone,
+        overdraft_max=settings.overdraft_max if command.overdraft_max is None else command.overdraft_max,
+        rules=rules,
+    )
+    name = tenant.name if command.name is None else command.name
+    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)]
+
+
+def checkin_rule(points: int, version: int = 1) -> Rule:
+    """The rule that every organisation starts with: points for the first entry to an event."""
+    return Rule(CHECKIN_RULE_ID, version, "Points per check-in", "checkin", points)
+
+
+def _with_checkin_points(rules: tuple[Rule, ...], points: int) -> tuple[Rule, ...]:
+    version = max((rule.version for rule in rules if rule.rule_id == CHECKIN_RULE_ID), default=0) + 1
+    return (*(rule for rule in rules if rule.rule_id != CHECKIN_RULE_ID), checkin_rule(points, version))
+
+
+def decide_issue_card(command: IssueCard, at_ms: int) -> list[Fact]:
+    """Issues a card."""
+    return [
+        CardIssued(
+            command.tenant_id,
+            command.request_id,
+            command.fingerprint,
+            at_ms,
+            command.card_id,
+            command.member_id,
+            command.member_name,
+            command.tier,
+            command.valid_from_ms,
+            command.valid_until_ms,
+        )
+    ]
+
+
+def decide_change_card_state(card: Card, command: ChangeCardState, at_ms: int) -> list[Fact]:
+    """Suspends, resumes or revokes; a revoked card stays revoked."""
+    if card.state == "revoked" and command.state != "revoked":
+        return [_refused(command, card.card_id, CARD_REVOKED, "a revoked card stays revoked; issue a new one", at_ms)]
+    return [
+        CardStateChanged(
+            command.tenant_id,
+            command.request_id,
+            command.fingerprint,
+            at_ms,
+            command.card_id,
+            command.state,
+            command.note,
+        )
+    ]
+
+
+def decide_create_event(command: CreateEvent, at_ms: int) -> list[Fact]:
+    """Creates an event, unless its capacity or number of gates is out of bounds."""
+    refusal = _terms_refusal(command, command.event_id, command.terms, 0, at_ms)
+    if refusal:
+        return [refusal]
+    return [
+        EventCreated(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.event_id, command.terms)
+    ]
+
+
+def decide_change_event(event: Event, command: ChangeEvent, at_ms: int) -> list[Fact]:
+    """Changes what is given. Capacity cannot go below the number of people inside."""
+    terms = event.terms
+    changes = {
+        name: value
+        for name in (
+            "name",
+            "capacity",
+            "time_zone",
+            "doors_open_ms",
+            "doors_close_ms",
+            "reentry",
+            "strict_exit",
+            "state",
+        )
+        if (value := getattr(command, name)) is not None
+    }
+    if command.gate is not None:
+        changes["gates"] = _with_gate(terms.gates, command.gate)
+    terms = msgspec.structs.replace(terms, **changes)
+    refusal = _terms_refusal(command, event.event_id, terms, event.inside, at_ms)
+    if refusal:
+        return [refusal]
+    return [EventChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, event.event_id, terms)]
+
+
+def _with_gate(gates: tuple[Gate, ...], gate: Gate) -> tuple[Gate, ...]:
+    if any(present.gate_id == gate.gate_id for present in gates):
+        return tuple(gate if present.gate_id == gate.gate_id else present for present in gates)
+    return (*gates, gate)
+
+
+def _terms_refusal(
+    command: CreateEvent | ChangeEvent, event_id: str, terms: EventTerms, inside: int, at_ms: int
+) -> CommandRefused | None:
+    if not max(1, inside) <= terms.capacity <= CAPACITY_MAX:
+        detail = f"capacity must be 1 to {CAPACITY_MAX} and at least the {inside} people inside"
+        return _refused(command, event_id, CAPACITY_INVALID, detail, at_ms)
+    if len(terms.gates) > GATES_PER_EVENT_MAX:
+        return _refused(command, event_id, LIMIT_REACHED, f"an event has at most {GATES_PER_EVENT_MAX} gates", at_ms)
+    return None
+
+
+def _refused(
+    command: CreateEvent | ChangeEvent | ChangeCardState, entity_id: str, reason: str, detail: str, at_ms: int
+) -> CommandRefused:
+    return CommandRefused(
+        command.tenant_id,
+        command.request_id,
+        command.fingerprint,
+        at_ms,
+        type(command).__name__,
+        entity_id,
+        reason,
+        detail,
+    )

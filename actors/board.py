@@ -1,0 +1,75 @@
+"""The virtual actor Leaderboard: cards ranked by score, ties by who reached the score first.
+
+Rules:
+1. A score comes from a fact and is absolute; the same fact twice changes nothing.
+2. Ordering is lazy: a change costs a set insertion, the order is brought up to date when somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sortedcontainers import SortedList
+
+from actors.ports import BoardScore
+from actors.replies import BoardRow, BoardView
+
+# Sorts descending by score, then by position reached, then by id so that the order is total.
+_Rank = tuple[int, int, str]
+
+
+class Board:
+    """One board over one window. Only cards with a score above zero are on it."""
+
+    def __init__(self, scores: Iterable[BoardScore]) -> None:
+        self._scores: dict[str, BoardScore] = {score.card_id: score for score in scores if score.score > 0}
+        self._ordered: SortedList[_Rank] = SortedList(_rank(score) for score in self._scores.values())
+        # Cards that changed since the order was last brought up to date, with the rank they have in it (None: not in
+        # it).
+        self._moved: dict[str, _Rank | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def set(self, card_id: str, member_name: str, score: int, reached: int) -> None:
+        """A card's score is `score` since position `reached`."""
+        before = self._scores.get(card_id)
+        if before is not None and (reached <= before.reached or score == before.score):
+            return
+        if card_id not in self._moved:
+            self._moved[card_id] = _rank(before) if before is not None else None
+        if score > 0:
+            self._scores[card_id] = BoardScore(card_id, member_name, score, reached)
+        else:
+            self._scores.pop(card_id, None)
+
+    def view(self, board: str, window: str, limit: int, offset: int, around: str) -> BoardView:
+        """The top rows after `offset`, or, with `around`, the rows around that card (it is in the middle where it
+        can be)."""
+        self._order()
+        rank = 0
+        start = offset
+        if around:
+            score = self._scores.get(around)
+            if score is None:
+                return BoardView(board, window, len(self._scores), ())
+            rank = self._ordered.index(_rank(score)) + 1
+            start = max(0, rank - 1 - limit // 2)
+        rows = tuple(
+            BoardRow(start + n + 1, card_id, self._scores[card_id].member_name, -negative)
+            for n, (negative, _, card_id) in enumerate(self._ordered.islice(start, start + limit))
+        )
+        return BoardView(board, window, len(self._scores), rows, rank)
+
+    def _order(self) -> None:
+        for card_id, rank in self._moved.items():
+            if rank is not None:
+                self._ordered.remove(rank)
+            score = self._scores.get(card_id)
+            if score is not None:
+                self._ordered.add(_rank(score))
+        self._moved.clear()
+
+
+def _rank(score: BoardScore) -> _Rank:
+    return (-score.score, score.reached, score.card_id)

@@ -1,0 +1,34 @@
+"""Every limit of the engine's core, with its unit in its name. Their relations are checked where the values are
+made."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Limits of one partition.
+
+    A message waits at most `wait_ms_max` (for a load, or for the journal to open). What the memory of requests and
+    of ledger entries holds stays at least `memory_ms_min`, so that a look-up in Postgres can be trusted together
+    with it: nothing can have been decided after the look-up and forgotten before its answer is used.
+    """
+
+    mailbox_messages_max: int = 20_000
+    appends_in_flight_max: int = 3
+    entry_facts_max: int = 3_000
+    journal_bytes_max: int = 512 * 1024 * 1024
+    requests_remembered_max: int = 50_000
+    memory_ms_min: int = 20_000
+    wait_ms_max: int = 5_000
+    load_timeout_ms: int = 2_000
+    load_retry_ms: int = 200
+    cards_resident_max: int = 200_000
+    events_resident_max: int = 2_000
+    boards_resident_max: int = 200
+    # How far the clock that made a UUIDv7 may be ahead of ours and still be believed.
+    clock_ahead_ms_max: int = 10_000
+
+    def __post_init__(self) -> None:
+        assert self.memory_ms_min >= 2 * (self.wait_ms_max + self.load_timeout_ms), "memory must outlast every look-up"
+        assert self.entry_facts_max <= 1 << 16, "positions have 16 bits for the index"

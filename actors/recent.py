@@ -1,0 +1,49 @@
+"""The ledger entries that may not be in Postgres yet, for reversals: a reversal cites an entry, and an entry is
+reversed once."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from actors.facts import PointsPosted
+from actors.limits import Limits
+
+EntryKey = tuple[str, int]
+
+
+class RecentEntries:
+    """Ledger entries of one partition that are still in memory, by card and entry_seq."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._entries: dict[EntryKey, PointsPosted] = {}
+        self._reversed: set[EntryKey] = set()
+        self._order: deque[tuple[PointsPosted, int]] = deque()
+
+    def take(self, fact: PointsPosted, position: int) -> None:
+        """Takes in a posting."""
+        self._entries[(fact.card_id, fact.entry_seq)] = fact
+        if fact.reverses:
+            key = (fact.card_id, fact.reverses)
+            assert key not in self._reversed, "an entry is reversed once"
+            self._reversed.add(key)
+        self._order.append((fact, position))
+
+    def get(self, card_id: str, entry_seq: int) -> PointsPosted | None:
+        """An entry in memory."""
+        return self._entries.get((card_id, entry_seq))
+
+    def is_reversed(self, card_id: str, entry_seq: int) -> bool:
+        """Whether an entry in memory reverses it."""
+        return (card_id, entry_seq) in self._reversed
+
+    def forget(self, projected_position: int, now_ms: int) -> None:
+        """Drops what Postgres holds, once no look-up under way can have missed it."""
+        old_ms = now_ms - self._limits.memory_ms_min
+        while self._order:
+            fact, position = self._order[0]
+            if position > projected_position or fact.at_ms > old_ms:
+                return
+            self._order.popleft()
+            del self._entries[(fact.card_id, fact.entry_seq)]
+            self._reversed.discard((fact.card_id, fact.reverses))

@@ -1,0 +1,121 @@
+"""Answering queries from what is in memory, or saying what must be loaded first. Nothing here costs a journal write."""
+
+from __future__ import annotations
+
+from actors.board import Board
+from actors.calendar import local_day
+from actors.card import Card
+from actors.event import Event
+from actors.judge import Judge, Known, Wants
+from actors.live import Views
+from actors.queries import (
+    BOARD_ROWS_MAX,
+    BOARDS,
+    EVENT_TOPIC,
+    GetBoard,
+    GetCard,
+    GetEvent,
+    GetTenant,
+    GetTopic,
+    Query,
+    board_of_topic,
+    event_of_window,
+)
+from actors.refusals import BOARD_UNKNOWN
+from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView
+from actors.tenant import Tenant
+
+
+class Viewer:
+    """Answers queries; `digests` gathers the live updates that an answer brought forward."""
+
+    def __init__(self, judge: Judge, views: Views) -> None:
+        self._judge = judge
+        self._views = views
+        self.digests: list[Digest] = []
+
+    def answer(self, query: Query, now_ms: int, known: Known | None, wants: Wants) -> Reply | None:
+        """The answer, or None: `wants` tells what must be loaded."""
+        tenant = self._judge.tenant(query.tenant_id, known, wants)
+        if tenant is None or isinstance(tenant, Failed):
+            return tenant
+        match query:
+            case GetTenant():
+                return TenantView(tenant.tenant_id, tenant.name, tenant.settings)
+            case GetCard():
+                card = self._judge.card(query.tenant_id, query.card_id, known, wants)
+                return _card_view(card, now_ms) if isinstance(card, Card) else card
+            case GetEvent():
+                event = self._judge.event(query.tenant_id, query.event_id, known, wants)
+                return _event_view(event) if isinstance(event, Event) else event
+            case GetBoard():
+                found = self._board(tenant, query.board, query.window, now_ms, known, wants)
+                if found is None or isinstance(found, Failed):
+                    return found
+                limit = max(1, min(query.limit, BOARD_ROWS_MAX))
+                board, window = found
+                return board.view(query.board, window, limit, max(0, query.offset), query.around)
+            case GetTopic():
+                return self._topic(tenant, query, now_ms, known, wants)
+
+    def _board(
+        self, tenant: Tenant, name: str, window: str, now_ms: int, known: Known | None, wants: Wants
+    ) -> tuple[Board, str] | Failed | None:
+        if name not in BOARDS:
+            return Failed(BOARD_UNKNOWN, f"no board {name!r}; there is {', '.join(BOARDS)}")
+        event_id = event_of_window(window)
+        if event_id:
+            event = self._judge.event(tenant.tenant_id, event_id, known, wants)
+            if not isinstance(event, Event):
+                return event
+        elif window == "day":
+            window = f"day:{local_day(now_ms, tenant.settings.time_zone)}"
+        elif window != "all" and not (window.startswith("day:") and window[4:].isdecimal() and len(window) == 12):
+            return Failed(BOARD_UNKNOWN, f"no window {window!r}; there is all, day, day:YYYYMMDD and event:ID")
+        board = self._views.board(tenant.tenant_id, window)
+        if board is None:
+            wants.boards.add((tenant.tenant_id, window))
+            return None
+        return board, window
+
+    def _topic(self, tenant: Tenant, query: GetTopic, now_ms: int, known: Known | None, wants: Wants) -> Reply | None:
+        if query.topic.startswith(EVENT_TOPIC):
+            event = self._judge.event(tenant.tenant_id, query.topic.removeprefix(EVENT_TOPIC), known, wants)
+            if not isinstance(event, Event):
+                return event
+            topic = self._views.event_topic(event)
+        else:
+            name, window = board_of_topic(query.topic)
+            found = self._board(tenant, name, window, now_ms, known, wants)
+            if found is None or isinstance(found, Failed):
+                return found
+            board, window = found
+            topic = self._views.board_topic(tenant.tenant_id, query.topic, name, window, board)
+        view, digest = topic.watch(now_ms, query.since_epoch, query.since_offset)
+        if digest is not None:
+            self.digests.append(digest)
+        return view
+
+
+def _card_view(card: Card, now_ms: int) -> CardView:
+    return CardView(
+        card.tenant_id,
+        card.card_id,
+        card.member_id,
+        card.member_name,
+        card.tier,
+        card.state,
+        card.valid_from_ms,
+        card.valid_until_ms,
+        card.balance,
+        card.available(now_ms),
+        card.earned,
+        card.entry_count,
+        card.lots,
+    )
+
+
+def _event_view(event: Event) -> EventView:
+    return EventView(
+        event.tenant_id, event.event_id, event.terms, event.inside, event.admitted, event.refused, event.position
+    )
