@@ -268,20 +268,27 @@ class Host:
                         if not batch.missing and not batch.done.done():
                             batch.done.set_result(None)
                 case Append():
-                    self._spawn(self._append(partition, effect))
+                    self._spawn(partition, self._append(partition, effect))
                 case Publish():
                     self._publisher.publish(effect.digests)
                 case Load():
-                    self._spawn(self._load(partition, effect))
+                    self._spawn(partition, self._load(partition, effect))
                 case OpenJournal():
-                    self._spawn(self._open(partition, effect))
+                    self._spawn(partition, self._open(partition, effect))
                 case Halted():
                     pass
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, partition: Partition, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                # Not one of the port's own exceptions: a bug. What was to be reported never will be.
+                self._feed(partition, partition.halt, f"{type(error).__name__}: {error}", self._clock_ms())
+
+        task.add_done_callback(done)
 
     async def _append(self, partition: Partition, effect: Append) -> None:
         entry = effect.entry
@@ -350,14 +357,14 @@ class Host:
                 del self._tickets[ticket]
             ticks += 1
             if ticks % HINT_EVERY_TICKS == 0:
-                self._spawn(self._read_hints())
+                for partition in list(self._partitions.values()):
+                    if partition.state == "open" and partition.projected_seq < partition.durable.seq:
+                        self._spawn(partition, self._read_hint(partition))
 
-    async def _read_hints(self) -> None:
+    async def _read_hint(self, partition: Partition) -> None:
         """An idle partition has no append to learn Postgres' position from."""
-        for partition in list(self._partitions.values()):
-            if partition.state == "open" and partition.projected_seq < partition.durable.seq:
-                try:
-                    hint = await self._journal.projected_hint(partition.number)
-                except JournalError:
-                    return
-                self._feed(partition, partition.on_projected, hint, self._clock_ms())
+        try:
+            hint = await self._journal.projected_hint(partition.number)
+        except JournalError:
+            return
+        self._feed(partition, partition.on_projected, hint, self._clock_ms())

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.entry import ENTRY_PAYLOAD_BYTES_MAX
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Limits of one partition.
@@ -16,7 +18,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     mailbox_messages_max: int = 20_000
     appends_in_flight_max: int = 3
-    entry_facts_max: int = 3_000
+    # An entry is closed once it is this long; the command that makes it so may add half as much again.
+    entry_bytes_target: int = 500_000
     journal_bytes_max: int = 512 * 1024 * 1024
     requests_remembered_max: int = 50_000
     memory_ms_min: int = 20_000
@@ -31,4 +34,4 @@ class Limits(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         assert self.memory_ms_min >= 2 * (self.wait_ms_max + self.load_timeout_ms), "memory must outlast every look-up"
-        assert self.entry_facts_max <= 1 << 16, "positions have 16 bits for the index"
+        assert 2 * self.entry_bytes_target <= ENTRY_PAYLOAD_BYTES_MAX, "an entry must fit into the journal"

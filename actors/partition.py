@@ -70,8 +70,15 @@ class Sealed(msgspec.Struct):
 
 
 def _weight(fact: Fact) -> int:
-    """How many plain facts a fact takes the room of, so that an entry's size is bounded without measuring it."""
-    return 1 + len(fact.terms.gates) if isinstance(fact, EventCreated | EventChanged) else 1
+    """At least as many bytes as the encoded fact takes, told without encoding it; ids have at most 64 characters."""
+    weight = 700
+    if isinstance(fact, ScanJudged):
+        return weight + 4 * len(fact.member_name)
+    if isinstance(fact, PointsPosted):
+        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
+    if isinstance(fact, EventCreated | EventChanged):
+        return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
+    return 5 * weight
 
 
 class Partition:
@@ -297,7 +304,7 @@ class Partition:
         return self._take_effects()
 
     def _has_room(self) -> bool:
-        if self._draft_weight < self._limits.entry_facts_max:
+        if self._draft_weight < self._limits.entry_bytes_target:
             return True
         self._seal()
         return not self._draft
@@ -362,7 +369,7 @@ class Partition:
         if not self._draft or len(self._pending) >= self._limits.appends_in_flight_max:
             return
         payload = encode_facts(self._draft)
-        assert len(payload) <= 4 * ENTRY_PAYLOAD_BYTES_MAX, "an entry stays within what the journal takes"
+        assert len(payload) <= ENTRY_PAYLOAD_BYTES_MAX, "an entry stays within what the journal takes"
         entry = sealed(self.last.checksum, self.epoch, self.last.seq + 1, self._now_ms, payload)
         assert entry.seq == self.durable.seq + len(self._pending) + 1, "the journal has no holes"
         self._effects.append(Append(entry, self.last.checksum))

@@ -20,7 +20,7 @@ from actors.refusals import (
     LIMIT_REACHED,
 )
 from actors.tenant import Tenant
-from actors.terms import POINTS_PER_ENTRY_MAX, POOL, Lot
+from actors.terms import LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Lot
 
 
 def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> list[Fact]:
@@ -33,6 +33,9 @@ def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -
         return [_refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
     if card.balance + command.amount > BALANCE_MAX:
         return [_refused(command, LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}", at_ms)]
+    if command.expires_at_ms and len(card.lots) >= LOTS_PER_CARD_MAX:
+        detail = f"a card has at most {LOTS_PER_CARD_MAX} awards that expire; award without expiry, or redeem some"
+        return [_refused(command, LIMIT_REACHED, detail, at_ms)]
     day = local_day(at_ms, tenant.settings.time_zone)
     draft = LedgerDraft(card, at_ms, day)
     draft.expire_lapsed()

@@ -23,6 +23,7 @@ EntryKind = Literal["award", "redeem", "reverse", "expire"]
 CAPACITY_MAX = 10_000_000
 GATES_PER_EVENT_MAX = 500
 POINTS_PER_ENTRY_MAX = 1_000_000_000
+LOTS_PER_CARD_MAX = 500
 # The lot that holds all points without expiry; which of them is spent makes no difference, so they are one lot.
 POOL = 0
 
