@@ -1,0 +1,74 @@
+"""`LiveSource` on Redis pub/sub: channel "mv:live:<tenant>:<topic>", payload `actors.codec.encode_digest`.
+
+What is lost while Redis is away the consumer finds by the offset (`gateway.live_hub`, rule 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from actors.codec import decode_digest
+from actors.replies import Digest
+from gateway.memory_live import DigestQueue
+from gateway.redis_listener import RedisListener
+
+CHANNEL_PREFIX: Final = "mv:live:"
+_log = structlog.get_logger(__name__)
+
+
+def channel_of(tenant_id: str, topic: str) -> str:
+    """The channel on which a topic is published."""
+    return f"{CHANNEL_PREFIX}{tenant_id}:{topic}"
+
+
+class RedisLive:
+    """The source. `redis` must answer in bytes (`decode_responses` off). `start` before use, `close` after."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._listener = RedisListener(redis, self._take)
+        self._digests = DigestQueue()
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to connect; does not wait for Redis."""
+        self._running = asyncio.create_task(self._listener.run())
+
+    async def subscribe(self, tenant_id: str, topic: str) -> None:
+        """See `LiveSource`. Waits for as long as Redis is away."""
+        await self._listener.subscribe(channel_of(tenant_id, topic))
+
+    async def unsubscribe(self, tenant_id: str, topic: str) -> None:
+        """See `LiveSource`."""
+        await self._listener.unsubscribe(channel_of(tenant_id, topic))
+
+    def digests(self) -> AsyncIterator[Digest]:
+        """See `LiveSource`. One consumer."""
+        return aiter(self._digests)
+
+    async def close(self) -> None:
+        """Gives the connection back and ends `digests`."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+        self._digests.close()
+
+    def _take(self, channel: str, payload: bytes) -> None:
+        """A digest that cannot be read, or that is not this channel's, is dropped like a lost one: the hub asks for
+        it."""
+        try:
+            digest = decode_digest(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            _log.warning("live digest unreadable", channel=channel, error=str(error))
+            return
+        if channel_of(digest.tenant_id, digest.topic) != channel:
+            _log.warning("live digest on another's channel", channel=channel)
+            return
+        self._digests.put(digest)
