@@ -316,18 +316,16 @@ class LiveHub:
         self._drop_if_idle(topic)
 
     async def run(self) -> None:
-        """Receives and renews until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._receive())
-            tasks.create_task(self._renew())
-
-    async def close(self) -> None:
-        """Stops what is under way."""
-        for topic in self._topics.values():
-            topic.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Receives and renews until cancelled; then stops all that is under way."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive())
+                tasks.create_task(self._renew())
+        finally:
+            for topic in self._topics.values():
+                topic.close()
+            for task in self._tasks:
+                task.cancel()
 
     async def _receive(self) -> None:
         async for digest in self._source.digests():

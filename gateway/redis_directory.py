@@ -14,11 +14,10 @@ from typing import Final
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.ports import Placement
-from gateway.redis_listener import RECONNECT_MS_MAX, RedisListener
+from gateway.redis_listener import RECONNECT_MS_MAX, RedisListener, redis_client
 
 PLACEMENT_KEY: Final = "mv:placement"
 PLACEMENT_CHANNEL: Final = "mv:placement"
@@ -27,10 +26,14 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisDirectory:
-    """The directory. `redis` must answer in bytes (`decode_responses` off)."""
+    """The directory. It connects at the first use, in the event loop of that use."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, url: str) -> None:
+        self._redis = redis_client(url)
+
+    async def close(self) -> None:
+        """Gives back connections. Whoever iterates over `changes` has to have closed it."""
+        await self._redis.aclose()
 
     async def placement(self) -> Placement | None:
         """See `Directory`. What cannot be read counts as absent: placement is a hint."""

@@ -17,15 +17,24 @@ from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 QUIET_MS: Final = 3_000
+CONNECT_TIMEOUT_MS: Final = 2_000
 RECONNECT_MS_MIN: Final = 50
 RECONNECT_MS_MAX: Final = 2_000
 # Subscribed always, because a pub/sub connection needs one channel; nobody publishes on it.
 _ANCHOR: Final = "mv:anchor"
 _DOWN: Final = (RedisError, OSError, TimeoutError)
 _log = structlog.get_logger(__name__)
+
+
+def redis_client(url: str) -> Redis:
+    """A client that answers in bytes, gives up quickly and leaves trying again to its user."""
+    timeout_s = CONNECT_TIMEOUT_MS / 1_000
+    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
 
 
 class RedisListener:

@@ -12,12 +12,11 @@ from typing import Final
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from actors.codec import decode_digest
 from actors.replies import Digest
 from gateway.memory_live import DigestQueue
-from gateway.redis_listener import RedisListener
+from gateway.redis_listener import RedisListener, redis_client
 
 CHANNEL_PREFIX: Final = "mv:live:"
 _log = structlog.get_logger(__name__)
@@ -28,20 +27,18 @@ def channel_of(tenant_id: str, topic: str) -> str:
     return f"{CHANNEL_PREFIX}{tenant_id}:{topic}"
 
 
-class RedisLive:
-    """The source. `redis` must answer in bytes (`decode_responses` off). `start` before use, `close` after."""
+class RedisLiveSource:
+    """The source. It connects at the first use, in the event loop of that use."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._listener = RedisListener(redis, self._take)
+    def __init__(self, url: str) -> None:
+        self._redis = redis_client(url)
+        self._listener = RedisListener(self._redis, self._take)
         self._digests = DigestQueue()
         self._running: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begins to connect; does not wait for Redis."""
-        self._running = asyncio.create_task(self._listener.run())
-
     async def subscribe(self, tenant_id: str, topic: str) -> None:
         """See `LiveSource`. Waits for as long as Redis is away."""
+        self._start()
         await self._listener.subscribe(channel_of(tenant_id, topic))
 
     async def unsubscribe(self, tenant_id: str, topic: str) -> None:
@@ -50,6 +47,7 @@ class RedisLive:
 
     def digests(self) -> AsyncIterator[Digest]:
         """See `LiveSource`. One consumer."""
+        self._start()
         return aiter(self._digests)
 
     async def close(self) -> None:
@@ -59,6 +57,11 @@ class RedisLive:
             with suppress(asyncio.CancelledError):
                 await self._running
         self._digests.close()
+        await self._redis.aclose()
+
+    def _start(self) -> None:
+        if self._running is None:
+            self._running = asyncio.create_task(self._listener.run())
 
     def _take(self, channel: str, payload: bytes) -> None:
         """A digest that cannot be read, or that is not this channel's, is dropped like a lost one: the hub asks for
