@@ -1,0 +1,124 @@
+"""One gateway's parts, put together: the engine's client, identity, sockets, pages, and the ASGI application of them.
+
+Knows of Ray only what `gateway.ports.Transport` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from hashlib import sha256
+
+from actors.codec import encode_messages
+from gateway.app import EdgeApp
+from gateway.credentials import CredentialBook
+from gateway.dispatcher import Dispatcher
+from gateway.identity import Identity
+from gateway.ids import IdMaker
+from gateway.live_hub import LiveHub
+from gateway.metrics import EdgeMetrics
+from gateway.parts import EdgeParts
+from gateway.ports import HostUnavailable, Transport
+from gateway.redis_directory import RedisDirectory
+from gateway.redis_live import RedisLiveSource
+from gateway.sockets.connection import OpenSockets
+from gateway.sockets.live import LiveEndpoint
+from gateway.sockets.scan import ScanEndpoint
+from gateway.tokens import SecretMaker
+from serve.clocks import monotonic_ms, wall_clock_ms
+from serve.settings import Settings
+from storage.callers import PostgresCallers
+from storage.postgres import Pool, reader_pool
+
+READY_FRESH_S = 0.25
+NOTHING = encode_messages([])  # a batch that any host answers at once
+
+
+class Edge:
+    """`app` may be served between `start` and `stop`; everything belongs to one event loop."""
+
+    app: EdgeApp
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        assert settings.redis_url is not None
+        redis_url = settings.redis_url.get_secret_value()
+        self._settings = settings
+        self._transport = transport
+        self._directory = RedisDirectory(redis_url)
+        self._live_source = RedisLiveSource(redis_url)
+        self._dispatcher = Dispatcher(transport, self._directory, random.random)
+        self._hub = LiveHub(self._dispatcher, self._live_source)
+        self._sockets = OpenSockets()
+        self._pool: Pool | None = None
+        self._hub_task: asyncio.Task[None] | None = None
+        self._ready: tuple[float, bool] = (0.0, False)
+
+    async def start(self) -> None:
+        """Connects and builds `app`."""
+        settings = self._settings
+        assert settings.postgres_url is not None
+        self._pool = await reader_pool(
+            settings.postgres_url.get_secret_value(),
+            settings.postgres_connections_per_process,
+            settings.postgres_timeout_ms / 1000,
+        )
+        await self._dispatcher.start()
+        token_hash = sha256(settings.superadmin_token().encode()).digest()
+        parts = EdgeParts(
+            engine=self._dispatcher,
+            confirmed=self._dispatcher,
+            pool=self._pool,
+            identity=Identity(PostgresCallers(self._pool), token_hash, monotonic_ms),
+            credentials=CredentialBook(settings.secret()),
+            secrets=SecretMaker(settings.secret()),
+            ids=IdMaker(wall_clock_ms, os.urandom),
+            clock_ms=wall_clock_ms,
+            metrics=EdgeMetrics(),
+            is_ready=self._is_ready,
+        )
+        self.app = EdgeApp(parts)
+        self._add_sockets(parts)
+        self._hub_task = asyncio.get_running_loop().create_task(self._hub.run())
+
+    def drain(self) -> None:
+        """Asks every socket to reconnect elsewhere."""
+        self._sockets.drain()
+
+    async def stop(self) -> None:
+        """Answers what is open with "try again" and gives back connections."""
+        if self._hub_task is not None:
+            self._hub_task.cancel()
+            await asyncio.gather(self._hub_task, return_exceptions=True)
+        await self._dispatcher.close()
+        await self._live_source.close()
+        await self._directory.close()
+        if self._pool is not None:
+            self._pool.terminate()
+
+    def _add_sockets(self, parts: EdgeParts) -> None:
+        identity, ids, clock_ms = parts.identity, parts.ids, parts.clock_ms
+        scan = ScanEndpoint(parts.engine, self.app.doorway, identity, self._hub, self._sockets, ids, clock_ms)
+        self.app.add_socket("/v1/scan", scan)
+        self.app.add_socket("/v1/live", LiveEndpoint(identity, self._hub, self._sockets, ids, clock_ms))
+
+    async def _is_ready(self) -> bool:
+        """Every partition has an owner, and every owner answers."""
+        asked_at_s, was_ready = self._ready
+        if time.monotonic() - asked_at_s < READY_FRESH_S:
+            return was_ready
+        placement = await self._directory.placement()
+        is_ready = False
+        if placement is not None and self._dispatcher.is_placed:
+            answers = await asyncio.gather(*(self._answers(host) for host in placement.hosts))
+            is_ready = all(answers)
+        self._ready = (time.monotonic(), is_ready)
+        return is_ready
+
+    async def _answers(self, host: str) -> bool:
+        try:
+            await self._transport.submit(host, NOTHING)
+        except HostUnavailable:
+            return False
+        return True

@@ -1,0 +1,90 @@
+"""A gateway's own listener: uvicorn inside the event loop it is given, on a port that all gateways of a node share.
+
+Ray Serve's proxy passes a few hundred requests a second and a bare uvicorn some ten thousand, so each replica listens
+for itself (SO_REUSEPORT) and Serve only places and replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from gateway.http import AsgiApp
+from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
+from serve.settings import Settings
+
+START_POLL_S = 0.01
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers: signals are the business of the process that owns the loop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def shared_socket(address: str, port: int) -> socket.socket:
+    """A socket bound to the port, which other sockets of this user may share. Raises `OSError` when it is taken."""
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class Listener:
+    """Serves one ASGI application. `start`, then `stop`."""
+
+    def __init__(self, app: AsgiApp, settings: Settings) -> None:
+        self._drain_timeout_s = settings.drain_timeout_s
+        self._socket = shared_socket(settings.bind_address, settings.port)
+        self._server = _QuietServer(
+            uvicorn.Config(
+                app,
+                interface="asgi3",
+                lifespan="off",
+                loop="none",
+                http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=SERVER_FRAME_BYTES_MAX,
+                ws_per_message_deflate=False,
+                ws_ping_interval=None,  # the sockets have pings of their own
+                backlog=settings.listen_backlog,
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+                access_log=False,
+                server_header=False,
+                log_config=None,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns once connections are taken."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise RuntimeError("the listener ended before it had started")
+            await asyncio.sleep(START_POLL_S)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether connections are still taken."""
+        return self._task is not None and not self._task.done()
+
+    async def stop(self) -> None:
+        """Takes no more connections, lets requests under way finish, and closes."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._socket.close()

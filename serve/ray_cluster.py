@@ -1,0 +1,76 @@
+"""Starting Ray for ourselves, or attaching to a cluster that is there.
+
+Rules:
+1. Token authentication, always: Ray's own ports listen on every interface (it replaces 127.0.0.1 by the first one), and
+   whoever is let in there can run code.
+2. `serve.ray_environment.prepare` runs before this module is imported: Ray reads its environment when it is imported.
+3. Ray's sockets lie below its directory and their paths may have 107 characters at most, so the directory is a short
+   one in /tmp, ours alone, and not DATA.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from hashlib import blake2b
+from pathlib import Path
+
+import ray
+
+from serve.connection import RayAddress
+from serve.ray_environment import token_path
+from serve.settings import Settings
+from storage.process import private_directory
+
+NAMESPACE = "mastervip"
+
+
+def session_directory(data: Path) -> Path:
+    """Where the Ray that `up` starts on `data` keeps its sockets and logs."""
+    digest = blake2b(str(data).encode(), digest_size=4).hexdigest()
+    return Path("/tmp") / f"mv-{os.geteuid()}" / digest
+
+
+def start(settings: Settings) -> RayAddress:
+    """Starts a cluster of this machine alone, or attaches to `settings.ray_address`. Call it from the main thread: the
+    cluster's processes die with the thread that started them."""
+    if settings.ray_address:
+        token = settings.ray_auth_token_path
+        address = RayAddress(settings.ray_address, str(token) if token else None)
+        attach(address)
+        return address
+    directory = session_directory(settings.data)
+    private_directory(directory.parent)
+    # What an earlier start left (it was killed); nobody else can be using it, since DATA is locked.
+    shutil.rmtree(directory, ignore_errors=True)
+    private_directory(directory)
+    context = ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        num_cpus=max(4, os.cpu_count() or 1),
+        resources={settings.host_resource: settings.hosts + 1} if settings.host_resource else None,
+        include_dashboard=False,
+        object_store_memory=settings.object_store_bytes,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(directory),
+    )
+    return RayAddress(context.address_info["gcs_address"], str(token_path(settings.data)))
+
+
+def attach(address: RayAddress) -> None:
+    """Connects this process to a running cluster. Raises `ConnectionError` when it is not there."""
+    ray.init(
+        address=address.address,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def stop(settings: Settings) -> None:
+    """Leaves the cluster, and ends it if we started it."""
+    ray.shutdown()
+    if not settings.ray_address:
+        shutil.rmtree(session_directory(settings.data), ignore_errors=True)

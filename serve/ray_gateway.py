@@ -1,0 +1,67 @@
+"""The gateways as a Ray Serve deployment. Serve places, checks and replaces the replicas; each has its own listener.
+
+Serve's drain knows nothing of our sockets. It ends with `__del__`, which therefore drains for itself, within Serve's
+`graceful_shutdown_timeout_s`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.serve as ray_serve
+
+from serve import processes
+from serve.edge import Edge
+from serve.listener import Listener
+from serve.ray_transport import RayTransport
+from serve.settings import Settings
+
+APPLICATION = "gateway"
+HEALTH_CHECK_PERIOD_S = 2
+HEALTH_CHECK_TIMEOUT_S = 5
+WAIT_LOOP_S = 0.1
+
+
+class Gateway:
+    """One replica."""
+
+    async def __init__(self, settings: Settings) -> None:
+        transport = RayTransport(
+            settings.submit_timeout_ms, settings.collect_timeout_ms, settings.actor_lookup_timeout_ms
+        )
+        self._edge = Edge(settings, transport)
+        await self._edge.start()
+        self._listener = Listener(self._edge.app, settings)
+        await self._listener.start()
+        processes.announce(settings.data, "gateway")
+
+    async def check_health(self) -> None:
+        """Raises when this replica is of no use any more."""
+        if not self._listener.is_serving:
+            raise RuntimeError("the listener has ended")
+
+    async def __del__(self) -> None:
+        self._edge.drain()
+        await self._listener.stop()
+        await self._edge.stop()
+
+
+def deploy(settings: Settings) -> None:
+    """Starts the gateways and returns once they all listen."""
+    ray_serve.start(proxy_location="Disabled")
+    deployment: Any = ray_serve.deployment(
+        name="Gateway",
+        num_replicas=settings.gateways,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
+        graceful_shutdown_timeout_s=settings.drain_timeout_s + 5,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
+    )(Gateway)
+    ray_serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)
+
+
+def remove() -> None:
+    """Drains and ends the gateways, and Serve with them."""
+    ray_serve.delete(APPLICATION, _blocking=True)
+    ray_serve.shutdown()

@@ -1,0 +1,128 @@
+"""Settings: what an operator can choose, read from the environment once and handed down.
+
+Rules:
+1. Only the command line makes a `Settings` object; nobody else reads the environment.
+2. Every name carries its unit; every variable is `MASTERVIP_` + the name in capitals (`RAY_…` are Ray's own).
+3. Limits that lean on each other are compared here: a contradiction is an error at start, not a surprise at night.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.process import kept_password
+
+HOSTS_MAX = 256
+BATCH_BYTES_MAX = 90_000  # what Ray carries inside a call; anything larger takes the object store, four times slower
+SUPERADMIN_EMAIL = "superadmin@localhost"
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What holds for one system. Immutable; made by the command line and passed to every process."""
+
+    model_config = SettingsConfigDict(env_prefix="MASTERVIP_", frozen=True, extra="forbid", populate_by_name=True)
+
+    # Where things are. Unset stores are started as our own, in `data`.
+    data: Path = Path(".mastervip")
+    bind_address: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65_535)
+    postgres_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    ray_address: str | None = Field(None, validation_alias="RAY_ADDRESS")
+    ray_auth_token_path: Path | None = Field(None, validation_alias="RAY_AUTH_TOKEN_PATH")
+    master_secret: SecretStr | None = None
+
+    # How much of it. One host more than `hosts` runs as the warm standby.
+    hosts: int = Field(default_factory=lambda: max(1, _cores() // 4), ge=1, le=HOSTS_MAX)
+    gateways: int = Field(2, ge=1)
+    projectors: int = Field(1, ge=1)
+    partitions: int = Field(16, ge=1, le=100, description="fixed for the life of a data directory")
+    host_resource: str = Field("", description="a Ray resource of which each host takes 1, so that SPREAD spreads them")
+
+    unsafe_journal: bool = Field(False, description="run although the Redis would lose acknowledged writes in a crash")
+    projector_niceness: int = Field(5, ge=0, le=19, description="check-ins go before write-behind")
+    redis_memory_bytes_max: int = Field(2 * 1024**3, ge=64 * 1024**2)
+    object_store_bytes: int = Field(128 * 1024**2, ge=80 * 1024**2)
+    postgres_connections_per_process: int = Field(4, ge=1)
+    postgres_timeout_ms: int = Field(5_000, ge=100)
+    projector_timeout_ms: int = Field(30_000, ge=100, description="one statement of write-behind")
+
+    # Calls to hosts.
+    submit_timeout_ms: int = Field(2_000, ge=1)
+    collect_timeout_ms: int = Field(6_000, ge=1, description="above the time that a partition lets a message wait")
+    actor_lookup_timeout_ms: int = Field(1_000, ge=1)
+
+    # Watching hosts and projectors.
+    health_interval_ms: int = Field(150, ge=10)
+    health_timeout_ms: int = Field(1_000, ge=50)
+    beat_age_ms_max: int = Field(1_500, ge=50, description="a host whose loop stood still for so long counts as dead")
+    start_grace_ms: int = Field(15_000, ge=0, description="how long the first decision waits for all hosts")
+    release_timeout_ms: int = Field(2_000, ge=100)
+    hung_kill_after_ms: int = Field(120_000, ge=1_000, description="a process silent for so long is killed")
+    rebalance_after_ms: int = Field(10_000, ge=0, description="steady for so long before loads are levelled")
+    status_interval_ms: int = Field(500, ge=50)
+
+    # The edge.
+    listen_backlog: int = Field(2_048, ge=16)
+    keep_alive_s: int = Field(75, ge=1)
+    drain_timeout_s: float = Field(10.0, gt=0)
+
+    # Start and stop.
+    start_timeout_s: float = Field(180.0, gt=0)
+    store_poll_interval_ms: int = Field(50, ge=1)
+    connection_refresh_ms: int = Field(400, ge=50, le=1_000)
+
+    @model_validator(mode="after")
+    def _relationships(self) -> Self:
+        if self.health_interval_ms >= self.health_timeout_ms:
+            raise ValueError("health_interval_ms must be below health_timeout_ms")
+        if self.health_timeout_ms > self.submit_timeout_ms:
+            raise ValueError(
+                "health_timeout_ms must not exceed submit_timeout_ms: first placement changes, then calls end"
+            )
+        if self.hung_kill_after_ms <= self.health_timeout_ms:
+            raise ValueError("hung_kill_after_ms must exceed health_timeout_ms")
+        return self
+
+    def host_names(self) -> list[str]:
+        """The host actors, the standby included. Roles are not fixed: the standby is whichever owns nothing."""
+        return [f"host-{number}" for number in range(self.hosts + 1)]
+
+    def projector_names(self) -> list[str]:
+        """The projector actors; number n takes the partitions with p mod projectors = n."""
+        return [f"projector-{number}" for number in range(self.projectors)]
+
+    def secret(self) -> bytes:
+        """The secret that every other secret is derived from. Raises `ValueError` until `resolved` has put one in."""
+        if self.master_secret is None:
+            raise ValueError("the settings have no master secret")
+        return self.master_secret.get_secret_value().encode()
+
+    def superadmin_token(self) -> str:
+        """The bootstrap SuperAdmin's bearer token: derived, so the same at every start on one data directory."""
+        return "mvs_" + hmac.digest(self.secret(), b"mastervip superadmin token", hashlib.sha256).hex()
+
+
+def resolved(settings: Settings, *, postgres_url: str, redis_url: str) -> Settings:
+    """What every process gets: absolute paths, the stores' addresses, and the master secret (made on first use)."""
+    data = settings.data.resolve()
+    secret = settings.master_secret or SecretStr(kept_password(data / "secret.key", may_create=True))
+    return settings.model_copy(
+        update={
+            "data": data,
+            "postgres_url": SecretStr(postgres_url),
+            "redis_url": SecretStr(redis_url),
+            "master_secret": secret,
+        }
+    )

@@ -1,0 +1,295 @@
+"""`mastervip up`: starts everything in order, keeps `connection.json` current, and stops it all in the reverse order.
+
+Rules:
+1. What was started is stopped, whatever goes wrong in between; after a stop by signal the exit status is 0.
+2. "ready" is printed only once a check-in would succeed: every partition is open and a gateway says that it is ready.
+3. One `up` to a data directory (a lock) and to a port (a socket that is bound, never listening, while we run).
+4. If we are killed the rest goes with us: Redis, Postgres and Ray's processes ask the kernel for a signal when the
+   thread that started them dies. Hence Ray is started from the main thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import asyncpg
+import httpx
+import ray
+from click import echo
+from ray.exceptions import RayError
+
+from actors.ports import JournalError
+from serve import connection, processes, ray_cluster, ray_gateway, ray_supervisor
+from serve.connection import Connection, RayAddress, Superadmin
+from serve.listener import shared_socket
+from serve.ray_environment import kept_token
+from serve.settings import SUPERADMIN_EMAIL, Settings, resolved
+from serve.stores import StoreKeeper, embedded_postgres, embedded_redis
+from storage.migrate import MigrationError, migrate
+from storage.process import EmbeddedStoreError
+from storage.redis_journal import RedisJournal
+
+READY_POLL_S = 0.1
+PROBE_TIMEOUT_S = 2.0
+
+OnReady = Callable[[Connection, threading.Event], None]
+
+
+class StartError(Exception):
+    """The system could not be started; the message says why and what to do."""
+
+
+class _Stopped(Exception):
+    """A signal came before the system was ready."""
+
+
+class Up:
+    """One run of the whole system in this process and its children."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keepers: list[StoreKeeper] = []
+        self._stopping = threading.Event()
+        self._started_s = time.monotonic()
+        self._connection: Connection | None = None
+
+    def run(self, on_ready: OnReady | None = None) -> int:
+        """Starts, prints "ready", calls `on_ready` in a thread, waits for a signal, stops. Raises `StartError`."""
+        try:
+            with ExitStack() as cleanup:
+                self._install_signal_handlers()
+                self._start(cleanup)
+                assert self._connection is not None
+                echo(f"ready {self._connection.base_url}")
+                if on_ready is not None:
+                    arguments = (self._connection, self._stopping)
+                    threading.Thread(target=on_ready, args=arguments, daemon=True, name="on-ready").start()
+                while not self._stopping.wait(self._settings.connection_refresh_ms / 1000):
+                    self._refresh_connection()
+                self._say("stopping")
+            self._say("stopped")
+        except _Stopped:
+            self._say("stopped before it was ready")
+        return 0
+
+    # --- start --------------------------------------------------------------------------------------------------------
+
+    def _start(self, cleanup: ExitStack) -> None:
+        settings = self._settings
+        data = settings.data.resolve()
+        cleanup.enter_context(_DataLock(data))
+        cleanup.enter_context(_guarded_port(settings.bind_address, settings.port))
+        processes.clear(data)
+        connection.remove(data)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            self._say("starting Redis, Postgres and Ray" if self._owns_stores() else "starting Ray")
+            redis_url, postgres_url = self._start_stores(data, cleanup, pool)
+            if not settings.ray_address:
+                kept_token(data)
+            ray_address = self._start_ray(cleanup)
+            self._settings = settings = resolved(settings, postgres_url=postgres_url(), redis_url=redis_url())
+        self._check_stopping("the stores and Ray run")
+        asyncio.run(self._prepare_stores())
+        self._check_stopping("the stores are safe and migrated")
+        supervisor = ray_supervisor.create(settings)
+        cleanup.callback(self._end_engine, supervisor)
+        cleanup.callback(ray_gateway.remove)
+        ray_gateway.deploy(settings)
+        self._check_stopping(f"{settings.gateways} gateways listen")
+        self._wait_until_ready(supervisor)
+        cleanup.callback(connection.remove, data)
+        self._write_connection(ray_address)
+
+    def _owns_stores(self) -> bool:
+        return self._settings.redis_url is None or self._settings.postgres_url is None
+
+    def _start_stores(
+        self, data: Path, cleanup: ExitStack, pool: ThreadPoolExecutor
+    ) -> tuple[Callable[[], str], Callable[[], str]]:
+        """Begins to start what is ours; the results give the addresses once the stores answer."""
+        settings = self._settings
+        poll_s = settings.store_poll_interval_ms / 1000
+        waits: list[Callable[[], str]] = []
+        for kind, given in (("redis", settings.redis_url), ("postgres", settings.postgres_url)):
+            if given is not None:
+                waits.append(given.get_secret_value)
+                continue
+            store = (
+                embedded_redis(data, settings.redis_memory_bytes_max) if kind == "redis" else embedded_postgres(data)
+            )
+            keeper = StoreKeeper(kind, store, poll_s)
+            self._keepers.append(keeper)
+            cleanup.callback(keeper.stop)
+            waits.append(_started(pool.submit(keeper.start).result, keeper))
+        return waits[0], waits[1]
+
+    def _start_ray(self, cleanup: ExitStack) -> RayAddress:
+        cleanup.callback(ray_cluster.stop, self._settings)
+        try:
+            address = ray_cluster.start(self._settings)
+        except SystemExit:  # Ray's own SIGTERM handler, while it starts
+            raise _Stopped from None
+        finally:
+            self._install_signal_handlers()  # Ray has put its own in their place
+        return address
+
+    async def _prepare_stores(self) -> None:
+        settings = self._settings
+        assert settings.redis_url is not None
+        assert settings.postgres_url is not None
+        journal = RedisJournal(settings.redis_url.get_secret_value(), unsafe=settings.unsafe_journal)
+        try:
+            await journal.check_settings()
+            ran = await migrate(settings.postgres_url.get_secret_value())
+        except (JournalError, MigrationError, OSError, asyncpg.PostgresError) as error:
+            raise StartError(str(error)) from error
+        finally:
+            await journal.close()
+        if ran:
+            self._say(f"migrations that ran: {', '.join(ran)}")
+
+    def _wait_until_ready(self, supervisor: ray_supervisor.Handle) -> None:
+        url = f"{self._base_url()}/readyz"
+        deadline_s = time.monotonic() + self._settings.start_timeout_s
+        missing = "the supervisor"
+        while time.monotonic() < deadline_s:
+            self._check_stopping()
+            missing = self._what_is_missing(supervisor, url)
+            if not missing:
+                return
+            time.sleep(READY_POLL_S)
+        raise StartError(f"not ready after {self._settings.start_timeout_s:.0f} s: {missing}")
+
+    def _what_is_missing(self, supervisor: ray_supervisor.Handle, ready_url: str) -> str:
+        try:
+            status = ray.get(supervisor.status.remote(), timeout=PROBE_TIMEOUT_S)
+        except RayError as error:
+            return f"the supervisor does not answer ({type(error).__name__})"
+        if not status.is_open:
+            halted = [
+                line.figures.halt_reason for line in status.partitions if line.figures and line.figures.halt_reason
+            ]
+            return "; ".join(["not every partition is open", *halted])
+        try:
+            answer = httpx.get(ready_url, timeout=PROBE_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            return f"{ready_url} does not answer ({type(error).__name__})"
+        return "" if answer.status_code == httpx.codes.OK else f"{ready_url} answers {answer.status_code}"
+
+    # --- while it runs ------------------------------------------------------------------------------------------------
+
+    def _base_url(self) -> str:
+        return f"http://127.0.0.1:{self._settings.port}"
+
+    def _pids(self) -> dict[str, list[int]]:
+        pids = processes.running(self._settings.data)
+        return pids | {keeper.kind: keeper.pids() for keeper in self._keepers}
+
+    def _write_connection(self, ray_address: RayAddress) -> None:
+        settings = self._settings
+        assert settings.redis_url is not None
+        assert settings.postgres_url is not None
+        self._connection = Connection(
+            base_url=self._base_url(),
+            data=str(settings.data),
+            postgres_url=settings.postgres_url.get_secret_value(),
+            redis_url=settings.redis_url.get_secret_value(),
+            ray=ray_address,
+            partitions=settings.partitions,
+            superadmin=Superadmin(SUPERADMIN_EMAIL, settings.superadmin_token()),
+            up_pid=os.getpid(),
+            started_at_ms=time.time_ns() // 1_000_000,
+            pids=self._pids(),
+        )
+        connection.write(settings.data, self._connection)
+
+    def _refresh_connection(self) -> None:
+        """Writes the file anew when a process was replaced."""
+        assert self._connection is not None
+        pids = self._pids()
+        if pids != self._connection.pids:
+            self._connection = connection.with_pids(self._connection, pids)
+            connection.write(self._settings.data, self._connection)
+
+    # --- stop ---------------------------------------------------------------------------------------------------------
+
+    def _end_engine(self, supervisor: ray_supervisor.Handle) -> None:
+        try:
+            ray.get(supervisor.shutdown.remote(), timeout=3 * self._settings.drain_timeout_s)
+        except RayError as error:
+            # Nothing acknowledged depends on it: what was not drained is in the journal, and is replayed at the start.
+            self._say(f"the engine could not be drained ({type(error).__name__}); going on")
+        ray.kill(supervisor, no_restart=True)
+
+    def _install_signal_handlers(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+
+    def _check_stopping(self, progress: str = "") -> None:
+        if progress:
+            self._say(progress)
+        if self._stopping.is_set():
+            raise _Stopped
+
+    def _say(self, text: str) -> None:
+        echo(f"{time.monotonic() - self._started_s:6.1f} s  {text}", err=True)
+
+
+def _started(wait: Callable[[], None], keeper: StoreKeeper) -> Callable[[], str]:
+    def address() -> str:
+        try:
+            wait()
+        except EmbeddedStoreError as error:
+            raise StartError(str(error)) from error
+        return keeper.url
+
+    return address
+
+
+class _DataLock:
+    """Holds the data directory: at most one `up` runs on it."""
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data = data
+        self._descriptor = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def __enter__(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise StartError(
+                f"another `mastervip up` runs on {self._data}: stop it, or choose another --data DIR"
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _guarded_port(address: str, port: int) -> socket.socket:
+    """A socket that keeps the port ours. First without sharing, to find out whether anybody has it; then shared with
+    our gateways alone, since it never listens itself."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((address, port))
+        return shared_socket(address, port)
+    except OSError as error:
+        raise StartError(
+            f"port {port} of {address} cannot be used ({error.strerror}): choose another --port"
+        ) from error
