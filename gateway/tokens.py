@@ -24,6 +24,7 @@ from gateway.ids import base32, is_id
 
 TokenKind = Literal["api_key", "device"]
 SUPERADMIN_PREFIX = "mvs_"
+API_KEY_PREFIX = "mvk_"
 _PREFIXES: dict[str, TokenKind] = {"mvk": "api_key", "mvd": "device"}
 _ID_PREFIXES: dict[TokenKind, str] = {"api_key": "key_", "device": "dev_"}
 _SECRET_CHARS = 52  # 260 bits of base32 hold the 256 of the secret

@@ -1,0 +1,241 @@
+"""What the edge keeps in Postgres itself: members, API keys, devices, pairing codes, and the answers of cold POSTs.
+
+Rules:
+1. `tenant_id` leads every key and every condition; a foreign row and an absent one look the same.
+2. No secret is stored: hashes of tokens and codes only (`gateway.tokens`).
+3. `once` executes a cold POST and remembers its answer in one transaction, so that a retry with the same request id
+   gets the same answer. What is remembered has no secrets in it; those are derived again.
+4. When Postgres is away, everything here raises `StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from actors.ports import StoreUnavailable
+from actors.refusals import ID_REUSED
+from gateway import limits
+from gateway.identity import Caller, CallerRecord
+from gateway.problems import Problem
+from gateway.tokens import Token
+from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
+
+Work = Callable[[Connection], Awaitable[dict[str, Any]]]
+_encode = msgspec.json.encode
+
+
+class MemberRow(msgspec.Struct, frozen=True):
+    """A member as stored."""
+
+    member_id: str
+    name: str
+    email: str | None
+    phone: str | None
+    created_at_ms: int
+
+
+class ColdStore:
+    """Queries of the cold services, on the gateway's pool."""
+
+    def __init__(self, pool: Pool, clock_ms: Callable[[], int]) -> None:
+        self._pool = pool
+        self._clock_ms = clock_ms
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection; rule 4."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except DATA_FAULTS:
+            raise
+        except OUTAGES as outage:
+            raise StoreUnavailable(str(outage)) from outage
+
+    async def once(self, tenant_id: str, request_id: str, fingerprint: bytes, work: Work) -> dict[str, Any]:
+        """Rule 3. Raises `Problem` (`id_reused`) for the same id with another request; whoever comes while the same
+        request is being executed waits for it."""
+        async with self.connection() as connection, connection.transaction():
+            is_first = await connection.fetchval(
+                "INSERT INTO cold_requests (tenant_id, request_id, fingerprint, status, response, at_ms) "
+                "VALUES ($1, $2, $3, 201, 'null', $4) ON CONFLICT DO NOTHING RETURNING true",
+                tenant_id,
+                request_id,
+                fingerprint,
+                self._clock_ms(),
+            )
+            if not is_first:
+                row = await connection.fetchrow(
+                    "SELECT fingerprint, response FROM cold_requests WHERE tenant_id = $1 AND request_id = $2",
+                    tenant_id,
+                    request_id,
+                )
+                if row is None or row["fingerprint"] != fingerprint:
+                    raise Problem(ID_REUSED)
+                remembered: dict[str, Any] = msgspec.json.decode(row["response"])
+                return remembered
+            answer = await work(connection)
+            await connection.execute(
+                "UPDATE cold_requests SET response = $3 WHERE tenant_id = $1 AND request_id = $2",
+                tenant_id,
+                request_id,
+                _encode(answer).decode(),
+            )
+            return answer
+
+    # --- callers ------------------------------------------------------------------------------------------------------
+
+    async def find_holder(self, token: Token) -> CallerRecord | None:
+        """See `gateway.identity.CallerStore`."""
+        async with self.connection() as connection:
+            if token.kind == "api_key":
+                key = await connection.fetchrow(
+                    "SELECT secret_hash, scopes FROM api_keys WHERE tenant_id = $1 AND key_id = $2 "
+                    "AND revoked_at_ms IS NULL AND (expires_at_ms IS NULL OR expires_at_ms > $3)",
+                    token.tenant_id,
+                    token.holder_id,
+                    self._clock_ms(),
+                )
+                if key is None:
+                    return None
+                caller = Caller(token.tenant_id, "api_key", frozenset(key["scopes"]), key_id=token.holder_id)
+                return CallerRecord(key["secret_hash"], caller)
+            device = await connection.fetchrow(
+                "SELECT token_hash, event_id FROM devices "
+                "WHERE tenant_id = $1 AND device_id = $2 AND revoked_at_ms IS NULL",
+                token.tenant_id,
+                token.holder_id,
+            )
+        if device is None:
+            return None
+        scopes = frozenset({"scan"})
+        caller = Caller(token.tenant_id, "device", scopes, device_id=token.holder_id, event_id=device["event_id"])
+        return CallerRecord(device["token_hash"], caller)
+
+    async def add_api_key(
+        self, connection: Connection, tenant_id: str, key_id: str, name: str, secret_hash: bytes, scopes: Sequence[str]
+    ) -> None:
+        """Adds a key; one that is there already stays as it is. Raises `Problem` beyond the limit of keys."""
+        count = await connection.fetchval(
+            "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at_ms IS NULL", tenant_id
+        )
+        if count >= limits.API_KEYS_PER_TENANT_MAX:
+            raise Problem("limit_reached", f"At most {limits.API_KEYS_PER_TENANT_MAX} API keys are in force at a time.")
+        await connection.execute(
+            "INSERT INTO api_keys (tenant_id, key_id, name, secret_hash, scopes, created_at_ms) "
+            "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            tenant_id,
+            key_id,
+            name,
+            secret_hash,
+            list(scopes),
+            self._clock_ms(),
+        )
+
+    async def revoke(self, table: str, tenant_id: str, holder_id: str) -> bool:
+        """Revokes a key ("api_keys") or a device ("devices"); False when there is none in force."""
+        column = {"api_keys": "key_id", "devices": "device_id"}[table]
+        async with self.connection() as connection:
+            status: str = await connection.execute(
+                f"UPDATE {table} SET revoked_at_ms = $3 "
+                f"WHERE tenant_id = $1 AND {column} = $2 AND revoked_at_ms IS NULL",
+                tenant_id,
+                holder_id,
+                self._clock_ms(),
+            )
+        return status != "UPDATE 0"
+
+    # --- pairing ------------------------------------------------------------------------------------------------------
+
+    async def add_pairing_code(
+        self, connection: Connection, tenant_id: str, code_hash: bytes, event_id: str, device_name: str, until_ms: int
+    ) -> None:
+        """Adds a code that pairs one device with the event until `until_ms`."""
+        await connection.execute(
+            "INSERT INTO pairing_codes (tenant_id, code_hash, event_id, device_name, created_at_ms, expires_at_ms) "
+            "VALUES ($1, $2, $3, $4, $5, $6)",
+            tenant_id,
+            code_hash,
+            event_id,
+            device_name,
+            self._clock_ms(),
+            until_ms,
+        )
+
+    async def pair(
+        self, tenant_id: str, code_hash: bytes, device_id: str, token_hash: bytes
+    ) -> tuple[str, str, bool] | None:
+        """Uses a code up and makes the device. Returns event, name and whether this was the first use; None when the
+        code is unknown or expired. A code used within `PAIRING_REPLAY_MS` finds its device as long as the hash is the
+        same."""
+        now = self._clock_ms()
+        async with self.connection() as connection, connection.transaction():
+            row = await connection.fetchrow(
+                "SELECT event_id, device_name, expires_at_ms, used_at_ms FROM pairing_codes "
+                "WHERE tenant_id = $1 AND code_hash = $2 FOR UPDATE",
+                tenant_id,
+                code_hash,
+            )
+            if row is None:
+                return None
+            if row["used_at_ms"] is not None:
+                is_same = await connection.fetchval(
+                    "SELECT true FROM devices WHERE tenant_id = $1 AND device_id = $2 AND token_hash = $3 "
+                    "AND revoked_at_ms IS NULL",
+                    tenant_id,
+                    device_id,
+                    token_hash,
+                )
+                is_recent = now - row["used_at_ms"] < limits.PAIRING_REPLAY_MS
+                return (row["event_id"], row["device_name"], False) if is_same and is_recent else None
+            if row["expires_at_ms"] <= now:
+                return None
+            await connection.execute(
+                "UPDATE pairing_codes SET used_at_ms = $3 WHERE tenant_id = $1 AND code_hash = $2",
+                tenant_id,
+                code_hash,
+                now,
+            )
+            await connection.execute(
+                "INSERT INTO devices (tenant_id, device_id, event_id, name, token_hash, created_at_ms) "
+                "VALUES ($1, $2, $3, $4, $5, $6)",
+                tenant_id,
+                device_id,
+                row["event_id"],
+                row["device_name"],
+                token_hash,
+                now,
+            )
+            return row["event_id"], row["device_name"], True
+
+    # --- members ------------------------------------------------------------------------------------------------------
+
+    async def add_members(self, connection: Connection, tenant_id: str, members: Sequence[MemberRow]) -> None:
+        """Adds members; those whose id is there already stay as they are."""
+        await connection.execute(
+            "INSERT INTO members (tenant_id, member_id, name, email, phone, created_at_ms, changed_at_ms) "
+            "SELECT $1, m.id, m.name, m.email, m.phone, m.at, m.at "
+            "FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]) "
+            "AS m (id, name, email, phone, at) ON CONFLICT DO NOTHING",
+            tenant_id,
+            [member.member_id for member in members],
+            [member.name for member in members],
+            [member.email for member in members],
+            [member.phone for member in members],
+            [member.created_at_ms for member in members],
+        )
+
+    async def members(self, tenant_id: str, member_ids: Sequence[str]) -> dict[str, MemberRow]:
+        """The members with these ids, as far as there are such."""
+        async with self.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT member_id, name, email, phone, created_at_ms FROM members "
+                "WHERE tenant_id = $1 AND member_id = ANY($2::text[])",
+                tenant_id,
+                list(member_ids),
+            )
+        return {row["member_id"]: MemberRow(*row) for row in rows}

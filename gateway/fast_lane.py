@@ -1,0 +1,254 @@
+"""The few hot REST paths as bare ASGI: check-ins and points. Everything else is FastAPI's.
+
+Rules:
+1. One request: headers, caller, body, command, reply, answer. No middleware, no dependency injection, no task.
+2. Strict: a body is decoded into a typed struct, and what does not fit is a 400 that names the field. Every input gets
+   a 4xx or an outcome; a 5xx is ours alone.
+3. The request id is `scan_id`, else the Idempotency-Key, else a UUIDv7 made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from actors.commands import AwardPoints, Command, RedeemPoints, ReversePoints, fingerprint
+from actors.facts import CommandRefused, PointsPosted, ScanJudged
+from actors.ports import StoreUnavailable
+from actors.replies import Done, Failed, Reply
+from gateway import limits, render
+from gateway.doorway import Doorway
+from gateway.http import (
+    Disconnected,
+    Receive,
+    RequestHeaders,
+    Scope,
+    Send,
+    caller_of,
+    read_body,
+    request_headers,
+    send_json,
+    send_problem,
+)
+from gateway.identity import Caller, Identity
+from gateway.ids import IdMaker, is_id
+from gateway.metrics import EdgeMetrics
+from gateway.ports import Engine
+from gateway.problems import Problem, problem_of
+from gateway.requests import (
+    AwardRequest,
+    CheckInBatchRequest,
+    CheckInRequest,
+    RedeemRequest,
+    ReverseRequest,
+    check_check_in,
+    check_note,
+    decode,
+    time_ms,
+    unknown_card,
+)
+
+CHECKINS = "/v1/checkins"
+CHECKINS_BATCH = "/v1/checkins:batch"
+CARDS_PREFIX = "/v1/cards/"
+POINTS_MARK = "/points/"
+
+_check_in_decoder = msgspec.json.Decoder(CheckInRequest)
+_batch_decoder = msgspec.json.Decoder(CheckInBatchRequest)
+_points_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    "award": msgspec.json.Decoder(AwardRequest),
+    "redeem": msgspec.json.Decoder(RedeemRequest),
+    "reverse": msgspec.json.Decoder(ReverseRequest),
+}
+_encode = msgspec.json.Encoder().encode
+_Handler = Callable[[Scope, Receive, RequestHeaders, Caller], Awaitable[bytes]]
+
+
+class FastLane:
+    """Answers the hot paths."""
+
+    def __init__(
+        self, engine: Engine, doorway: Doorway, identity: Identity, ids: IdMaker, metrics: EdgeMetrics
+    ) -> None:
+        self._engine = engine
+        self._doorway = doorway
+        self._identity = identity
+        self._ids = ids
+        self._metrics = metrics
+
+    def handler(self, path: str) -> tuple[str, _Handler] | None:
+        """The path's name for the metrics, and what answers it; None when the path is not on this lane."""
+        if path == CHECKINS:
+            return "checkins", self._check_in
+        if path == CHECKINS_BATCH:
+            return "checkins:batch", self._check_in_batch
+        if path.startswith(CARDS_PREFIX) and POINTS_MARK in path and path.rpartition("/")[2] in _points_decoders:
+            return "points", self._points
+        return None
+
+    async def answer(self, name: str, handle: _Handler, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, start to end."""
+        try:
+            if scope["method"] != "POST":
+                raise Problem("method_not_allowed")
+            headers = request_headers(scope["headers"])
+            caller = await caller_of(self._identity, headers)
+            body = await handle(scope, receive, headers, caller)
+        except Problem as problem:
+            self._metrics.count(name, problem.row.status)
+            allow = [(b"allow", b"POST")] if problem.code == "method_not_allowed" else None
+            await send_problem(send, problem, allow)
+        except StoreUnavailable:
+            self._metrics.count(name, 503)
+            await send_problem(send, Problem("unavailable", "The caller cannot be looked up now."))
+        except Disconnected:
+            return
+        else:
+            self._metrics.count(name, 200)
+            await send_json(send, 200, body)
+
+    # --- check-ins ----------------------------------------------------------------------------------------------------
+
+    async def _check_in(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
+        started = perf_counter()
+        body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
+        request: CheckInRequest = decode(_check_in_decoder, body)
+        check_check_in(request)
+        request_id = request.scan_id or headers.idempotency_key or self._ids.request_id()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._submit(caller, request, request_id, _setter(answer))
+        reply = await answer
+        self._metrics.observe(perf_counter() - started)
+        if type(reply) is Done and type(reply.fact) is ScanJudged:
+            return render.verdict_json(reply.fact, reply.replayed)
+        raise _problem(reply)
+
+    async def _check_in_batch(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
+        body = await read_body(receive, headers.content_bytes, limits.BATCH_BODY_BYTES_MAX)
+        batch: CheckInBatchRequest = decode(_batch_decoder, body)
+        gathered = _Gathered(len(batch.items))
+        request_ids: list[str | None] = []
+        for index, raw in enumerate(batch.items):
+            request_ids.append(self._submit_item(caller, headers, index, raw, gathered))
+        replies = await gathered.replies()
+        items = [_item(request_id, reply) for request_id, reply in zip(request_ids, replies, strict=True)]
+        return _encode({"items": items})
+
+    def _submit_item(
+        self, caller: Caller, headers: RequestHeaders, index: int, raw: msgspec.Raw, gathered: _Gathered
+    ) -> str | None:
+        """Hands in one item of a batch; one that is malformed is answered by itself and holds up no other."""
+        try:
+            request: CheckInRequest = decode(_check_in_decoder, raw)
+            check_check_in(request)
+            request_id = request.scan_id or _item_id(headers.idempotency_key, index) or self._ids.request_id()
+            self._submit(caller, request, request_id, gathered.slot(index))
+        except Problem as problem:
+            gathered.put(index, problem)
+            return None
+        return request_id
+
+    def _submit(
+        self, caller: Caller, request: CheckInRequest, request_id: str, on_reply: Callable[[Reply], None]
+    ) -> None:
+        scanned_at = request.scanned_at
+        self._doorway.check_in(
+            caller,
+            request_id,
+            request.event_id,
+            request.credential,
+            request.gate_id or "",
+            request.direction,
+            0 if scanned_at is None else time_ms(scanned_at, "#/scanned_at"),
+            on_reply,
+        )
+
+    # --- points -------------------------------------------------------------------------------------------------------
+
+    async def _points(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
+        card_id, _, verb = scope["path"][len(CARDS_PREFIX) :].partition(POINTS_MARK)
+        if "manage" not in caller.scopes:
+            raise Problem("forbidden")
+        body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
+        request: AwardRequest | RedeemRequest | ReverseRequest = decode(_points_decoders[verb], body)
+        check_note(request.note)
+        if not is_id(card_id):
+            raise unknown_card(card_id)
+        command = _points_command(caller.tenant_id, headers.idempotency_key or self._ids.request_id(), card_id, request)
+        reply = await self._engine.ask(command)
+        if isinstance(reply, Done) and isinstance(reply.fact, PointsPosted):
+            return _encode(render.points_answer(reply.fact, reply.replayed))
+        raise _problem(reply)
+
+
+class _Gathered:
+    """The replies to a batch, in its order, ready when all are there."""
+
+    def __init__(self, size: int) -> None:
+        self._replies: list[Reply | Problem | None] = [None] * size
+        self._open = size
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def slot(self, index: int) -> Callable[[Reply], None]:
+        """The callback for one item."""
+        return lambda reply: self.put(index, reply)
+
+    def put(self, index: int, reply: Reply | Problem) -> None:
+        """Takes in one reply."""
+        self._replies[index] = reply
+        self._open -= 1
+        if not self._open and not self._done.done():
+            self._done.set_result(None)
+
+    async def replies(self) -> list[Reply | Problem]:
+        """All of them."""
+        if self._open:
+            await self._done
+        return [reply for reply in self._replies if reply is not None]
+
+
+def _setter(answer: asyncio.Future[Reply]) -> Callable[[Reply], None]:
+    """Sets the answer, unless the request was cancelled meanwhile."""
+    return lambda reply: None if answer.done() else answer.set_result(reply)
+
+
+def _problem(reply: Reply) -> Problem:
+    """What is wrong with a reply that is not the hoped-for fact."""
+    if isinstance(reply, Done) and isinstance(reply.fact, CommandRefused):
+        return problem_of(reply.fact)
+    if isinstance(reply, Failed):
+        return problem_of(reply)
+    return Problem("internal", "The engine gave an answer of another kind.")
+
+
+def _item(request_id: str | None, reply: Reply | Problem) -> object:
+    """An item of a batch's answer: a verdict, or the scan id and the problem with it."""
+    if isinstance(reply, Done) and isinstance(reply.fact, ScanJudged):
+        return render.verdict(reply.fact, reply.replayed)
+    problem = reply if isinstance(reply, Problem) else _problem(reply)
+    return {"scan_id": request_id, "problem": problem.document()}
+
+
+def _item_id(key: str | None, index: int) -> str | None:
+    """Items without a scan id get theirs from the batch's Idempotency-Key, so that a retry of the batch is
+    recognised."""
+    return None if key is None else blake2b(f"{index}|{key}".encode(), digest_size=16).hexdigest()
+
+
+def _points_command(
+    tenant_id: str, request_id: str, card_id: str, request: AwardRequest | RedeemRequest | ReverseRequest
+) -> Command:
+    command: AwardPoints | RedeemPoints | ReversePoints
+    if isinstance(request, AwardRequest):
+        expires_at_ms = time_ms(request.expires_at, "#/expires_at")
+        command = AwardPoints(tenant_id, request_id, b"", card_id, request.amount, request.note, expires_at_ms)
+    elif isinstance(request, RedeemRequest):
+        command = RedeemPoints(tenant_id, request_id, b"", card_id, request.amount, request.note)
+    else:
+        command = ReversePoints(tenant_id, request_id, b"", card_id, request.entry_seq, request.note)
+    return msgspec.structs.replace(command, fingerprint=fingerprint(command))

@@ -1,0 +1,39 @@
+"""What the edge is built from, handed in by `serve/`, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from gateway.credentials import CredentialBook
+from gateway.identity import Identity
+from gateway.ids import IdMaker
+from gateway.metrics import EdgeMetrics
+from gateway.ports import Engine
+from gateway.tokens import SecretMaker
+from storage.postgres import Pool
+
+
+class Confirmed(Protocol):
+    """What this gateway has seen confirmed; `gateway.dispatcher.Dispatcher` knows."""
+
+    def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
+        """The tenant's partition and the journal seq up to which outcomes were confirmed here; None if none were."""
+
+
+class EdgeParts(msgspec.Struct, frozen=True):
+    """Everything that the edge needs. `clock_ms` gives milliseconds since 1970; `is_ready` tells whether a check-in
+    would succeed now."""
+
+    engine: Engine
+    confirmed: Confirmed
+    pool: Pool
+    identity: Identity
+    credentials: CredentialBook
+    secrets: SecretMaker
+    ids: IdMaker
+    clock_ms: Callable[[], int]
+    metrics: EdgeMetrics
+    is_ready: Callable[[], Awaitable[bool]]

@@ -1,0 +1,1 @@
+"""The ordinary routes, one file per noun: each parses, calls one function and renders."""

@@ -1,0 +1,98 @@
+"""The FastAPI application of the ordinary routes: routers, one place for errors, the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from actors.ports import StoreUnavailable
+from gateway.cold import ColdStore
+from gateway.parts import EdgeParts
+from gateway.problems import PROBLEM_TYPE, FieldError, Problem
+from gateway.rest import cards, devices, events, leaderboards, members, openapi, orgs, system
+
+_CODES = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    415: "media_type_unsupported",
+}
+_log = structlog.get_logger(__name__)
+
+
+class Api(FastAPI):
+    """FastAPI with our document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The whole edge's, hot paths included."""
+        return openapi.document(self)
+
+
+def build_api(parts: EdgeParts) -> FastAPI:
+    """The application, ready to serve."""
+    api = Api(title="MasterVIP", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    api.state.parts = parts
+    api.state.cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.pairing_attempts = devices.PairingAttempts()
+    for router in (
+        orgs.router,
+        members.router,
+        cards.batch_router,
+        cards.router,
+        events.router,
+        devices.router,
+        leaderboards.router,
+        system.router,
+    ):
+        api.include_router(router)
+    api.add_exception_handler(Problem, _on_problem)
+    api.add_exception_handler(RequestValidationError, _on_validation_error)
+    api.add_exception_handler(HTTPException, _on_http_exception)
+    api.add_exception_handler(StoreUnavailable, _on_store_unavailable)
+    return api
+
+
+def _answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    own = {name.decode(): value.decode() for name, value in problem.headers()}
+    return Response(problem.body(), problem.row.status, {**own, **(headers or {})}, PROBLEM_TYPE.decode())
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _answer(error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error(found["loc"], found["msg"]) for found in error.errors()]
+    return _answer(Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors))
+
+
+def _field_error(location: Sequence[int | str], message: str) -> FieldError:
+    """FastAPI's location as a JSON pointer or a parameter's name."""
+    if location and location[0] == "body":
+        steps = location[1:] if not (len(location) == 2 and isinstance(location[1], int)) else ()
+        pointer = "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+        return FieldError(message, pointer=pointer)
+    return FieldError(message, parameter=str(location[-1]) if location else None)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "malformed")
+    detail = error.detail if error.status_code == 400 else ""
+    return _answer(Problem(code, detail), dict(error.headers or {}))
+
+
+async def _on_store_unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("store unavailable", path=request.url.path, error=str(error))
+    return _answer(Problem("unavailable", "A store does not answer."))

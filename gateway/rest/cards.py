@@ -1,0 +1,323 @@
+"""Cards: issued to a member, one or up to 1,000 at a time; their state, credential and balance.
+
+Rules:
+1. A card is issued by the engine under the request id. A member given inline gets an id derived from that request id
+   and is stored first, so a retry finds both. (If the engine then refuses, a member without a card stays behind; that
+   harms nobody.)
+2. In a batch each item has its own request id (its own, or derived from the Idempotency-Key and its index) and its own
+   result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from actors.commands import ChangeCardState, IssueCard
+from actors.facts import CardIssued, CardStateChanged
+from actors.queries import GetCard
+from actors.refusals import CARD_REVOKED
+from actors.replies import CardView as EngineCardView
+from actors.terms import CardState, Tier
+from gateway import limits
+from gateway.cold import MemberRow
+from gateway.credential_images import ndef_text, qr_png, qr_svg
+from gateway.ids import derived_id
+from gateway.problems import Problem
+from gateway.render import rfc3339, rfc3339_or_none
+from gateway.rest.common import Body, Call, Id, Manager, Note, PathId, Reader, RequestIdField, Time, View, binary, ms
+from gateway.rest.members import NewMember, member_row
+
+router = APIRouter(prefix="/v1/cards", tags=["cards"])
+batch_router = APIRouter(tags=["cards"])
+
+
+class NewCard(Body):
+    """Exactly one of `member_id` and `member`."""
+
+    member_id: Id | None = None
+    member: NewMember | None = None
+    tier: Tier = "bronze"
+    valid_from: Time | None = None
+    valid_until: Time | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NewCard:
+        if (self.member_id is None) == (self.member is None):
+            raise PydanticCustomError("one_member", "give exactly one of member_id and member")
+        if self.valid_from and self.valid_until and self.valid_until <= self.valid_from:
+            raise PydanticCustomError("validity_order", "valid_until must be after valid_from")
+        return self
+
+
+class NewCardItem(NewCard):
+    """A card of a batch."""
+
+    request_id: RequestIdField | None = None
+
+
+class NewCards(Body):
+    """Up to 1,000 cards."""
+
+    items: Annotated[list[NewCardItem], Field(max_length=limits.BATCH_ITEMS_MAX)]
+
+
+class StateChange(Body):
+    """Why."""
+
+    note: Note = ""
+
+
+class MemberRef(View):
+    """Whose card it is."""
+
+    id: str
+    name: str
+
+
+class CardView(View):
+    """A card."""
+
+    id: str
+    member: MemberRef
+    tier: str
+    state: str
+    valid_from: str | None
+    valid_until: str | None
+
+
+class IssuedCardView(CardView):
+    """A new card with its credential, the text of its QR code."""
+
+    issued_at: str
+    credential: str
+
+
+class CardResult(View):
+    """One item's outcome: `card`, or the `problem` with it."""
+
+    request_id: str
+    status: int
+    card: IssuedCardView | None = None
+    problem: dict[str, object] | None = None
+
+
+class CardResults(View):
+    """In the order of the items."""
+
+    items: list[CardResult]
+
+
+class CardStateView(View):
+    """The state that the card has now."""
+
+    id: str
+    state: str
+
+
+class CredentialView(View):
+    """`credential` is the text of the QR code."""
+
+    card_id: str
+    credential: str
+
+
+class LotView(View):
+    """Points that expire."""
+
+    lot: int
+    remaining: int
+    expires_at: str
+
+
+class BalanceView(View):
+    """`balance` is the sum of the ledger; `available` what can be spent now; `earned` what was ever awarded."""
+
+    card_id: str
+    balance: int
+    available: int
+    earned: int
+    entries: int
+    lots: list[LotView]
+
+
+@router.post("", status_code=201, summary="Issue a card")
+async def issue_card(body: NewCard, call: Manager) -> IssuedCardView:
+    """The credential comes with it."""
+    members = await _members(call, [(call.request_id, body)])
+    return await _issue(call, call.request_id, body, members)
+
+
+@batch_router.post("/v1/cards:batch", summary="Issue up to 1,000 cards")
+async def issue_cards(body: NewCards, call: Manager) -> CardResults:
+    """Each with its own result; one that fails holds up no other."""
+    named = [(item.request_id or _item_id(call, index), item) for index, item in enumerate(body.items)]
+    members = await _members(call, named)
+    results = await asyncio.gather(*(_result(call, request_id, item, members) for request_id, item in named))
+    return CardResults(items=list(results))
+
+
+@router.get("/{card_id}", summary="A card")
+async def get_card(card_id: PathId, call: Reader) -> CardView:
+    """As it is now."""
+    return _view(await call.query(GetCard(call.tenant_id, card_id), EngineCardView))
+
+
+@router.post("/{card_id}/suspend", summary="Suspend a card")
+async def suspend(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+    """Scans are refused with `card_suspended` until it is resumed."""
+    return await _change_state(call, card_id, "suspended", body)
+
+
+@router.post("/{card_id}/resume", summary="Resume a suspended card")
+async def resume(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+    """A revoked card cannot be resumed."""
+    return await _change_state(call, card_id, "active", body)
+
+
+@router.post("/{card_id}/revoke", summary="Revoke a card, for good")
+async def revoke(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+    """Scans are refused with `card_revoked` from now on."""
+    return await _change_state(call, card_id, "revoked", body)
+
+
+@router.get(
+    "/{card_id}/credential",
+    summary="The card's signed credential",
+    response_model=None,
+    responses={
+        200: {
+            "description": "As JSON, or in the format asked for",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/CredentialView"}},
+                "text/plain": {"schema": {"type": "string"}},
+                "image/png": {"schema": {"type": "string", "format": "binary"}},
+                "image/svg+xml": {"schema": {"type": "string"}},
+                "application/vnd.ndef": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+)
+async def credential(
+    card_id: PathId,
+    call: Reader,
+    format: Annotated[Literal["text", "png", "svg", "ndef"] | None, Query()] = None,
+) -> Response | CredentialView:
+    """Without `format`: JSON. `text`, `png` and `svg` are the QR code's text and picture, `ndef` an NFC tag's
+    message."""
+    view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    if view.state == "revoked":
+        raise Problem(CARD_REVOKED, "A revoked card has no credential.")
+    text = call.parts.credentials.issue(
+        call.tenant_id, card_id, view.tier, call.parts.clock_ms(), view.valid_from_ms, view.valid_until_ms
+    )
+    if format == "text":
+        return binary(text.encode(), "text/plain; charset=utf-8")
+    if format == "png":
+        return binary(qr_png(text), "image/png")
+    if format == "svg":
+        return binary(qr_svg(text), "image/svg+xml")
+    if format == "ndef":
+        return binary(ndef_text(text), "application/vnd.ndef")
+    return CredentialView(card_id=card_id, credential=text)
+
+
+@router.get("/{card_id}/balance", summary="A card's points")
+async def balance(card_id: PathId, call: Reader) -> BalanceView:
+    """From the engine, durable state only."""
+    view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    lots = [LotView(lot=lot.lot, remaining=lot.remaining, expires_at=rfc3339(lot.expires_at_ms)) for lot in view.lots]
+    return BalanceView(
+        card_id=view.card_id,
+        balance=view.balance,
+        available=view.available,
+        earned=view.earned,
+        entries=view.entry_count,
+        lots=lots,
+    )
+
+
+async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str, MemberRow]:
+    """The members of all cards by id: those given inline are stored, the others read, in one statement each."""
+    now = call.parts.clock_ms()
+    inline = [
+        member_row(call.tenant_id, request_id, card.member, now)
+        for request_id, card in cards
+        if card.member is not None
+    ]
+    if inline:
+        async with call.cold.connection() as connection:
+            await call.cold.add_members(connection, call.tenant_id, inline)
+    known = {member.member_id: member for member in inline}
+    asked = [card.member_id for _, card in cards if card.member_id is not None]
+    if asked:
+        known.update(await call.cold.members(call.tenant_id, asked))
+    return known
+
+
+async def _issue(call: Call, request_id: str, card: NewCard, members: dict[str, MemberRow]) -> IssuedCardView:
+    member = members.get(card.member_id or derived_id("mem", call.tenant_id, request_id))
+    if member is None:
+        raise Problem("member_unknown")
+    fact = await call.tell(
+        IssueCard(
+            call.tenant_id,
+            request_id,
+            b"",
+            call.parts.ids.entity("card"),
+            member.member_id,
+            member.name,
+            card.tier,
+            ms(card.valid_from),
+            ms(card.valid_until),
+        ),
+        CardIssued,
+    )
+    text = call.parts.credentials.issue(
+        call.tenant_id, fact.card_id, fact.tier, fact.at_ms, fact.valid_from_ms, fact.valid_until_ms
+    )
+    return IssuedCardView(
+        id=fact.card_id,
+        member=MemberRef(id=fact.member_id, name=fact.member_name),
+        tier=fact.tier,
+        state="active",
+        valid_from=rfc3339_or_none(fact.valid_from_ms),
+        valid_until=rfc3339_or_none(fact.valid_until_ms),
+        issued_at=rfc3339(fact.at_ms),
+        credential=text,
+    )
+
+
+async def _result(call: Call, request_id: str, item: NewCardItem, members: dict[str, MemberRow]) -> CardResult:
+    try:
+        return CardResult(request_id=request_id, status=201, card=await _issue(call, request_id, item, members))
+    except Problem as problem:
+        return CardResult(request_id=request_id, status=problem.row.status, problem=problem.document())
+
+
+def _item_id(call: Call, index: int) -> str:
+    return derived_id("req", call.tenant_id, call.request_id, str(index))
+
+
+async def _change_state(call: Call, card_id: str, state: CardState, body: StateChange | None) -> CardStateView:
+    note = body.note if body else ""
+    fact = await call.tell(
+        ChangeCardState(call.tenant_id, call.request_id, b"", card_id, state, note), CardStateChanged
+    )
+    return CardStateView(id=fact.card_id, state=fact.state)
+
+
+def _view(view: EngineCardView) -> CardView:
+    return CardView(
+        id=view.card_id,
+        member=MemberRef(id=view.member_id, name=view.member_name),
+        tier=view.tier,
+        state=view.state,
+        valid_from=rfc3339_or_none(view.valid_from_ms),
+        valid_until=rfc3339_or_none(view.valid_until_ms),
+    )

@@ -1,0 +1,207 @@
+"""What the routes share: who calls with which request id, the types of fields, pages, and commands to the engine.
+
+Rules:
+1. The tenant is the caller's, never the request's.
+2. Request bodies are strict: unknown fields, numbers in strings and control characters in text are refused.
+3. Times are RFC 3339 with an offset; None or absent means "not set".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Annotated, Any, TypeVar
+from zoneinfo import available_timezones
+
+import msgspec
+from fastapi import Depends, Path, Request, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from actors.codec import Message
+from actors.commands import Command, fingerprint
+from actors.facts import CommandRefused, Fact
+from actors.replies import Done, Failed, Reply
+from gateway import limits
+from gateway.cold import ColdStore
+from gateway.http import caller_of, request_headers
+from gateway.identity import Caller
+from gateway.parts import EdgeParts
+from gateway.problems import Problem, problem_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+ID_PATTERN = "^[A-Za-z0-9_.-]+$"
+
+Reply_ = TypeVar("Reply_", bound=Reply)
+Fact_ = TypeVar("Fact_", bound=Fact)
+
+
+def _text_only(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("time_type", "a time is a string, such as 2026-11-22T10:00:00.000Z")
+    return value
+
+
+def _after_1970(value: datetime) -> datetime:
+    if value <= _EPOCH:
+        raise PydanticCustomError("time_range", "the time must be after 1970")
+    return value
+
+
+@lru_cache(1)
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _time_zone(value: str) -> str:
+    if value not in _time_zones():
+        raise PydanticCustomError("time_zone", "not an IANA time zone name")
+    return value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
+PathId = Annotated[str, Path(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
+RequestIdField = Annotated[str, Field(min_length=1, max_length=limits.REQUEST_ID_CHARS_MAX, pattern="^[ -~]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Note = Annotated[str, Field(max_length=limits.NOTE_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Time = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_after_1970), Field(strict=False)]
+TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_time_zone)]
+
+
+class Body(BaseModel):
+    """A request body (rule 2)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class View(BaseModel):
+    """An answer's body."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, or a device token.")
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
+REQUEST_ID_PARAMETER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The request id: the same id with the same body is the same request and gets the same answer.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": limits.REQUEST_ID_CHARS_MAX, "pattern": "^[!-~]+$"},
+}
+
+
+def edge_parts(request: Request) -> EdgeParts:
+    """What the edge is made of."""
+    parts: EdgeParts = request.app.state.parts
+    return parts
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request: who calls, under which request id; `is_named` tells whether the client gave that id."""
+
+    parts: EdgeParts
+    cold: ColdStore
+    caller: Caller
+    request_id: str
+    is_named: bool
+
+    @property
+    def tenant_id(self) -> str:
+        """Rule 1."""
+        return self.caller.tenant_id
+
+    async def query(self, message: Message, kind: type[Reply_]) -> Reply_:
+        """The engine's answer to a question. Raises `Problem`."""
+        reply = await self.parts.engine.ask(message)
+        if isinstance(reply, kind):
+            return reply
+        raise _problem(reply)
+
+    async def tell(self, command: Command, kind: type[Fact_]) -> Fact_:
+        """The fact that a command led to, now or at an earlier try. Raises `Problem` when refused."""
+        reply = await self.parts.engine.ask(signed(command))
+        if isinstance(reply, Done) and isinstance(reply.fact, kind):
+            return reply.fact
+        raise _problem(reply)
+
+    async def once(self, route: str, body: BaseModel, work: Callable[..., Any]) -> dict[str, Any]:
+        """A cold POST: executed once per request id, where the client gave one."""
+        if not self.is_named:
+            async with self.cold.connection() as connection, connection.transaction():
+                answer: dict[str, Any] = await work(connection)
+                return answer
+        digest = blake2b(f"{route}\n{body.model_dump_json()}".encode(), digest_size=8).digest()
+        return await self.cold.once(self.tenant_id, self.request_id, digest, work)
+
+
+def signed(command: Command) -> Command:
+    """The command with its fingerprint."""
+    return msgspec.structs.replace(command, fingerprint=fingerprint(command))
+
+
+def _problem(reply: Reply) -> Problem:
+    if isinstance(reply, Failed):
+        return problem_of(reply)
+    if isinstance(reply, Done) and isinstance(reply.fact, CommandRefused):
+        return problem_of(reply.fact)
+    return Problem("internal", "The engine gave an answer of another kind.")
+
+
+async def anyone(
+    request: Request,
+    parts: Annotated[EdgeParts, Depends(edge_parts)],
+    _bearer_token: Annotated[object, Depends(_bearer)],
+    _key: Annotated[object, Depends(_api_key)],
+) -> Call:
+    """Any known caller. Raises `Problem` (401) or `StoreUnavailable`."""
+    headers = request_headers(request.scope["headers"])
+    caller = await caller_of(parts.identity, headers)
+    request_id = headers.idempotency_key or parts.ids.request_id()
+    cold: ColdStore = request.app.state.cold
+    return Call(parts, cold, caller, request_id, headers.idempotency_key is not None)
+
+
+def _requires(scope: str) -> Callable[[Call], Call]:
+    def check(call: Annotated[Call, Depends(anyone)]) -> Call:
+        if scope not in call.caller.scopes:
+            raise Problem("forbidden", f"This needs the scope {scope!r}.")
+        return call
+
+    return check
+
+
+may_manage = _requires("manage")
+may_read = _requires("read")
+may_open_orgs = _requires("orgs")
+Manager = Annotated[Call, Depends(may_manage)]
+Reader = Annotated[Call, Depends(may_read)]
+Superadmin = Annotated[Call, Depends(may_open_orgs)]
+
+
+def own_org(call: Call, org_id: str) -> None:
+    """An organisation other than the caller's is absent."""
+    if org_id != call.tenant_id:
+        raise Problem("tenant_unknown")
+
+
+def ms(time: datetime | None) -> int:
+    """Milliseconds since 1970; 0 for None."""
+    return 0 if time is None else (time - _EPOCH) // _MS
+
+
+def csv_cell(value: object) -> str:
+    """A cell that spreadsheets take as text, not as a formula."""
+    text = "" if value is None else str(value)
+    if text[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text
+
+
+def binary(data: bytes, media_type: str) -> Response:
+    """An answer that is not JSON."""
+    return Response(data, media_type=media_type)

@@ -1,0 +1,139 @@
+"""Scanner devices: a one-time pairing code for an event, and the device token it is exchanged for.
+
+Rules:
+1. A pairing code names its organisation, so it is looked up in one place; its other part has 50 bits, lives for 15
+   minutes and pairs one device. Only its hash is stored. Guessing is bounded per client address.
+2. Device id and token are derived from the code and the Idempotency-Key of the pairing. So a device whose first answer
+   was lost gets the same token again, within 10 minutes and with the same key; anybody else who comes with a used code
+   gets nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
+
+from actors.queries import GetEvent
+from actors.replies import EventView
+from gateway import limits
+from gateway.cold import ColdStore
+from gateway.http import request_headers
+from gateway.ids import derived_id, is_id
+from gateway.parts import EdgeParts
+from gateway.problems import Problem
+from gateway.render import rfc3339
+from gateway.rest.common import Body, Manager, Name, PathId, View, edge_parts
+from gateway.tokens import hash_secret, make_token
+from storage.postgres import Connection
+
+router = APIRouter(prefix="/v1", tags=["devices"])
+
+
+class NewDevice(Body):
+    """A scanner to be paired."""
+
+    name: Name = "Scanner"
+
+
+class PairingCodeView(View):
+    """Enter `code` on the device before `expires_at`."""
+
+    device_id: str
+    event_id: str
+    name: str
+    pairing_code: str
+    expires_at: str
+
+
+class Pairing(Body):
+    """The code that the organiser was given."""
+
+    code: Annotated[str, Field(min_length=1, max_length=128, pattern="^[A-Za-z0-9_.-]+$")]
+
+
+class DeviceTokenView(View):
+    """A paired device. Send the token as `Authorization: Bearer`."""
+
+    device_id: str
+    org_id: str
+    event_id: str
+    name: str
+    token: str
+
+
+class PairingAttempts:
+    """Failed attempts per client address and minute (rule 1)."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._failed: dict[str, int] = {}
+
+    def check(self, address: str, now_ms: int) -> None:
+        """Raises `Problem` (429) at the limit."""
+        minute = now_ms // 60_000
+        if minute != self._minute or len(self._failed) >= limits.PAIRING_ADDRESSES_MAX:
+            self._minute = minute
+            self._failed.clear()
+        if self._failed.get(address, 0) >= limits.PAIRING_ATTEMPTS_PER_MINUTE_MAX:
+            raise Problem("rate_limited", "Too many wrong codes.", retry_after_ms=60_000 - now_ms % 60_000)
+
+    def failed(self, address: str) -> None:
+        """Notes a wrong code."""
+        self._failed[address] = self._failed.get(address, 0) + 1
+
+
+@router.post("/events/{event_id}/devices", status_code=201, summary="Make a pairing code for a scanner")
+async def add_device(event_id: PathId, body: NewDevice, call: Manager) -> PairingCodeView:
+    """The code works once."""
+    await call.query(GetEvent(call.tenant_id, event_id), EventView)
+    code = f"{call.tenant_id}.{call.parts.secrets.code('pairing', call.tenant_id, event_id, call.request_id)}"
+    until_ms = call.parts.clock_ms() + limits.PAIRING_CODE_VALID_MS
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        await call.cold.add_pairing_code(connection, call.tenant_id, hash_secret(code), event_id, body.name, until_ms)
+        return {"until_ms": until_ms}
+
+    answer = await call.once(f"devices {event_id}", body, work)
+    return PairingCodeView(
+        device_id=_device_id(call.tenant_id, code),
+        event_id=event_id,
+        name=body.name,
+        pairing_code=code,
+        expires_at=rfc3339(answer["until_ms"]),
+    )
+
+
+@router.post("/devices/pair", status_code=201, summary="Exchange a pairing code for a device token")
+async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depends(edge_parts)]) -> DeviceTokenView:
+    """Needs no credentials but the code."""
+    attempts: PairingAttempts = request.app.state.pairing_attempts
+    cold: ColdStore = request.app.state.cold
+    address = request.client.host if request.client else ""
+    attempts.check(address, parts.clock_ms())
+    tenant_id = body.code.rpartition(".")[0]
+    request_id = request_headers(request.scope["headers"]).idempotency_key or parts.ids.request_id()
+    secret = parts.secrets.secret("device", tenant_id, body.code, request_id)
+    device_id = _device_id(tenant_id, body.code)
+    found = None
+    if is_id(tenant_id):
+        found = await cold.pair(tenant_id, hash_secret(body.code), device_id, hash_secret(secret))
+    if found is None:
+        attempts.failed(address)
+        raise Problem("pairing_code_invalid")
+    token = make_token("device", tenant_id, device_id, secret)
+    return DeviceTokenView(device_id=device_id, org_id=tenant_id, event_id=found[0], name=found[1], token=token)
+
+
+@router.delete("/devices/{device_id}", status_code=204, summary="Revoke a device")
+async def revoke_device(device_id: PathId, call: Manager) -> Response:
+    """Its token stops working, through other gateways within `IDENTITY_FRESH_MS`."""
+    if not await call.cold.revoke("devices", call.tenant_id, device_id):
+        raise Problem("device_unknown")
+    call.parts.identity.forget(device_id)
+    return Response(status_code=204)
+
+
+def _device_id(tenant_id: str, code: str) -> str:
+    return derived_id("dev", tenant_id, code)

@@ -1,0 +1,218 @@
+"""Events, their gates and their attendance. Gate ids are derived from the request, so a retry names the same gate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from actors.commands import ChangeEvent, CreateEvent
+from actors.facts import EventChanged, EventCreated
+from actors.queries import GetEvent
+from actors.replies import EventView as EngineEventView
+from actors.terms import CAPACITY_MAX, EventTerms, Gate
+from gateway import limits
+from gateway.ids import derived_id
+from gateway.problems import Problem
+from gateway.render import rfc3339_or_none
+from gateway.rest.common import Body, Manager, Name, PathId, Reader, Time, TimeZone, View, ms
+
+Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
+Reentry = Literal["none", "after_exit", "multiple"]
+EventState = Literal["open", "closed", "cancelled"]
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+class NewGate(Body):
+    """A door."""
+
+    name: Name
+
+
+class GateChange(Body):
+    """What is left out stays as it is. A closed gate refuses with `gate_closed`."""
+
+    name: Name | None = None
+    open: bool | None = None
+
+
+class EventTimes(Body):
+    """Doors: before `doors_open` scans are refused with `event_not_open`, from `doors_close` on with `event_closed`."""
+
+    doors_open: Time | None = None
+    doors_close: Time | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> EventTimes:
+        if self.doors_open and self.doors_close and self.doors_close <= self.doors_open:
+            raise PydanticCustomError("doors_order", "doors_close must be after doors_open")
+        return self
+
+
+class NewEvent(EventTimes):
+    """`capacity` bounds the people inside at a time."""
+
+    name: Name
+    capacity: Capacity
+    time_zone: TimeZone = "UTC"
+    reentry: Reentry = "after_exit"
+    strict_exit: bool = True
+    gates: Annotated[list[NewGate], Field(max_length=limits.GATES_AT_CREATION_MAX, default_factory=list)]
+
+
+class EventChange(EventTimes):
+    """What is left out stays as it is."""
+
+    name: Name | None = None
+    capacity: Capacity | None = None
+    time_zone: TimeZone | None = None
+    reentry: Reentry | None = None
+    strict_exit: bool | None = None
+    state: EventState | None = None
+
+
+class GateView(View):
+    """A door."""
+
+    id: str
+    name: str
+    open: bool
+
+
+class EventView(View):
+    """An event."""
+
+    id: str
+    name: str
+    capacity: int
+    time_zone: str
+    doors_open: str | None
+    doors_close: str | None
+    reentry: str
+    strict_exit: bool
+    state: str
+    gates: list[GateView]
+
+
+class AttendanceView(View):
+    """Live counts: people inside now, entries admitted and scans refused so far."""
+
+    event_id: str
+    name: str
+    state: str
+    inside: int
+    admitted: int
+    refused: int
+    capacity: int
+
+
+@router.post("", status_code=201, summary="Create an event")
+async def create_event(body: NewEvent, call: Manager) -> EventView:
+    """Gates can be given here or added later."""
+    gates = tuple(
+        Gate(derived_id("gate", call.tenant_id, call.request_id, str(index)), gate.name)
+        for index, gate in enumerate(body.gates)
+    )
+    terms = EventTerms(
+        body.name,
+        body.capacity,
+        body.time_zone,
+        ms(body.doors_open),
+        ms(body.doors_close),
+        body.reentry,
+        body.strict_exit,
+        "open",
+        gates,
+    )
+    event_id = call.parts.ids.entity("evt")
+    fact = await call.tell(CreateEvent(call.tenant_id, call.request_id, b"", event_id, terms), EventCreated)
+    return event_view(fact.event_id, fact.terms)
+
+
+@router.get("/{event_id}", summary="An event")
+async def get_event(event_id: PathId, call: Reader) -> EventView:
+    """As it is now."""
+    view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
+    return event_view(view.event_id, view.terms)
+
+
+@router.patch("/{event_id}", summary="Change an event")
+async def change_event(event_id: PathId, body: EventChange, call: Manager) -> EventView:
+    """Changes what is given. The capacity cannot go below the number of people inside."""
+    fact = await call.tell(
+        ChangeEvent(
+            call.tenant_id,
+            call.request_id,
+            b"",
+            event_id,
+            body.name,
+            body.capacity,
+            body.time_zone,
+            ms(body.doors_open) or None,
+            ms(body.doors_close) or None,
+            body.reentry,
+            body.strict_exit,
+            body.state,
+        ),
+        EventChanged,
+    )
+    return event_view(fact.event_id, fact.terms)
+
+
+@router.post("/{event_id}/gates", status_code=201, summary="Add a gate")
+async def add_gate(event_id: PathId, body: NewGate, call: Manager) -> GateView:
+    """A new door, open."""
+    gate = Gate(derived_id("gate", call.tenant_id, call.request_id), body.name)
+    await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=gate), EventChanged)
+    return _gate_view(gate)
+
+
+@router.patch("/{event_id}/gates/{gate_id}", summary="Open, close or rename a gate")
+async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call: Manager) -> GateView:
+    """Takes effect with the next scan."""
+    view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
+    gate = next((gate for gate in view.terms.gates if gate.gate_id == gate_id), None)
+    if gate is None:
+        raise Problem("not_found", "The event has no such gate.")
+    changed = Gate(
+        gate_id, gate.name if body.name is None else body.name, gate.is_open if body.open is None else body.open
+    )
+    await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=changed), EventChanged)
+    return _gate_view(changed)
+
+
+@router.get("/{event_id}/attendance", summary="Live counts of an event")
+async def attendance(event_id: PathId, call: Reader) -> AttendanceView:
+    """From the engine's memory, durable state only."""
+    view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
+    return AttendanceView(
+        event_id=view.event_id,
+        name=view.terms.name,
+        state=view.terms.state,
+        inside=view.inside,
+        admitted=view.admitted,
+        refused=view.refused,
+        capacity=view.terms.capacity,
+    )
+
+
+def event_view(event_id: str, terms: EventTerms) -> EventView:
+    """An event's terms as clients see them."""
+    return EventView(
+        id=event_id,
+        name=terms.name,
+        capacity=terms.capacity,
+        time_zone=terms.time_zone,
+        doors_open=rfc3339_or_none(terms.doors_open_ms),
+        doors_close=rfc3339_or_none(terms.doors_close_ms),
+        reentry=terms.reentry,
+        strict_exit=terms.strict_exit,
+        state=terms.state,
+        gates=[_gate_view(gate) for gate in terms.gates],
+    )
+
+
+def _gate_view(gate: Gate) -> GateView:
+    return GateView(id=gate.gate_id, name=gate.name, open=gate.is_open)

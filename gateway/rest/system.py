@@ -1,0 +1,44 @@
+"""Health, metrics and the readable documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from gateway.parts import EdgeParts
+from gateway.problems import Problem
+from gateway.rest.common import edge_parts
+from gateway.rest.docs import DOCS_POLICY, docs_page
+
+router = APIRouter(tags=["system"])
+Parts = Annotated[EdgeParts, Depends(edge_parts)]
+
+
+@router.get("/healthz", summary="Whether this process lives")
+async def healthz() -> dict[str, str]:
+    """Always `ok` when it can answer at all."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether a check-in would succeed now")
+async def readyz(parts: Parts) -> dict[str, str]:
+    """503 otherwise."""
+    if not await parts.is_ready():
+        raise Problem("unavailable", "Not every partition has a host, or a store is away.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(parts: Parts) -> Response:
+    """The exposition format, text."""
+    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The OpenAPI document for people. Loads nothing from elsewhere."""
+    page: bytes | None = getattr(request.app.state, "docs_page", None)
+    if page is None:
+        page = request.app.state.docs_page = docs_page(request.app.openapi())
+    return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})
