@@ -1,0 +1,466 @@
+"""`/v1/scan` over real sockets, with an engine that the test commands: every answer, every error path, both formats."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actors.replies import Failed
+from gateway.sockets import codes, limits
+from gateway.sockets.connection import OpenSockets
+from tests.support.socket_edge import (
+    EVENT,
+    FOREIGN_TOKEN,
+    JSON,
+    KEY_TOKEN,
+    MSGPACK,
+    NOW_MS,
+    OTHER_DEVICE_TOKEN,
+    TENANT,
+    Client,
+    SocketEdge,
+    feed,
+    judged,
+    running_edge,
+)
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[SocketEdge]:
+    async with running_edge() as running:
+        yield running
+
+
+both_wires = pytest.mark.parametrize("wire", [JSON, MSGPACK])
+
+
+class TestHello:
+    @both_wires
+    async def test_a_scanner_is_welcomed_with_the_event_and_its_limits(self, edge: SocketEdge, wire: str) -> None:
+        async with edge.connect("/v1/scan", wire) as connection:
+            client = Client(connection, wire)
+            await client.send({"t": "hello", "event_id": EVENT, "gate_id": "gate_1", "resume": {"any": [1]}})
+            welcome = await client.receive()
+        assert connection.subprotocol == wire
+        assert welcome["t"] == "welcome"
+        assert welcome["session"].startswith("ses_")
+        assert welcome["now"] == NOW_MS
+        assert welcome["event"]["id"] == EVENT
+        assert welcome["event"]["gates"] == [{"id": "gate_1", "name": "North", "is_open": True}]
+        assert welcome["max_in_flight"] == limits.SCANS_IN_FLIGHT_MAX
+        assert welcome["max_frame_bytes"] == limits.FRAME_BYTES_MAX
+        assert isinstance(welcome["cursor"], str)
+
+    async def test_without_a_subprotocol_it_is_json(self, edge: SocketEdge) -> None:
+        async with edge.connect("/v1/scan", subprotocols=None) as connection:
+            await Client(connection).send({"t": "hello", "event_id": EVENT})
+            assert (await Client(connection).receive())["t"] == "welcome"
+
+    async def test_the_token_may_come_in_the_hello_and_the_event_from_the_device(self, edge: SocketEdge) -> None:
+        async with edge.connect("/v1/scan", token=None) as connection:
+            await Client(connection).send({"t": "hello", "token": "device"})
+            assert (await Client(connection).receive())["event"]["id"] == EVENT
+
+    @pytest.mark.parametrize(
+        ("token", "hello", "close"),
+        [
+            ("nobody", {"t": "hello", "event_id": EVENT}, codes.TOKEN_INVALID),
+            (None, {"t": "hello", "event_id": EVENT}, codes.TOKEN_INVALID),
+            (None, {"t": "hello", "event_id": EVENT, "token": "nobody"}, codes.TOKEN_INVALID),
+            ("superadmin", {"t": "hello", "event_id": EVENT}, codes.FORBIDDEN),
+            ("powerless", {"t": "hello", "event_id": EVENT}, codes.FORBIDDEN),
+            (OTHER_DEVICE_TOKEN, {"t": "hello", "event_id": EVENT}, codes.FORBIDDEN),
+            (FOREIGN_TOKEN, {"t": "hello", "event_id": EVENT}, codes.EVENT_UNKNOWN),
+            (KEY_TOKEN, {"t": "hello", "event_id": "evt_none"}, codes.EVENT_UNKNOWN),
+            (KEY_TOKEN, {"t": "hello"}, codes.PROTOCOL_ERROR),
+            (KEY_TOKEN, {"t": "hello", "event_id": "a b"}, codes.PROTOCOL_ERROR),
+            (KEY_TOKEN, {"t": "hello", "event_id": 5}, codes.PROTOCOL_ERROR),
+            (KEY_TOKEN, {"t": "scan", "id": "1", "credential": "x"}, codes.PROTOCOL_ERROR),
+        ],
+    )
+    @both_wires
+    async def test_who_may_not_scan_is_told_why_and_closed(
+        self, edge: SocketEdge, wire: str, token: str | None, hello: dict[str, Any], close: codes.Close
+    ) -> None:
+        async with edge.connect("/v1/scan", wire, token) as connection:
+            client = Client(connection, wire)
+            await client.send(hello)
+            error = await client.receive()
+            assert (error["t"], error["code"]) == ("error", close.name)
+            assert error["message"]
+            assert await client.closed() == close.code
+
+    async def test_a_foreign_event_looks_like_an_absent_one(self, edge: SocketEdge) -> None:
+        answers = []
+        for event_id in (EVENT, "evt_none"):
+            async with edge.connect("/v1/scan", token=FOREIGN_TOKEN) as connection:
+                await Client(connection).send({"t": "hello", "event_id": event_id})
+                answers.append((await Client(connection).receive(), await Client(connection).closed()))
+        assert answers[0] == answers[1]
+
+    async def test_a_hello_that_does_not_come(self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "HELLO_TIMEOUT_MS", 50)
+        async with edge.connect("/v1/scan") as connection:
+            assert await Client(connection).closed() == codes.HELLO_TIMEOUT.code
+
+    async def test_an_unknown_subprotocol(self, edge: SocketEdge) -> None:
+        async with edge.connect("/v1/scan", "mastervip.v9") as connection:
+            assert await Client(connection).closed() == codes.SUBPROTOCOL_UNKNOWN.code
+
+    async def test_while_callers_or_engine_are_away_the_scanner_shall_reconnect(self, edge: SocketEdge) -> None:
+        edge.identity.is_away = True
+        async with edge.connect("/v1/scan") as connection:
+            await Client(connection).send({"t": "hello", "event_id": EVENT})
+            assert await Client(connection).closed() == codes.UNAVAILABLE.code
+        edge.identity.is_away = False
+        edge.engine.failure = Failed("unavailable", "no host", 100)
+        async with edge.connect("/v1/scan") as connection:
+            await Client(connection).send({"t": "hello", "event_id": EVENT})
+            assert await Client(connection).closed() == codes.UNAVAILABLE.code
+
+
+class TestScans:
+    @both_wires
+    async def test_a_scan_gets_its_verdict_with_the_fields_of_rest_and_integer_times(
+        self, edge: SocketEdge, wire: str
+    ) -> None:
+        async with edge.scanner(wire, gate_id="gate_1") as client:
+            scan = {"t": "scan", "id": "s-1", "credential": edge.credential(), "scanned_at": NOW_MS - 5}
+            await client.send(scan)
+            verdict = await client.receive()
+        assert verdict == {
+            "t": "verdict",
+            "id": "s-1",
+            "scan_id": "s-1",
+            "verdict": "admitted",
+            "reason": None,
+            "replayed": False,
+            "event_id": EVENT,
+            "card_id": "card_1",
+            "member": {"id": "mem_1", "name": "Lan"},
+            "tier": "gold",
+            "at": NOW_MS,
+            "attendance": {"inside": 12, "admitted": 15, "capacity": 500},
+            "points": {"awarded": 10, "balance": 260},
+            "first": None,
+        }
+        [check_in] = edge.engine.check_ins
+        assert (check_in.tenant_id, check_in.request_id, check_in.card_id) == (TENANT, "s-1", "card_1")
+        assert (check_in.gate_id, check_in.device_id, check_in.direction) == ("gate_1", "dev_1", "entry")
+        assert check_in.scanned_at_ms == NOW_MS - 5
+
+    async def test_a_scan_may_name_another_gate_and_direction(self, edge: SocketEdge) -> None:
+        async with edge.scanner(gate_id="gate_1") as client:
+            scan = {"t": "scan", "id": "1", "credential": edge.credential(), "gate_id": "gate_2", "direction": "exit"}
+            await client.send(scan)
+            await client.receive()
+        assert (edge.engine.check_ins[0].gate_id, edge.engine.check_ins[0].direction) == ("gate_2", "exit")
+
+    @both_wires
+    async def test_a_frame_of_scans_is_answered_with_one_frame_of_verdicts(self, edge: SocketEdge, wire: str) -> None:
+        items = [{"id": str(n), "credential": edge.credential()} for n in range(limits.SCANS_PER_FRAME_MAX)]
+        async with edge.scanner(wire) as client:
+            await client.send({"t": "scans", "items": items})
+            answer = await client.receive()
+            await client.send({"t": "scans", "items": []})
+            assert await client.receive() == {"t": "verdicts", "items": []}
+        assert answer["t"] == "verdicts"
+        assert [item["id"] for item in answer["items"]] == [item["id"] for item in items]
+
+    async def test_a_verdict_that_takes_long_does_not_hold_up_its_mates(self, edge: SocketEdge) -> None:
+        edge.engine.is_holding = True
+        async with edge.scanner() as client:
+            await client.send({"t": "scans", "items": [{"id": n, "credential": edge.credential()} for n in "abc"]})
+            while len(edge.engine.held) < 3:
+                await asyncio.sleep(0.001)
+            for check_in, on_reply in edge.engine.held[1:]:
+                on_reply(judged(check_in))
+            first = await client.receive()
+            edge.engine.held[0][1](judged(edge.engine.held[0][0]))
+            second = await client.receive()
+        assert [item["id"] for item in first["items"]] == ["b", "c"]
+        assert [item["id"] for item in second["items"]] == ["a"]
+
+    @pytest.mark.parametrize("tenant_id", ["org_b", None])
+    @both_wires
+    async def test_a_forged_or_foreign_credential_never_reaches_the_engine(
+        self, edge: SocketEdge, wire: str, tenant_id: str | None
+    ) -> None:
+        credential = edge.credential(tenant_id=tenant_id) if tenant_id else "MV1:forged"
+        async with edge.scanner(wire) as client:
+            await client.send({"t": "scan", "id": "1", "credential": credential})
+            verdict = await client.receive()
+        assert (verdict["t"], verdict["verdict"], verdict["reason"]) == ("verdict", "refused", "credential_invalid")
+        assert (verdict["card_id"], verdict["attendance"], verdict["points"]) == (None, None, None)
+        assert edge.engine.check_ins == []
+        assert edge.doorway.forged_count == 1
+
+    async def test_what_the_engine_could_not_do_is_an_error_with_the_id(self, edge: SocketEdge) -> None:
+        async with edge.scanner() as client:
+            edge.engine.failure = Failed("overloaded", "later", 250)
+            await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
+            overloaded = await client.receive()
+            edge.engine.failure = Failed("id_reused", "another body")
+            await client.send({"t": "scans", "items": [{"id": "2", "credential": edge.credential()}]})
+            reused = await client.receive()
+        assert overloaded == {
+            "t": "error",
+            "id": "1",
+            "code": "overloaded",
+            "message": "later",
+            "retry_after_ms": 250,
+        }
+        error = {"t": "error", "id": "2", "code": "id_reused", "message": "another body"}
+        assert reused == {"t": "verdicts", "items": [error]}
+
+    async def test_more_than_the_limit_in_flight_had_no_effect(
+        self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "SCANS_IN_FLIGHT_MAX", 3)
+        edge.engine.is_holding = True
+        async with edge.scanner() as client:
+            for n in range(4):
+                await client.send({"t": "scan", "id": f"s{n}", "credential": edge.credential()})
+            error = await client.receive()
+            assert (error["code"], error["id"]) == ("too_many_in_flight", "s3")
+            assert error["retry_after_ms"] > 0
+            assert len(edge.engine.held) == 3
+            check_in, on_reply = edge.engine.held.pop(0)
+            on_reply(judged(check_in))
+            assert (await client.receive())["id"] == "s0"
+            items = [{"id": "s4", "credential": edge.credential()}, {"id": "s5", "credential": edge.credential()}]
+            await client.send({"t": "scans", "items": items})
+            [late] = (await client.receive())["items"]
+            assert (late["code"], late["id"]) == ("too_many_in_flight", "s5")
+        assert [check_in.request_id for check_in, _ in edge.engine.held] == ["s1", "s2", "s4"]
+
+    async def test_a_verdict_after_the_socket_is_gone_harms_nobody(self, edge: SocketEdge) -> None:
+        edge.engine.is_holding = True
+        async with edge.scanner() as client:
+            await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
+            await client.send({"t": "ping", "n": 1})
+            await client.receive()
+        while len(edge.sockets):
+            await asyncio.sleep(0.001)
+        check_in, on_reply = edge.engine.held[0]
+        on_reply(judged(check_in))
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("scan", "field", "item_id"),
+        [
+            ({"t": "scan", "id": "1", "credential": 5}, "credential", "1"),
+            ({"t": "scan", "id": "1", "credential": ""}, "credential", "1"),
+            ({"t": "scan", "id": "1", "credential": "x" * 513}, "credential", "1"),
+            ({"t": "scan", "id": "1"}, "credential", "1"),
+            ({"t": "scan", "credential": "x"}, "id", None),
+            ({"t": "scan", "id": 7, "credential": "x"}, "id", None),
+            ({"t": "scan", "id": "", "credential": "x"}, "id", None),
+            ({"t": "scan", "id": "a\x00b", "credential": "x"}, "id", None),
+            ({"t": "scan", "id": "x" * 65, "credential": "x"}, "id", None),
+            ({"t": "scan", "id": "1", "credential": "x", "direction": "up"}, "direction", "1"),
+            ({"t": "scan", "id": "1", "credential": "x", "gate_id": "a b"}, "gate_id", "1"),
+            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": -1}, "scanned_at", "1"),
+            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": 2**63}, "scanned_at", "1"),
+            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": 1.5}, "scanned_at", "1"),
+            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": "now"}, "scanned_at", "1"),
+            ({"t": "nonsense"}, "t", None),
+            ({"t": 5}, "t", None),
+            ({}, "t", None),
+            ([], "", None),
+            ({"t": "scans"}, "items", None),
+            ({"t": "scans", "items": 5}, "items", None),
+            ({"t": "scans", "items": [{}] * 257}, "items", None),
+            ({"t": "ping", "n": "x"}, "n", None),
+            ({"t": "hello", "event_id": EVENT}, "hello", None),
+        ],
+    )
+    @both_wires
+    async def test_a_bad_frame_is_named_and_the_socket_stays_open(
+        self, edge: SocketEdge, wire: str, scan: Any, field: str, item_id: str | None
+    ) -> None:
+        async with edge.scanner(wire) as client:
+            await client.send(scan)
+            error = await client.receive()
+            assert (error["t"], error["code"]) == ("error", codes.FRAME_INVALID)
+            assert field in error["message"]
+            assert error.get("id") == item_id
+            await client.send({"t": "scan", "id": "good", "credential": edge.credential()})
+            assert (await client.receive())["id"] == "good"
+
+    @both_wires
+    async def test_one_bad_item_is_answered_by_itself_and_its_mates_are_judged(
+        self, edge: SocketEdge, wire: str
+    ) -> None:
+        good = [{"id": f"g{n}", "credential": edge.credential()} for n in range(3)]
+        bad: list[Any] = [
+            {"id": "b0", "credential": 5},
+            {"id": 5},
+            "text",
+            {"id": "b3", "credential": edge.credential(), "gate_id": "\x00"},
+        ]
+        async with edge.scanner(wire) as client:
+            await client.send({"t": "scans", "items": [good[0], bad[0], bad[1], good[1], bad[2], bad[3], good[2]]})
+            answer = await client.receive()
+        by_kind: dict[str, list[dict[str, Any]]] = {"verdict": [], "error": []}
+        for item in answer["items"]:
+            by_kind[item["t"]].append(item)
+        assert [item["id"] for item in by_kind["verdict"]] == ["g0", "g1", "g2"]
+        assert [item.get("id") for item in by_kind["error"]] == ["b0", None, None, "b3"]
+        assert {item["code"] for item in by_kind["error"]} == {codes.FRAME_INVALID}
+
+    async def test_binary_in_text_mode_and_text_in_binary_mode(self, edge: SocketEdge) -> None:
+        async with edge.scanner(JSON) as client:
+            await client.connection.send(b"\x80")
+            assert "text" in (await client.receive())["message"]
+        async with edge.scanner(MSGPACK) as client:
+            await client.connection.send("{}")
+            assert "binary" in (await client.receive())["message"]
+
+    async def test_nothing_but_bad_frames_is_not_our_protocol(self, edge: SocketEdge) -> None:
+        async with edge.scanner() as client:
+            for _ in range(limits.BAD_FRAMES_MAX):
+                await client.connection.send("nonsense")
+            assert await client.closed() == codes.PROTOCOL_ERROR.code
+
+    @both_wires
+    async def test_a_frame_that_is_too_big(self, edge: SocketEdge, wire: str) -> None:
+        async with edge.scanner(wire) as client:
+            await client.send({"t": "scan", "id": "1", "credential": "x" * limits.FRAME_BYTES_MAX})
+            assert (await client.receive())["code"] == codes.FRAME_TOO_BIG.name
+            assert await client.closed() == codes.FRAME_TOO_BIG.code
+
+    async def test_a_frame_far_too_big_is_cut_off_by_the_server(self, edge: SocketEdge) -> None:
+        async with edge.scanner() as client:
+            await client.connection.send("x" * (limits.SERVER_FRAME_BYTES_MAX + 1))
+            assert await client.closed() == 1009
+
+
+class TestPings:
+    @both_wires
+    async def test_a_ping_is_answered_with_the_time(self, edge: SocketEdge, wire: str) -> None:
+        async with edge.scanner(wire) as client:
+            await client.send({"t": "ping", "n": 7})
+            assert await client.receive() == {"t": "pong", "n": 7, "now": NOW_MS}
+            await client.send({"t": "pong", "n": 7})
+            await client.send({"t": "ping"})
+            assert (await client.receive())["n"] == 0
+
+    async def test_the_server_pings_too(self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "WATCH_EVERY_MS", 10)
+        monkeypatch.setattr(limits, "PING_EVERY_MS", 20)
+        async with edge.scanner() as client:
+            while (await client.receive_any())["t"] != "ping":
+                pass
+
+    async def test_a_flood_of_pings_is_answered_completely(self, edge: SocketEdge) -> None:
+        count = 3 * limits.BACKLOG_FRAMES_MAX
+        async with edge.scanner() as client:
+
+            async def flood() -> None:
+                for n in range(count):
+                    await client.send({"t": "ping", "n": n})
+
+            flooding = asyncio.create_task(flood())
+            for n in range(count):
+                assert (await client.receive(30))["n"] == n
+            await flooding
+
+
+class TestAttendance:
+    @both_wires
+    async def test_counts_come_at_first_and_when_they_change(self, edge: SocketEdge, wire: str) -> None:
+        async with edge.scanner(wire) as client:
+            first = await client.receive_any()
+            edge.engine.publish(TENANT, f"event:{EVENT}", feed(3))
+            second = await client.receive_any()
+        counts = {"t": "attendance", "event_id": EVENT, "inside": 0, "admitted": 0, "capacity": 500, "seq": 0}
+        assert first == counts
+        assert second == counts | {"inside": 3, "admitted": 3, "seq": 3}
+
+    async def test_at_most_ten_a_second_and_the_last_one_always(self, edge: SocketEdge) -> None:
+        seen: list[int] = []
+        async with edge.scanner() as client:
+            assert (await client.receive_any())["inside"] == 0
+            began = asyncio.get_running_loop().time()
+            for n in range(1, 41):
+                edge.engine.publish(TENANT, f"event:{EVENT}", feed(n))
+                await asyncio.sleep(0.01)
+            while not seen or seen[-1] != 40:
+                seen.append((await client.receive_any())["inside"])
+            took = asyncio.get_running_loop().time() - began
+        assert seen == sorted(seen)
+        assert len(seen) <= took * 10 + 2
+
+    async def test_all_scanners_of_an_event_share_one_subscription(self, edge: SocketEdge) -> None:
+        async with edge.scanner() as one, edge.scanner(MSGPACK) as other:
+            await one.receive_any()
+            await other.receive_any()
+            edge.engine.publish(TENANT, f"event:{EVENT}", feed(9))
+            assert (await one.receive_any())["inside"] == (await other.receive_any())["inside"] == 9
+            assert len(edge.hub._topics) == 1
+        while edge.hub._topics:
+            await asyncio.sleep(0.001)
+
+
+class TestEnds:
+    async def test_draining_asks_to_reconnect_and_lets_answers_out_first(self, edge: SocketEdge) -> None:
+        async with edge.scanner() as client:
+            await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
+            while not edge.engine.check_ins:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
+            edge.sockets.drain()
+            assert (await client.receive())["t"] == "verdict"
+            assert (await client.receive())["code"] == codes.DRAINING.name
+            assert await client.closed() == codes.DRAINING.code
+        async with edge.connect("/v1/scan") as connection:
+            assert await Client(connection).closed() == codes.DRAINING.code
+
+    async def test_a_full_gateway_says_so(self, edge: SocketEdge) -> None:
+        edge.sockets._sockets_max = 1
+        async with edge.scanner(), edge.connect("/v1/scan") as connection:
+            assert await Client(connection).closed() == codes.TOO_MANY_SOCKETS.code
+
+    async def test_a_token_that_stops_being_good_ends_the_socket(
+        self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "WATCH_EVERY_MS", 10)
+        monkeypatch.setattr(limits, "TOKEN_CHECK_EVERY_MS", 20)
+        async with edge.scanner() as client:
+            edge.identity.is_away = True
+            await asyncio.sleep(0.1)
+            await client.send({"t": "ping", "n": 1})
+            assert (await client.receive())["t"] == "pong", "an outage of the callers' store must not stop the doors"
+            edge.identity.is_away = False
+            del edge.identity.callers["device"]
+            assert await client.closed() == codes.TOKEN_INVALID.code
+
+    async def test_verdicts_that_nobody_reads_end_the_socket(
+        self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "BACKLOG_BYTES_MAX", 20_000)
+        monkeypatch.setattr(limits, "CLOSE_GRACE_MS", 100)
+        async with edge.scanner() as client:
+            client.connection.transport.pause_reading()  # type: ignore[attr-defined]
+            items = [{"id": f"{n:060}", "credential": edge.credential()} for n in range(256)]
+            [server_side] = edge.sockets._open
+            while server_side.ended is None:
+                await client.send({"t": "scans", "items": items})
+                assert server_side._queued_bytes <= limits.BACKLOG_BYTES_MAX + 1_000
+            assert server_side.ended is codes.SLOW_READER
+            while len(edge.sockets):
+                await asyncio.sleep(0.01)  # the stuck writer is given up; nothing of the socket stays behind
+
+    def test_the_table_of_closes_is_in_its_ranges(self) -> None:
+        assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 11
+        assert all(4000 <= close.code <= 4999 and close.message for close in codes.CLOSES)
+        reconnect = {close.name for close in codes.CLOSES if close.may_reconnect}
+        assert reconnect == {"unavailable", "draining", "hello_timeout", "slow_reader", "too_many_sockets"}
+
+    def test_an_empty_register_is_empty(self) -> None:
+        assert len(OpenSockets()) == 0
