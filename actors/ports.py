@@ -75,7 +75,8 @@ class Journal(Protocol):
         that was read is gone) or the entries are not contiguous. Checksums are the caller's to verify."""
 
     async def trim(self, partition: int, projected: Mark) -> None:
-        """Drops the entries before `projected`; that entry itself stays as the anchor of the chain. Never by length."""
+        """Drops the entries before `projected`; that entry itself stays as the anchor of the chain. Never by length.
+        Nothing happens if that was done already; `JournalCorrupt` if the entry is not in the journal and never was."""
 
     async def note_projected(self, partition: int, projected_seq: int) -> None:
         """Leaves a hint for the writer of how far Postgres is; it only ever grows. A hint: Postgres is the truth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -195,42 +195,48 @@ class TestTampering:
     """Whatever is done to one of the witnesses is found by all who would build on it, and nothing is written."""
 
     @pytest.mark.parametrize(
-        "spoil",
+        ("why", "spoil"),
         [
-            pytest.param(lambda c, p, tail: c.delete(_key(p, "fence")), id="fence deleted"),
-            pytest.param(lambda c, p, tail: c.hdel(_key(p, "fence"), "checksum"), id="fence without checksum"),
-            pytest.param(lambda c, p, tail: c.hset(_key(p, "fence"), "seq", tail.seq - 1), id="fence behind"),
-            pytest.param(lambda c, p, tail: c.hset(_key(p, "fence"), "seq", tail.seq + 1), id="fence ahead"),
-            pytest.param(lambda c, p, tail: c.hset(_key(p, "fence"), "epoch", 7), id="fence of another epoch"),
-            pytest.param(lambda c, p, tail: c.hset(_key(p, "fence"), "checksum", "8 bytes!"), id="checksum differs"),
-            pytest.param(lambda c, p, tail: c.delete(_key(p, "journal")), id="stream deleted"),
-            pytest.param(lambda c, p, tail: c.xdel(_key(p, "journal"), f"1-{tail.seq}"), id="tail deleted"),
-            pytest.param(lambda c, p, tail: c.xtrim(_key(p, "journal"), maxlen=0), id="stream emptied"),
-            pytest.param(
-                lambda c, p, tail: c.xadd(_key(p, "journal"), {"v": 1}, id=f"1-{tail.seq + 1}"), id="foreign entry"
-            ),
-            pytest.param(
-                lambda c, p, tail: (
-                    c.xadd(_key(p, "journal"), {"v": 1}, id=f"1-{tail.seq + 1}"),
-                    c.xdel(_key(p, "journal"), f"1-{tail.seq + 1}"),
+            ("its fence does not", lambda c, p: c.delete(_key(p, "fence"))),
+            ("lacks a field", lambda c, p: c.hdel(_key(p, "fence"), "epoch")),
+            ("lacks a field", lambda c, p: c.hdel(_key(p, "fence"), "checksum")),
+            ("the fence says 1-3, the stream .* 1-4", lambda c, p: c.hset(_key(p, "fence"), "seq", 3)),
+            ("the fence says 1-5, the stream .* 1-4", lambda c, p: c.hset(_key(p, "fence"), "seq", 5)),
+            ("the fence says 7-4, the stream .* 1-4", lambda c, p: c.hset(_key(p, "fence"), "epoch", 7)),
+            ("checksums .* differ", lambda c, p: c.hset(_key(p, "fence"), "checksum", "8 bytes!")),
+            ("its stream does not", lambda c, p: c.delete(_key(p, "journal"))),
+            ("the stream ends with 1-3", lambda c, p: c.xdel(_key(p, "journal"), "1-4")),
+            ("the stream is empty", lambda c, p: c.xtrim(_key(p, "journal"), maxlen=0)),
+            ("last gave out 1-5", lambda c, p: c.xadd(_key(p, "journal"), {"v": 1}, id="1-5")),
+            (
+                "last gave out 1-5",
+                lambda c, p: (
+                    c.xadd(_key(p, "journal"), {"v": 1}, id="1-5"),
+                    c.xdel(_key(p, "journal"), "1-5"),
                 ),
-                id="foreign entry, gone again",
             ),
-            pytest.param(lambda c, p, tail: c.set(_key(p, "fence"), "x"), id="fence is no hash"),
-            pytest.param(lambda c, p, tail: c.set(_key(p, "journal"), "x"), id="journal is no stream"),
+            ("something else", lambda c, p: c.set(_key(p, "fence"), "x")),
+            ("something else", lambda c, p: c.set(_key(p, "journal"), "x")),
         ],
     )
-    async def test_is_corrupt(self, admin: redis.Redis, journal: RedisJournal, partition: int, spoil: object) -> None:
+    async def test_is_corrupt(
+        self,
+        admin: redis.Redis,
+        journal: RedisJournal,
+        partition: int,
+        why: str,
+        spoil: Callable[[redis.Redis, int], object],
+    ) -> None:
         writer = await Writer.open(journal, partition)
         tail = [await writer.append() for _ in range(3)][-1]
-        assert callable(spoil)
-        spoil(admin, partition, tail)
+        assert (tail.epoch, tail.seq) == (1, 4)
+        spoil(admin, partition)
         before = [admin.dump(_key(partition, name)) for name in ("journal", "fence")]
-        with pytest.raises(JournalCorrupt):
+        with pytest.raises(JournalCorrupt, match=why):
             await journal.append(partition, *writer.seal())
-        with pytest.raises(JournalCorrupt):
+        with pytest.raises(JournalCorrupt, match=why):
             await journal.tail(partition)
-        with pytest.raises(JournalCorrupt):
+        with pytest.raises(JournalCorrupt, match=why):
             await journal.open(partition, None, AT_MS)
         assert [admin.dump(_key(partition, name)) for name in ("journal", "fence")] == before
 
@@ -301,6 +307,19 @@ class TestRefusals:
         assert await writer.append_at_once(batch) == [0] * 5
         assert (await read_all(journal, partition))[1:] == [entry for entry, _ in batch]
 
+    async def test_a_first_write_that_is_refused_is_also_the_last(
+        self, server: EmbeddedRedis, admin: redis.Redis, journal: RedisJournal, partition: int
+    ) -> None:
+        writer = await Writer.open(journal, partition)
+        admin.acl_setuser(
+            "clerk", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all"], commands=["-hset"]
+        )
+        clerk = RedisJournal(f"redis://clerk:pw@127.0.0.1:{_port(server)}/0")
+        with pytest.raises(OutcomeUnknown, match="permission"):
+            await clerk.append(partition, *writer.seal())
+        await clerk.close()
+        assert (await journal.tail(partition)).seq == 1
+
     async def test_scripts_that_were_flushed_are_sent_again_in_order(
         self, admin: redis.Redis, journal: RedisJournal
     ) -> None:
@@ -365,6 +384,7 @@ class TestNetwork:
         self, far_journal: RedisJournal, proxy: TcpProxy, partition: int
     ) -> None:
         writer = await Writer.open(far_journal, partition)
+        await asyncio.sleep(APPEND_TIMEOUT_MS / 2000)  # the watch over the first append has not ended yet
         proxy.half_open()
         loop = asyncio.get_running_loop()
         started_s = loop.time()
@@ -402,6 +422,19 @@ class TestNetwork:
         assert len(kept) == 5
         assert len(await read_all(journal, partition)) == 11
 
+    async def test_a_cancelled_append_does_not_keep_the_others_from_failing(
+        self, far_journal: RedisJournal, proxy: TcpProxy, partition: int
+    ) -> None:
+        writer = await Writer.open(far_journal, partition)
+        proxy.to_server.is_dropping = True
+        tasks = [asyncio.create_task(writer.append()) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        tasks[1].cancel()
+        proxy.heal()
+        async with asyncio.timeout(2):
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes].count(OutcomeUnknown) == 3
+
     async def test_closing_fails_what_is_under_way(
         self, far_journal: RedisJournal, proxy: TcpProxy, partition: int
     ) -> None:
@@ -433,18 +466,16 @@ async def test_a_zombie_process_stays_fenced_after_the_server_was_killed(tmp_pat
     server.start()
     old, new = RedisJournal(server.url), RedisJournal(server.url)
     zombie = await Writer.open(old, 0)
-    await Writer.open(new, 0)
-    await new.trim(0, await new.tail(0))
+    successor = await Writer.open(new, 0)
+    await new.trim(0, mark_of(successor.tail))
     server.kill()
     server.start()
-    with pytest.raises(OutcomeUnknown):
-        # Its connection died with the server; perhaps it has not even noticed.
-        await zombie.append()
-    revived = Writer(old, 0, zombie.tail)
-    revived.tail = (await old.read(0, Mark(1, 1, b""), 1))[0]
-    with pytest.raises((Fenced, OutcomeUnknown)):
-        await old.append(0, *zombie.seal())
-    assert await new.tail(0) == mark_of(revived.tail)
+    entry, previous = zombie.seal()
+    with pytest.raises(OutcomeUnknown):  # its connection died with the server
+        await old.append(0, entry, previous)
+    with pytest.raises(Fenced):
+        await old.append(0, entry, previous)
+    assert await new.tail(0) == mark_of(successor.tail)
     await old.close()
     await new.close()
     server.stop()

@@ -55,10 +55,11 @@ class Server:
 
     def __init__(self) -> None:
         self.transports: list[Transport] = []
+        self.has_hung_up = False
 
     async def dial(self) -> Any:
         self.transports.append(Transport())
-        reader = SimpleNamespace(at_eof=lambda: False)
+        reader = SimpleNamespace(at_eof=lambda: self.has_hung_up)
         return SimpleNamespace(_reader=reader, _writer=SimpleNamespace(transport=self.transports[-1]))
 
     @property
@@ -149,8 +150,10 @@ async def test_a_lost_connection_fails_all_and_the_next_command_makes_another(se
     assert len(server.transports) == 2
     assert server.transport.written == [by_digest(b"e")]
     server.transports[0].protocol.connection_lost(None)  # a late word from the old one changes nothing
-    server.reply(b"+OK 5\r\n")
-    assert calls[0].told == [b"+OK 5"]
+    calls += await submitted(pipe, (0, b"f"))
+    assert len(server.transports) == 2
+    server.reply(b"+OK 5\r\n+OK 6\r\n")
+    assert [call.told for call in calls] == [[b"+OK 5"], [b"+OK 6"]]
     await pipe.close()
 
 
@@ -196,3 +199,35 @@ async def test_a_bug_while_connecting_is_not_hidden_and_leaves_nobody_waiting() 
     calls = await submitted(pipe, (0, b"a"))
     assert calls[0].told == [KeyError]
     await pipe.close()
+
+
+@pytest.mark.parametrize("how", ["hung up", "closed"])
+async def test_a_connection_that_ends_as_soon_as_it_is_made_is_not_used(
+    server: Server, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "hung up":
+        server.has_hung_up = True
+    else:
+        monkeypatch.setattr(Transport, "is_closing", lambda transport: True)
+    calls = await submitted(pipe, (0, b"a"))
+    assert calls[0].told == [OutcomeUnknown]
+    assert server.transport.written == []
+
+
+async def test_a_closed_pipe_makes_no_connection(server: Server, pipe: Pipe) -> None:
+    await pipe.close()
+    calls = await submitted(pipe, (0, b"a"))
+    assert calls[0].told == [OutcomeUnknown]
+    assert server.transports == []
+
+
+async def test_closing_does_not_wait_for_a_connection() -> None:
+    async def dial() -> Any:
+        await asyncio.Event().wait()
+
+    pipe = Pipe(dial, reply_timeout_ms=1_000)
+    calls = await submitted(pipe, (0, b"a"))
+    async with asyncio.timeout(1):
+        await pipe.close()
+    await turns()
+    assert calls[0].told == [OutcomeUnknown]

@@ -22,6 +22,19 @@ class Direction:
         self.seen_bytes = 0
 
 
+class _Connection:
+    """The two sockets of one client's connection, and whether it has been cut."""
+
+    def __init__(self, client: asyncio.StreamWriter) -> None:
+        self.writers = [client]
+        self.is_cut = asyncio.Event()
+
+    def cut(self) -> None:
+        self.is_cut.set()
+        for writer in self.writers:
+            writer.transport.abort()
+
+
 class TcpProxy:
     """Listens on 127.0.0.1:`port` and passes everything on to a server.
 
@@ -37,7 +50,7 @@ class TcpProxy:
         self.port = 0
         self._target = (server_host, server_port)
         self._listener: asyncio.Server | None = None
-        self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
 
     async def __aenter__(self) -> TcpProxy:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -49,17 +62,14 @@ class TcpProxy:
     ) -> None:
         assert self._listener is not None
         self._listener.close()
+        self.is_refusing = True
         self.cut()
-        tasks = list(self._connections)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._connections)
 
     def cut(self) -> None:
         """Ends every connection at once; both sides see it. New ones are accepted."""
-        for writers in self._connections.values():
-            for writer in writers:
-                writer.transport.abort()
+        for connection in self._connections.values():
+            connection.cut()
 
     def half_open(self) -> None:
         """From now on both sides think they are connected, and nothing arrives (a pulled cable)."""
@@ -76,21 +86,22 @@ class TcpProxy:
         self.connections_count += 1
         task = asyncio.current_task()
         assert task is not None
-        writers = self._connections[task] = [writer]
+        connection = self._connections[task] = _Connection(writer)
         try:
             if self.is_refusing:
                 return
             server_reader, server_writer = await asyncio.open_connection(*self._target)
-            writers.append(server_writer)
+            connection.writers.append(server_writer)
+            if connection.is_cut.is_set():
+                return
             await asyncio.gather(
-                self._pump(self.to_server, reader, server_writer, writers),
-                self._pump(self.to_client, server_reader, writer, writers),
+                self._pump(self.to_server, reader, server_writer, connection),
+                self._pump(self.to_client, server_reader, writer, connection),
             )
         except OSError:
             pass  # either side went away, or the server is not there: the end of the connection says it all
         finally:
-            for each in writers:
-                each.transport.abort()
+            connection.cut()
             del self._connections[task]
 
     async def _pump(
@@ -98,7 +109,7 @@ class TcpProxy:
         direction: Direction,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        both: list[asyncio.StreamWriter],
+        connection: _Connection,
     ) -> None:
         # Reading goes on while earlier bytes wait, so that latency does not become a limit on throughput.
         delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -108,13 +119,12 @@ class TcpProxy:
             while data := await reader.read(65536):
                 direction.seen_bytes += len(data)
                 if direction.is_cutting:
-                    for each in both:
-                        each.transport.abort()
+                    connection.cut()
                     return
                 if not direction.is_dropping:
                     delayed.put_nowait((loop.time() + direction.latency_ms / 1000, data))
             if direction.is_dropping:
-                await asyncio.Event().wait()  # the end of the stream is swallowed as well; `cut` ends this
+                await connection.is_cut.wait()  # the end of the stream is swallowed as well
             delayed.put_nowait((loop.time() + direction.latency_ms / 1000, b""))
             await delivery
         finally:
