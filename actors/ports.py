@@ -67,7 +67,9 @@ class Journal(Protocol):
         """Writes `entry` durably (fsynced before it returns) if its epoch is the open one, its seq follows the
         tail's and `previous` is the tail's checksum; returns the projected seq last noted (0 if none). Calls made in
         order on one partition are executed in that order, so several may be under way: if one fails, those after it
-        fail too. Raises `Fenced`, `JournalFull`, `JournalCorrupt` (not contiguous) or `OutcomeUnknown`."""
+        fail too, until the failed one is tried again or a new epoch is opened. Raises `Fenced`, `JournalFull`,
+        `JournalCorrupt` (not contiguous), `OutcomeUnknown`, or `UnsafeJournal` when a new connection finds the settings
+        unsafe (nothing was written). A payload over `ENTRY_PAYLOAD_BYTES_MAX` is a ValueError."""
 
     async def read(self, partition: int, after: Mark, limit: int) -> Sequence[Entry]:
         """At most `limit` entries in order, starting with seq after.seq + 1; empty when the tail is at `after`. Raises
