@@ -1,0 +1,244 @@
+"""Writes a batch of rows in the caller's transaction, and moves the partition's position with them.
+
+Rules:
+1. The position is moved first, by compare-and-set: it locks out every other projector of the partition until the end of
+   the transaction, and tells a belated one that it has nothing to do.
+2. One statement per table, however many rows: COPY for what is appended, a set-based statement over arrays for states.
+3. Every row has to take its change. A row that is missing, newer, or whose ledger stands elsewhere contradicts the
+   journal: that is a fault of the data (`PoisonEntry`), never passed over.
+4. `Connection` is all that is needed: `execute` and `copy_records_to_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec.structs import astuple
+
+from actors.entry import Mark
+from storage.postgres import Connection
+from storage.rows import EventChange, PoisonEntry, Row, RowBatch
+
+_FIRST_POSITION = """
+INSERT INTO positions (partition_id, epoch, seq, checksum) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+"""
+_NEXT_POSITION = """
+UPDATE positions SET epoch = $2, seq = $3, checksum = $4 WHERE partition_id = $1 AND seq = $5 AND checksum = $6
+"""
+
+JOURNAL_ENTRIES = ("partition_id", "seq", "epoch", "version", "at_ms", "checksum", "payload")
+REQUESTS = ("tenant_id", "request_id", "partition_id", "position", "at_ms")
+SCANS = (
+    *("tenant_id", "event_id", "position", "at_ms", "scanned_at_ms", "request_id", "card_id", "gate_id", "device_id"),
+    *("direction", "reason", "member_id", "member_name", "tier", "inside", "admitted", "points_awarded"),
+    *("points_balance", "first_at_ms", "first_gate_id", "first_device_id"),
+)
+LEDGER = (
+    *("tenant_id", "card_id", "entry_seq", "position", "partition_id", "at_ms", "kind", "amount", "balance_after"),
+    *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
+)
+
+_TENANTS_OPENED = """
+INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, position)
+SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[])
+"""
+_TENANTS_CHANGED = """
+UPDATE tenants AS t SET name = u.name, settings = u.settings, position = u.position
+FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[]) AS u (tenant_id, name, settings, position)
+WHERE t.tenant_id = u.tenant_id AND t.position < u.position
+"""
+_CARDS_ISSUED = """
+INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
+    balance, entry_count, earned, earned_position, day, day_earned, day_position, position)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+$8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[],
+$16::bigint[], $17::bigint[])
+"""
+# $14, $15: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# to have the same one.
+_CARDS_CHANGED = """
+UPDATE cards AS t SET
+    position = u.position,
+    state = coalesce(u.state, t.state),
+    entry_count = coalesce(u.entry_count, t.entry_count),
+    balance = coalesce(u.balance, t.balance),
+    earned = coalesce(u.earned, t.earned),
+    earned_position = CASE WHEN $14::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    day = coalesce(u.day, t.day),
+    day_earned = coalesce(u.day_earned, t.day_earned),
+    day_position = CASE WHEN $15::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+        THEN u.day_position ELSE t.day_position END
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+    $9::bigint[], $10::bigint[], $11::integer[], $12::bigint[], $13::bigint[])
+    AS u (tenant_id, card_id, position, state, first_entry_seq, balance_before, entry_count, balance,
+    earned, earned_position, day, day_earned, day_position)
+WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
+    OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before))
+"""
+_LOTS = """
+INSERT INTO lots AS t (tenant_id, card_id, lot, remaining, expires_at_ms, position)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+ON CONFLICT (tenant_id, card_id, lot) DO UPDATE SET
+    remaining = excluded.remaining, expires_at_ms = excluded.expires_at_ms, position = excluded.position
+WHERE t.position < excluded.position
+"""
+_EVENTS_CREATED = """
+INSERT INTO events (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms,
+    doors_close_ms, inside, admitted, refused)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[],
+$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+"""
+_EVENTS_CHANGED = """
+UPDATE events AS t SET
+    position = u.position,
+    terms = coalesce(u.terms, t.terms),
+    name = coalesce(u.name, t.name),
+    state = coalesce(u.state, t.state),
+    capacity = coalesce(u.capacity, t.capacity),
+    doors_open_ms = coalesce(u.doors_open_ms, t.doors_open_ms),
+    doors_close_ms = coalesce(u.doors_close_ms, t.doors_close_ms),
+    inside = coalesce(u.inside, t.inside),
+    admitted = coalesce(u.admitted, t.admitted),
+    refused = coalesce(u.refused, t.refused)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[], $8::bigint[],
+    $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+    AS u (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms, doors_close_ms,
+    inside, admitted, refused)
+WHERE t.tenant_id = u.tenant_id AND t.event_id = u.event_id AND t.position < u.position
+"""
+_ATTENDANCE = """
+INSERT INTO attendance AS t (tenant_id, event_id, card_id, is_inside, entries, admitted_at_ms, gate_id, device_id,
+earned, earned_position, position)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::text[],
+$8::text[], $9::bigint[], $10::bigint[], $11::bigint[])
+ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
+    is_inside = coalesce(excluded.is_inside, t.is_inside),
+    entries = coalesce(excluded.entries, t.entries),
+    admitted_at_ms = coalesce(excluded.admitted_at_ms, t.admitted_at_ms),
+    gate_id = coalesce(excluded.gate_id, t.gate_id),
+    device_id = coalesce(excluded.device_id, t.device_id),
+    earned = coalesce(excluded.earned, t.earned),
+    earned_position = coalesce(excluded.earned_position, t.earned_position),
+    position = excluded.position
+WHERE t.position < excluded.position
+"""
+# $7: as $14 above.
+_DAY_SCORES = """
+INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+ON CONFLICT (tenant_id, day, card_id) DO UPDATE SET
+    earned = excluded.earned,
+    reached = CASE WHEN $7::boolean OR excluded.earned <> t.earned THEN excluded.reached ELSE t.reached END,
+    position = excluded.position
+WHERE t.position < excluded.position
+"""
+
+
+class PositionLost(Exception):
+    """The partition's position is not where this projector believes: another one moved it. Nothing was written."""
+
+
+async def write(connection: Connection, batch: RowBatch, expected: Mark, reached: Mark) -> None:
+    """Writes the rows that lead from `expected` to `reached`. Raises `PositionLost`, `PoisonEntry` or what asyncpg
+    raises; the caller then rolls back."""
+    await _move_position(connection, batch.partition, expected, reached)
+    await _append(connection, "journal_entries", JOURNAL_ENTRIES, batch.journal_entries)
+    await _append(connection, "requests", REQUESTS, batch.requests)
+    await _append(connection, "scans", SCANS, batch.scans)
+    await _append(connection, "ledger", LEDGER, batch.ledger)
+    await _write_tenants(connection, batch)
+    await _write_cards(connection, batch)
+    await _write_events(connection, batch)
+    await _write_set(connection, "attendance", _ATTENDANCE, [astuple(row) for row in batch.attendance.values()])
+    await _write_by_certainty(connection, "day_scores", _DAY_SCORES, batch.day_scores.values(), 1)
+
+
+async def _move_position(connection: Connection, partition: int, expected: Mark, reached: Mark) -> None:
+    place = (partition, reached.epoch, reached.seq, reached.checksum)
+    if expected.seq == 0:
+        status = await connection.execute(_FIRST_POSITION, *place)
+    else:
+        status = await connection.execute(_NEXT_POSITION, *place, expected.seq, expected.checksum)
+    if _count(status) != 1:
+        raise PositionLost(f"partition {partition} is not at {expected.epoch}-{expected.seq} any more")
+
+
+async def _append(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    if rows:
+        await connection.copy_records_to_table(table, records=rows, columns=columns)
+
+
+async def _write_set(connection: Connection, table: str, statement: str, rows: Sequence[Row], *more: object) -> None:
+    """Runs `statement` with `rows` turned into one array per column, in the order of the key, which is that of the
+    index."""
+    if not rows:
+        return
+    done = _count(await connection.execute(statement, *map(list, zip(*sorted(rows), strict=True)), *more))
+    if done != len(rows):
+        raise PoisonEntry(
+            f"{table}: {len(rows) - done} of {len(rows)} rows did not take their change: they are missing, newer "
+            "than the journal, or their ledger stands elsewhere"
+        )
+
+
+async def _write_by_certainty(
+    connection: Connection, table: str, statement: str, changes: Iterable[msgspec.Struct], flag_count: int
+) -> None:
+    """Runs `statement` once for each combination of the structs' last `flag_count` fields, nearly always one."""
+    groups: dict[Row, list[Row]] = {}
+    for change in changes:
+        values = astuple(change)
+        groups.setdefault(values[-flag_count:], []).append(values[:-flag_count])
+    for flags, rows in groups.items():
+        await _write_set(connection, table, statement, rows, *flags)
+
+
+async def _write_tenants(connection: Connection, batch: RowBatch) -> None:
+    opened: list[Row] = []
+    changed: list[Row] = []
+    for row in batch.tenants.values():
+        settings = msgspec.json.encode(row.settings).decode()
+        if row.opened_at_ms is None:
+            changed.append((row.tenant_id, row.name, settings, row.position))
+        else:
+            opened.append((row.tenant_id, row.name, settings, row.opened_at_ms, row.position))
+    await _write_set(connection, "tenants", _TENANTS_OPENED, opened)
+    await _write_set(connection, "tenants", _TENANTS_CHANGED, changed)
+
+
+async def _write_cards(connection: Connection, batch: RowBatch) -> None:
+    issued: list[Row] = [
+        (
+            *(card.tenant_id, card.card_id, card.member_id, card.member_name, card.tier),
+            *(card.valid_from_ms, card.valid_until_ms, at_ms, card.state),
+            *(card.balance, card.entry_count, card.earned, card.earned_position),
+            *(card.day, card.day_earned, card.day_position, card.position),
+        )
+        for card, at_ms in batch.cards_issued.values()
+    ]
+    await _write_set(connection, "cards", _CARDS_ISSUED, issued)
+    await _write_by_certainty(connection, "cards", _CARDS_CHANGED, batch.cards_changed.values(), 2)
+    await _write_set(connection, "lots", _LOTS, list(batch.lots.values()))
+
+
+async def _write_events(connection: Connection, batch: RowBatch) -> None:
+    created = [_event(event) for event in batch.events.values() if event.created_at_ms is not None]
+    changed = [_event(event) for event in batch.events.values() if event.created_at_ms is None]
+    await _write_set(connection, "events", _EVENTS_CREATED, created)
+    await _write_set(connection, "events", _EVENTS_CHANGED, changed)
+
+
+def _event(event: EventChange) -> Row:
+    terms = event.terms
+    known: Row = (None,) * 6
+    if terms is not None:
+        text = msgspec.json.encode(terms).decode()
+        known = (text, terms.name, terms.state, terms.capacity, terms.doors_open_ms, terms.doors_close_ms)
+    key = (event.tenant_id, event.event_id, event.position, event.created_at_ms)
+    return (*key, *known, event.inside, event.admitted, event.refused)
+
+
+def _count(status: str) -> int:
+    """The rows that a statement changed: the last word of its command tag."""
+    return int(status.rsplit(" ", 1)[1])
