@@ -139,7 +139,8 @@ class Host:
         """Waits until nothing is being decided or written."""
         end_ms = self._clock_ms() + timeout_ms
         while self._clock_ms() < end_ms:
-            if all(p.waiting_count == 0 and p.last == p.durable for p in self._partitions.values()):
+            opened = [partition for partition in self._partitions.values() if partition.state == "open"]
+            if all(partition.waiting_count == 0 and partition.last == partition.durable for partition in opened):
                 return
             await asyncio.sleep(TICK_MS / 1000)
 
