@@ -111,6 +111,7 @@ class Dispatcher:
             left = [call for flight in lane.flights for call in flight.calls if call is not None] + list(lane.queue)
             lane.queue.clear()
             lane.flights.clear()
+            lane.submitting = lane.collecting = 0
             self._fail(left, _GIVEN_UP)
 
     async def ask(self, message: Message) -> Reply:
