@@ -25,6 +25,7 @@ from tests.support.socket_edge import (
     feed,
     judged,
     running_edge,
+    until,
 )
 
 
@@ -174,8 +175,7 @@ class TestScans:
         edge.engine.is_holding = True
         async with edge.scanner() as client:
             await client.send({"t": "scans", "items": [{"id": n, "credential": edge.credential()} for n in "abc"]})
-            while len(edge.engine.held) < 3:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(edge.engine.held) == 3)
             for check_in, on_reply in edge.engine.held[1:]:
                 on_reply(judged(check_in))
             first = await client.receive()
@@ -243,8 +243,7 @@ class TestScans:
             await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
             await client.send({"t": "ping", "n": 1})
             await client.receive()
-        while len(edge.sockets):
-            await asyncio.sleep(0.001)
+        await until(lambda: not len(edge.sockets))
         check_in, on_reply = edge.engine.held[0]
         on_reply(judged(check_in))
 
@@ -403,16 +402,14 @@ class TestAttendance:
             edge.engine.publish(TENANT, f"event:{EVENT}", feed(9))
             assert (await one.receive_any())["inside"] == (await other.receive_any())["inside"] == 9
             assert len(edge.hub._topics) == 1
-        while edge.hub._topics:
-            await asyncio.sleep(0.001)
+        await until(lambda: not edge.hub._topics)
 
 
 class TestEnds:
     async def test_draining_asks_to_reconnect_and_lets_answers_out_first(self, edge: SocketEdge) -> None:
         async with edge.scanner() as client:
             await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
-            while not edge.engine.check_ins:
-                await asyncio.sleep(0.001)
+            await until(lambda: bool(edge.engine.check_ins))
             await asyncio.sleep(0)
             edge.sockets.drain()
             assert (await client.receive())["t"] == "verdict"
@@ -453,8 +450,7 @@ class TestEnds:
                 await client.send({"t": "scans", "items": items})
                 assert server_side._queued_bytes <= limits.BACKLOG_BYTES_MAX + 1_000
             assert server_side.ended is codes.SLOW_READER
-            while len(edge.sockets):
-                await asyncio.sleep(0.01)  # the stuck writer is given up; nothing of the socket stays behind
+            await until(lambda: not len(edge.sockets))
 
     def test_the_table_of_closes_is_in_its_ranges(self) -> None:
         assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 11

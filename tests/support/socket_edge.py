@@ -1,4 +1,5 @@
-"""The sockets of the edge on a real server at 127.0.0.1, with an engine, an identity and live topics that tests command."""
+"""The sockets of the edge on a real server at 127.0.0.1, with an engine, an identity and live topics that tests
+command."""
 
 from __future__ import annotations
 
@@ -207,7 +208,14 @@ class Errors(logging.Handler):
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals alone."""
+    """A server that leaves the process's signals alone, and ends at once when it is told to."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.ending.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -230,9 +238,7 @@ class SocketEdge:
         self.url = ""
         ids = IdMaker(clock_ms, lambda count: b"r" * count)
         self._endpoints: dict[str, AsgiApp] = {
-            "/v1/scan": ScanEndpoint(
-                self.engine, self.doorway, self.identity, self.hub, self.sockets, ids, clock_ms
-            ),
+            "/v1/scan": ScanEndpoint(self.engine, self.doorway, self.identity, self.hub, self.sockets, ids, clock_ms),
             "/v1/live": LiveEndpoint(self.identity, self.hub, self.sockets, ids, clock_ms),
         }
 
@@ -252,9 +258,8 @@ class SocketEdge:
         """A client's connection."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         more.setdefault("subprotocols", [Subprotocol(wire)])
-        return connect(
-            self.url + path, compression=None, additional_headers=headers, proxy=None, ping_interval=None, **more
-        )
+        more = {"compression": None, "proxy": None, "ping_interval": None, "close_timeout": 0.2} | more
+        return connect(self.url + path, additional_headers=headers, **more)
 
     @contextlib.asynccontextmanager
     async def scanner(self, wire: str = JSON, **hello: Any) -> AsyncIterator[Client]:
@@ -309,6 +314,13 @@ class Client:
         return code
 
 
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Waits for what nobody announces."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 def clock_ms() -> int:
     """It is always the same time."""
     return NOW_MS
@@ -337,15 +349,13 @@ async def running_edge(send_buffer_bytes: int = 0) -> AsyncIterator[SocketEdge]:
     logging.getLogger("uvicorn.error").addHandler(edge.errors)
     hub = asyncio.create_task(edge.hub.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    edge.url = "ws://127.0.0.1:%d" % listener.getsockname()[1]
+    edge.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
     try:
         yield edge
     finally:
         edge.sockets.drain()
-        async with asyncio.timeout(10):
-            while len(edge.sockets):
-                await asyncio.sleep(0.001)
-        server.should_exit = True
+        await until(lambda: not len(edge.sockets))
+        server.ending.set()
         server.force_exit = True
         await serving
         hub.cancel()
