@@ -1,0 +1,70 @@
+"""The edge on stand-ins: no Postgres, no hosts. For tests of the hot paths and of what never reaches a store."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from gateway.app import EdgeApp
+from gateway.credentials import CredentialBook
+from gateway.identity import SUPERADMIN, Caller
+from gateway.ids import IdMaker
+from gateway.metrics import EdgeMetrics
+from gateway.parts import EdgeParts
+from gateway.tokens import SecretMaker
+from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, FakeEngine, FakeIdentity
+
+MASTER = b"m" * 32
+ALL = frozenset({"manage", "read", "scan"})
+KEY, DEVICE, OTHER_KEY, SCAN_KEY, ADMIN = "mvk_key", "mvd_device", "mvk_other", "mvk_scan", "mvs_admin"
+CALLERS = {
+    KEY: Caller(TENANT, "api_key", ALL, key_id="key_1"),
+    SCAN_KEY: Caller(TENANT, "api_key", frozenset({"scan"}), key_id="key_2"),
+    OTHER_KEY: Caller(OTHER_TENANT, "api_key", ALL, key_id="key_3"),
+    DEVICE: Caller(TENANT, "device", frozenset({"scan"}), device_id="dev_1", event_id="evt_1"),
+    ADMIN: SUPERADMIN,
+}
+
+
+class NothingConfirmed:
+    """A gateway that has seen nothing yet."""
+
+    def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
+        """See `gateway.parts.Confirmed`."""
+        return None
+
+
+class FakeEdge:
+    """An `EdgeApp` on a `FakeEngine`."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+        self.book = CredentialBook(MASTER)
+        counter = iter(range(1, 10**9))
+        ids = IdMaker(lambda: NOW_MS, lambda count: next(counter).to_bytes(count, "big"))
+        self.app = EdgeApp(
+            EdgeParts(
+                engine=self.engine,
+                confirmed=NothingConfirmed(),
+                pool=cast(Any, None),
+                identity=cast(Any, FakeIdentity(CALLERS)),
+                credentials=self.book,
+                secrets=SecretMaker(MASTER),
+                ids=ids,
+                clock_ms=lambda: NOW_MS,
+                metrics=EdgeMetrics(),
+                is_ready=_yes,
+            )
+        )
+
+    def credential(self, tenant_id: str = TENANT, card_id: str = "card_1", **validity: int) -> str:
+        """A good credential."""
+        return self.book.issue(tenant_id, card_id, "gold", NOW_MS, **validity)
+
+
+async def _yes() -> bool:
+    return True
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header."""
+    return {"Authorization": f"Bearer {token}"}
