@@ -1,0 +1,433 @@
+"""The auditor's checks over the journal: entries and facts, one partition at a time. Pure.
+
+Rules:
+1. Nothing here trusts `apply`: what can be counted is counted a second time, in another way.
+2. A check never stops at what it finds: it notes it and goes on from what the facts say; one fault is one finding.
+3. A finding names the check, the place and both values; `Findings` bounds how many are kept, not how many are counted.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from itertools import pairwise
+
+import msgspec
+
+from actors.calendar import local_day
+from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
+from actors.facts import (
+    CardIssued,
+    CardStateChanged,
+    CommandRefused,
+    EventChanged,
+    EventCreated,
+    Fact,
+    PointsPosted,
+    ScanJudged,
+    TenantChanged,
+    TenantOpened,
+)
+from actors.ids import partition_of
+from actors.refusals import ALREADY_ADMITTED, COMMAND_REASONS, SCAN_REASONS
+from actors.terms import EventTerms, TenantSettings
+
+FINDINGS_KEPT_PER_CHECK_MAX = 10
+FINGERPRINT_BYTES = 8
+
+TenantThing = tuple[str, str]
+AttendanceKey = tuple[str, str, str]
+
+
+class Finding(msgspec.Struct, frozen=True, order=True):
+    """Something that does not hold."""
+
+    check: str
+    partition: int
+    detail: str
+
+
+class Findings:
+    """What was found in one partition. `counts` is complete, `kept` the first few of each check."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.kept: list[Finding] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, check: str, detail: str) -> None:
+        """Notes a violation."""
+        self.counts[check] += 1
+        if self.counts[check] <= FINDINGS_KEPT_PER_CHECK_MAX:
+            self.kept.append(Finding(check, self.partition, detail))
+
+
+class ChainCheck:
+    """`journal_chain`: seqs contiguous from 1, epochs opened once each and one after the other, checksums chained."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self.last = Mark()
+
+    def take(self, entry: Entry) -> None:
+        """The next entry."""
+        last, name = self.last, f"entry {entry.epoch}-{entry.seq}"
+        if entry.seq != last.seq + 1:
+            self._findings.add("journal_chain", f"{name} follows {last.epoch}-{last.seq}")
+        if not is_intact(last.checksum, entry):
+            self._findings.add("journal_chain", f"{name} does not match its checksum and the entry before it")
+        if entry.payload == EMPTY_PAYLOAD:
+            if entry.epoch != last.epoch + 1:
+                self._findings.add("journal_chain", f"{name} opens an epoch after epoch {last.epoch}")
+        elif entry.epoch != last.epoch:
+            self._findings.add("journal_chain", f"{name} has facts, but its epoch was not opened before it")
+        self.last = Mark(entry.epoch, entry.seq, entry.checksum)
+
+
+def check_stream(findings: Findings, position: Mark, stream: list[Entry], archived: dict[int, Entry]) -> None:
+    """`journal_stream`: it reaches back to Postgres' position, ends there or later, and agrees with the archive."""
+    if not stream:
+        if position.seq:
+            findings.add("journal_stream", f"the stream is empty, Postgres stands at {position.epoch}-{position.seq}")
+        return
+    if stream[0].seq > position.seq + 1:
+        findings.add("journal_stream", f"the stream begins at {stream[0].seq}, Postgres stands at {position.seq}")
+    if stream[-1].seq < position.seq:
+        findings.add("journal_stream", f"the stream ends at {stream[-1].seq}, Postgres stands at {position.seq}")
+    for before, entry in pairwise(stream):
+        if entry.seq != before.seq + 1 or entry.epoch < before.epoch:
+            findings.add(
+                "journal_stream", f"entry {entry.epoch}-{entry.seq} of the stream follows {before.epoch}-{before.seq}"
+            )
+    for entry in stream:
+        if entry.seq in archived and archived[entry.seq] != entry:
+            findings.add("journal_stream", f"entry {entry.epoch}-{entry.seq} of the stream differs from the archive's")
+
+
+class Ownership:
+    """`tenants_apart`: every id belongs to one tenant, every tenant to this partition, and no fact mixes tenants."""
+
+    def __init__(self, findings: Findings, partition_count: int) -> None:
+        self._findings = findings
+        self._partition_count = partition_count
+        self._owner: dict[str, str] = {}
+        self._tenants: set[str] = set()
+
+    def take(self, fact: Fact, place: str) -> None:
+        """The next fact."""
+        tenant_id = fact.tenant_id
+        if tenant_id not in self._tenants:
+            self._tenants.add(tenant_id)
+            home = partition_of(tenant_id, self._partition_count)
+            if home != self._findings.partition:
+                self._findings.add("tenants_apart", f"{place} is of tenant {tenant_id}, whose partition is {home}")
+        if isinstance(fact, CardIssued):
+            self._claim(fact.card_id, tenant_id, place)
+        elif isinstance(fact, EventCreated):
+            self._claim(fact.event_id, tenant_id, place)
+        elif isinstance(fact, ScanJudged | PointsPosted):
+            self._is_own(fact.card_id, tenant_id, place)
+            self._is_own(fact.event_id, tenant_id, place)
+        elif isinstance(fact, CardStateChanged):
+            self._is_own(fact.card_id, tenant_id, place)
+        elif isinstance(fact, EventChanged):
+            self._is_own(fact.event_id, tenant_id, place)
+
+    def _claim(self, thing: str, tenant_id: str, place: str) -> None:
+        if thing in self._owner:
+            self._findings.add("tenants_apart", f"{place} creates {thing} again (tenant {self._owner[thing]} has it)")
+        self._owner[thing] = tenant_id
+
+    def _is_own(self, thing: str, tenant_id: str, place: str) -> None:
+        owner = self._owner.get(thing, tenant_id)
+        if owner != tenant_id:
+            self._findings.add("tenants_apart", f"{place} of tenant {tenant_id} is about {thing} of tenant {owner}")
+
+
+class RequestCheck:
+    """`requests`: a fact answers a request (id and fingerprint) or another fact caused it (neither)."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+
+    def take(self, fact: Fact, place: str) -> None:
+        """The next fact."""
+        if bool(fact.request_id) != (len(fact.fingerprint) == FINGERPRINT_BYTES):
+            self._findings.add("requests", f"{place}: request id {fact.request_id!r} with {fact.fingerprint!r}")
+        if not fact.request_id and not isinstance(fact, PointsPosted):
+            self._findings.add("requests", f"{place}: a {type(fact).__name__} answers no request")
+        if isinstance(fact, CommandRefused) and fact.reason not in COMMAND_REASONS:
+            self._findings.add("requests", f"{place}: refused for {fact.reason!r}, which is no known reason")
+
+
+class Attended(msgspec.Struct, gc=False):
+    """A card at an event, counted anew. `position` is that of the last fact about it."""
+
+    is_inside: bool = False
+    entries: int = 0
+    earned: int = 0
+    earned_position: int = 0
+    position: int = 0
+    first: tuple[int, str, str] = (0, "", "")
+
+
+class _Doors(msgspec.Struct):
+    terms: EventTerms
+    inside: int = 0
+    admitted: int = 0
+    refused: int = 0
+
+
+class AttendanceCheck:
+    """`attendance`: inside = ins - outs ≤ capacity at every prefix; counts, re-entry, `first` are as history says."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._doors: dict[TenantThing, _Doors] = {}
+        self._card_states: dict[TenantThing, str] = {}
+        self.attended: dict[AttendanceKey, Attended] = {}
+
+    def take(self, fact: Fact, position: int, place: str) -> None:
+        """The next fact."""
+        if isinstance(fact, ScanJudged):
+            self._scan(fact, position, place)
+        elif isinstance(fact, CardIssued):
+            self._card_states[fact.tenant_id, fact.card_id] = "active"
+        elif isinstance(fact, CardStateChanged):
+            self._card_states[fact.tenant_id, fact.card_id] = fact.state
+        elif isinstance(fact, EventCreated):
+            self._doors[fact.tenant_id, fact.event_id] = _Doors(fact.terms)
+        elif isinstance(fact, EventChanged):
+            doors = self._doors.get((fact.tenant_id, fact.event_id))
+            if doors is None:
+                self._findings.add("attendance", f"{place} changes event {fact.event_id}, which does not exist")
+                return
+            doors.terms = fact.terms
+            if doors.inside > fact.terms.capacity:
+                self._findings.add("attendance", f"{place}: capacity {fact.terms.capacity} below {doors.inside} inside")
+
+    def _scan(self, fact: ScanJudged, position: int, place: str) -> None:
+        doors = self._doors.get((fact.tenant_id, fact.event_id))
+        if doors is None:
+            self._findings.add("attendance", f"{place} is a scan at event {fact.event_id}, which does not exist")
+            return
+        key = (fact.tenant_id, fact.event_id, fact.card_id)
+        seen = self.attended.get(key) or Attended()
+        if fact.reason:
+            self._refusal(fact, doors, seen, place)
+        else:
+            self.attended[key] = seen
+            seen.position = position
+            self._admission(fact, doors, seen, place)
+        counted = (doors.inside, doors.admitted, doors.refused, doors.terms.capacity, seen.is_inside, seen.entries)
+        said = (fact.inside, fact.admitted, fact.refused, fact.capacity, fact.card_inside, fact.card_entries)
+        if counted != said:
+            self._findings.add(
+                "attendance",
+                f"{place}: inside, admitted, refused, capacity, card inside, entries are {said}, counted {counted}",
+            )
+            doors.inside, doors.admitted, doors.refused = fact.inside, fact.admitted, fact.refused
+
+    def _refusal(self, fact: ScanJudged, doors: _Doors, seen: Attended, place: str) -> None:
+        doors.refused += 1
+        if fact.reason not in SCAN_REASONS:
+            self._findings.add("attendance", f"{place}: refused for {fact.reason!r}, which is no known reason")
+        first = (fact.first_at_ms, fact.first_gate_id, fact.first_device_id)
+        expected = seen.first if fact.reason == ALREADY_ADMITTED else (0, "", "")
+        if first != expected:
+            self._findings.add("attendance", f"{place}: it repeats {first}, the history says {expected}")
+
+    def _admission(self, fact: ScanJudged, doors: _Doors, seen: Attended, place: str) -> None:
+        terms = doors.terms
+        state = self._card_states.get((fact.tenant_id, fact.card_id))
+        if state != "active":
+            self._findings.add("attendance", f"{place} admits card {fact.card_id}, which is {state or 'not known'}")
+        if fact.direction == "exit":
+            if not seen.is_inside and terms.strict_exit:
+                self._findings.add("attendance", f"{place} lets {fact.card_id} out, who is not inside")
+            doors.inside -= seen.is_inside
+            seen.is_inside = False
+            return
+        if (seen.is_inside and terms.reentry != "multiple") or (seen.entries and terms.reentry == "none"):
+            self._findings.add("attendance", f"{place} admits {fact.card_id} again (re-entry: {terms.reentry})")
+        doors.admitted += 1
+        doors.inside += not seen.is_inside
+        if not seen.is_inside and doors.inside > terms.capacity:
+            self._findings.add("attendance", f"{place}: {doors.inside} are inside, capacity is {terms.capacity}")
+        seen.is_inside = True
+        seen.entries += 1
+        seen.first = (fact.at_ms, fact.gate_id, fact.device_id)
+
+
+class _Book(msgspec.Struct):
+    """A card's ledger: amounts by entry (0-based), what each award earned on which day and where, what was reversed."""
+
+    amounts: array[int]
+    kinds: bytearray
+    days: array[int]
+    events: dict[int, str]
+    reversed: set[int]
+    balance: int = 0
+    in_lots: int = 0
+
+
+class Score(msgspec.Struct, gc=False):
+    """Points earned and the position at which that score was reached."""
+
+    earned: int = 0
+    reached: int = 0
+    position: int = 0
+
+
+_KINDS = ("award", "redeem", "reverse", "expire")
+
+
+class LedgerCheck:
+    """`ledger`: entries contiguous, balance = Σ amounts at every prefix and never below the overdraft; `reversals`:
+    once, at most the original; `award_causes`: an award for a check-in cites one admitted scan of its own entry;
+    `leaderboards`: the scores that facts carry are those of the history."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._settings: dict[str, TenantSettings] = {}
+        self._overdraft_max: dict[str, int] = {}
+        self._books: dict[TenantThing, _Book] = {}
+        self._lots: dict[tuple[str, str, int], int] = {}
+        # The admissions of the entry being read, with what they still have to be awarded.
+        self._admitted: dict[TenantThing, tuple[ScanJudged, int]] = {}
+        self.earned: dict[TenantThing, Score] = {}
+        self.day_scores: dict[tuple[str, int, str], Score] = {}
+        self.event_scores: dict[AttendanceKey, Score] = {}
+
+    def begin_entry(self) -> None:
+        """A new journal entry: what a scan caused is in the scan's own entry or nowhere."""
+        for scan, left in self._admitted.values():
+            if left:
+                self._findings.add("award_causes", f"scan {scan.request_id} awarded {left} that no ledger entry has")
+        self._admitted.clear()
+
+    def take(self, fact: Fact, position: int, place: str) -> None:
+        """The next fact."""
+        if isinstance(fact, PointsPosted):
+            self._posting(fact, position, place)
+        elif isinstance(fact, ScanJudged):
+            if not fact.reason and fact.direction == "entry":
+                self._admitted[fact.tenant_id, fact.request_id] = (fact, fact.points_awarded)
+            elif fact.points_awarded:
+                self._findings.add("award_causes", f"{place} awards points without admitting")
+        elif isinstance(fact, TenantOpened | TenantChanged):
+            self._settings[fact.tenant_id] = fact.settings
+            most = self._overdraft_max.get(fact.tenant_id, 0)
+            self._overdraft_max[fact.tenant_id] = max(most, fact.settings.overdraft_max)
+
+    def _posting(self, fact: PointsPosted, position: int, place: str) -> None:
+        key = (fact.tenant_id, fact.card_id)
+        book = self._books.get(key)
+        if book is None:
+            book = self._books[key] = _Book(array("q"), bytearray(), array("i"), {}, set())
+        if fact.entry_seq != len(book.amounts) + 1:
+            self._findings.add(
+                "ledger", f"{place}: entry {fact.entry_seq} of {fact.card_id} follows {len(book.amounts)}"
+            )
+        if fact.balance_after != book.balance + fact.amount:
+            self._findings.add(
+                "ledger", f"{place}: {fact.card_id} has {fact.balance_after} after {book.balance} and {fact.amount}"
+            )
+        book.balance = fact.balance_after
+        self._floor(fact, book, place)
+        self._takings(fact, place)
+        self._scores(fact, book, position, place)
+        if fact.cause.startswith("checkin:"):
+            self._cause(fact, place)
+        book.amounts.append(fact.amount)
+        book.kinds.append(_KINDS.index(fact.kind))
+        book.days.append(fact.day)
+        if fact.event_id:
+            book.events[fact.entry_seq] = fact.event_id
+
+    def _floor(self, fact: PointsPosted, book: _Book, place: str) -> None:
+        for lot in fact.lots:
+            key = (fact.tenant_id, fact.card_id, lot.lot)
+            book.in_lots += lot.remaining - self._lots.get(key, 0)
+            self._lots[key] = lot.remaining
+            if lot.remaining < 0:
+                self._findings.add("ledger", f"{place}: lot {lot.lot} of {fact.card_id} has {lot.remaining}")
+        # A tenant may lower its overdraft while a card is below it; then only the expiry of lots goes on falling.
+        now = self._settings.get(fact.tenant_id, TenantSettings()).overdraft_max
+        floor = self._overdraft_max.get(fact.tenant_id, 0) if fact.kind == "expire" else now
+        if fact.amount < 0 and fact.balance_after < -floor:
+            self._findings.add("ledger", f"{place}: {fact.card_id} has {fact.balance_after}, the overdraft is {floor}")
+        if fact.amount < 0 and book.balance - book.in_lots < -self._overdraft_max.get(fact.tenant_id, 0):
+            self._findings.add("ledger", f"{place}: {fact.card_id} has {book.in_lots} in lots of {book.balance}")
+
+    def _takings(self, fact: PointsPosted, place: str) -> None:
+        if fact.kind == "award":
+            if fact.amount <= 0 or fact.takings:
+                self._findings.add("ledger", f"{place}: an award of {fact.amount} that takes {fact.takings}")
+        elif sum(taking.amount for taking in fact.takings) != -fact.amount:
+            self._findings.add("ledger", f"{place}: takes {fact.takings} for {fact.amount}")
+
+    def _scores(self, fact: PointsPosted, book: _Book, position: int, place: str) -> None:
+        """Adds what the posting earned, here and today, to the scores so far; compares with what the fact says."""
+        earned, event_id, counts_today = (fact.amount, fact.event_id, True) if fact.kind == "award" else (0, "", False)
+        if fact.reverses:
+            original = self._original(fact, book, place)
+            if original is not None:
+                was_award, amount, day, event_id = original
+                earned, counts_today = (-amount, day == fact.day) if was_award else (0, False)
+        zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
+        if fact.day != local_day(fact.at_ms, zone):
+            self._findings.add("leaderboards", f"{place}: day {fact.day} at {fact.at_ms} in {zone}")
+        total = self.earned.setdefault((fact.tenant_id, fact.card_id), Score())
+        day_key = (fact.tenant_id, fact.day, fact.card_id)
+        is_first = day_key not in self.day_scores
+        today = self.day_scores.setdefault(day_key, Score())
+        _score(total, earned, position)
+        _score(today, earned if counts_today else 0, position, is_first=is_first)
+        expected: tuple[int, ...] = (total.earned, today.earned)
+        said: tuple[int, ...] = (fact.earned_after, fact.day_earned_after)
+        if fact.event_id:
+            here = self.event_scores.setdefault((fact.tenant_id, fact.event_id, fact.card_id), Score())
+            _score(here, earned if event_id == fact.event_id else 0, position, is_first=True)
+            expected, said = (*expected, here.earned), (*said, fact.event_earned_after)
+        if expected != said:
+            self._findings.add(
+                "leaderboards", f"{place}: scores of {fact.card_id} (all, day, event) are {said}, counted {expected}"
+            )
+
+    def _original(self, fact: PointsPosted, book: _Book, place: str) -> tuple[bool, int, int, str] | None:
+        """Whether the reversed entry was an award, its amount, day and event."""
+        index = fact.reverses - 1
+        if not 0 <= index < len(book.amounts) or fact.kind != "reverse":
+            self._findings.add("reversals", f"{place} ({fact.kind}) reverses entry {fact.reverses}, which is not there")
+            return None
+        kind, amount = _KINDS[book.kinds[index]], book.amounts[index]
+        if kind not in ("award", "redeem"):
+            self._findings.add("reversals", f"{place} reverses entry {fact.reverses}, which is of kind {kind}")
+        if fact.reverses in book.reversed:
+            self._findings.add("reversals", f"{place} reverses entry {fact.reverses} a second time")
+        book.reversed.add(fact.reverses)
+        is_award = kind == "award"
+        if -fact.amount + (fact.short_by if is_award else 0) != amount or (is_award and fact.amount > 0):
+            self._findings.add(
+                "reversals",
+                f"{place} posts {fact.amount}, short by {fact.short_by}, for entry {fact.reverses} of {amount}",
+            )
+        return is_award, amount, book.days[index], book.events.get(fact.reverses, "")
+
+    def _cause(self, fact: PointsPosted, place: str) -> None:
+        key = (fact.tenant_id, fact.cause.removeprefix("checkin:"))
+        scan, left = self._admitted.get(key, (None, 0))
+        if scan is None:
+            self._findings.add("award_causes", f"{place} cites scan {key[1]}, which admits nobody in this entry")
+        elif (scan.card_id, scan.event_id) != (fact.card_id, fact.event_id) or fact.amount > left:
+            self._findings.add("award_causes", f"{place} gives {fact.card_id} {fact.amount} for {scan}")
+        else:
+            self._admitted[key] = (scan, left - fact.amount)
+
+
+def _score(score: Score, change: int, position: int, *, is_first: bool = False) -> None:
+    score.earned += change
+    score.position = position
+    if change or is_first:
+        score.reached = position

@@ -1,0 +1,505 @@
+"""The auditor itself: clean on a real history, and each planted fault is reported by the check that is there for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from actors.codec import decode_facts, encode_facts
+from actors.entry import Entry, sealed
+from actors.facts import Fact, PointsPosted, ScanJudged
+from serve.audit import outcome_of
+from storage.acks import AckBook
+from storage.audit import FactListener, NotLive, PartitionAudit, Sources, audit, summary
+from storage.postgres import Pool, reader_pool
+from storage.postgres_store import PostgresStore
+from tests.support.small_history import (
+    FIRST,
+    PARTITION_COUNT,
+    SECOND,
+    THIRD,
+    History,
+    kept_keys,
+    make_history,
+    restore,
+)
+
+REDIS_DATABASE = 9
+JOURNAL = "mv:{p01}:journal"
+
+
+@dataclass
+class Base:
+    """The history, and what each test gets a copy of."""
+
+    history: History
+    template: str
+    redis_url: str
+    redis_keys: dict[bytes, bytes]
+
+
+class FrozenLive:
+    """The actors of the host that made the history, as they were at its end."""
+
+    def __init__(self, digests: dict[int, tuple[int, dict[str, bytes]]]) -> None:
+        self.by_partition = dict(digests)
+
+    async def digests(self, partition: int) -> tuple[int, dict[str, bytes]]:
+        if partition not in self.by_partition:
+            raise NotLive("it is halted: planted")
+        return self.by_partition[partition]
+
+
+@dataclass
+class System:
+    """A copy of the history that a test may damage."""
+
+    pool: Pool
+    redis: Redis
+    live: FrozenLive
+    history: History
+
+    async def audit(self, *listeners: FactListener, live: bool = True) -> list[PartitionAudit]:
+        store = PostgresStore(self.pool)
+        with_live = self.live if live else None
+        return await audit(Sources(self.pool, self.redis, store, PARTITION_COUNT, with_live, listeners))
+
+    async def failing(self) -> set[str]:
+        """The names of the checks that fail."""
+        return {check for check, number in summary(await self.audit()).items() if number}
+
+    async def sql(self, query: str, *arguments: object) -> None:
+        """Changes something; the planted fault must hit."""
+        status = await self.pool.execute(query, *arguments)
+        assert status.split()[-1] != "0", status
+
+
+@pytest.fixture(scope="module")
+def base(postgres_url: str, redis_url: str) -> Iterator[Base]:
+    """The history, made once."""
+    template = f"audit_{uuid4().hex}"
+    server = postgres_url.rpartition("/")[0]
+    own_redis = f"{redis_url.rpartition('/')[0]}/{REDIS_DATABASE}"
+
+    async def make() -> tuple[History, dict[bytes, bytes]]:
+        await _execute(postgres_url, f"CREATE DATABASE {template}")
+        redis = Redis.from_url(own_redis)
+        await redis.flushdb()
+        history = await make_history(own_redis, f"{server}/{template}")
+        keys = await kept_keys(redis)
+        await redis.aclose()
+        return history, keys
+
+    history, keys = asyncio.run(make())
+    yield Base(history, template, own_redis, keys)
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {template} WITH (FORCE)"))
+
+
+async def _execute(url: str, query: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(query)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def system(base: Base, postgres_url: str) -> AsyncIterator[System]:
+    """A fresh copy."""
+    name = f"audit_{uuid4().hex}"
+    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {base.template}")
+    redis = Redis.from_url(base.redis_url)
+    await restore(redis, base.redis_keys)
+    pool = await reader_pool(f"{postgres_url.rpartition('/')[0]}/{name}", 3)
+    yield System(pool, redis, FrozenLive(base.history.digests), base.history)
+    await pool.close()
+    await redis.aclose()
+    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None:
+    results = await system.audit()
+    assert [result.findings for result in results] == [[], []]
+    assert [result.partition for result in results] == [0, 1]
+    assert all(result.seq == result.projected_seq > 0 for result in results)
+    # Of 20 tenants, events and cards those that were needed since their partition was opened last.
+    assert sum(result.live_actors for result in results) > 10
+    assert sum(result.facts for result in results) >= len(system.history.answers)
+    kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
+    assert len(kinds) == 9, "the history has facts of every kind"
+
+
+Plant = Callable[[System], Awaitable[None]]
+
+
+async def lose_a_ledger_row(system: System) -> None:
+    await system.sql(
+        "DELETE FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq = 2", FIRST, f"card_{FIRST}_0"
+    )
+
+
+async def change_a_balance(system: System) -> None:
+    await system.sql("UPDATE cards SET balance = balance + 1 WHERE card_id = $1", f"card_{FIRST}_0")
+
+
+async def change_an_amount(system: System) -> None:
+    await system.sql("UPDATE ledger SET amount = amount + 1 WHERE tenant_id = $1 AND entry_seq = 1", SECOND)
+
+
+async def lower_a_count(system: System) -> None:
+    await system.sql("UPDATE events SET inside = inside - 1 WHERE event_id = $1", f"evt_{FIRST}")
+
+
+async def raise_the_refused(system: System) -> None:
+    await system.sql("UPDATE events SET refused = refused + 1 WHERE event_id = $1", f"evt_{SECOND}")
+
+
+async def duplicate_a_scan(system: System) -> None:
+    columns = (
+        "event_id, at_ms, scanned_at_ms, card_id, gate_id, device_id, direction, reason, member_id, member_name, tier"
+    )
+    columns += (
+        ", inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id, tenant_id"
+    )
+    await system.sql(
+        f"INSERT INTO scans (position, request_id, {columns}) SELECT position + 1000, 'another', {columns} FROM scans"
+        " WHERE tenant_id = $1 ORDER BY position LIMIT 1",
+        FIRST,
+    )
+
+
+async def lose_a_scan(system: System) -> None:
+    await system.sql("DELETE FROM scans WHERE reason = 'full' AND tenant_id = $1", SECOND)
+
+
+async def give_a_scan_to_another_tenant(system: System) -> None:
+    await system.sql(
+        "UPDATE scans SET tenant_id = $2 WHERE tenant_id = $1 AND card_id = $3", FIRST, THIRD, f"card_{FIRST}_0"
+    )
+
+
+async def lose_a_request(system: System) -> None:
+    await system.sql("DELETE FROM requests WHERE tenant_id = $1 AND request_id = 'req-12'", SECOND)
+
+
+async def rename_a_request(system: System) -> None:
+    await system.sql("UPDATE requests SET request_id = 'nobody' WHERE request_id = 'req-12'")
+
+
+async def move_the_position_back(system: System) -> None:
+    await system.sql(
+        "UPDATE positions SET (epoch, seq, checksum) = (SELECT epoch, seq, checksum FROM journal_entries"
+        " WHERE partition_id = 1 AND seq = positions.seq - 1) WHERE partition_id = 1"
+    )
+
+
+async def move_the_position_ahead(system: System) -> None:
+    await system.sql("UPDATE positions SET seq = seq + 5 WHERE partition_id = 1")
+
+
+async def swap_two_archived_entries(system: System) -> None:
+    await system.sql("UPDATE journal_entries SET seq = 1000 WHERE partition_id = 1 AND seq = 5")
+    await system.sql("UPDATE journal_entries SET seq = 5 WHERE partition_id = 1 AND seq = 6")
+    await system.sql("UPDATE journal_entries SET seq = 6 WHERE partition_id = 1 AND seq = 1000")
+
+
+async def flip_an_archived_byte(system: System) -> None:
+    await system.sql(
+        "UPDATE journal_entries SET payload = set_byte(payload, 20, get_byte(payload, 20) # 1)"
+        " WHERE partition_id = 1 AND seq = 4"
+    )
+
+
+async def lose_an_archived_entry(system: System) -> None:
+    await system.sql("DELETE FROM journal_entries WHERE partition_id = 1 AND seq = 7")
+
+
+async def change_the_archived_epoch(system: System) -> None:
+    await system.sql("UPDATE journal_entries SET epoch = epoch + 1 WHERE partition_id = 1 AND seq = 3")
+
+
+async def lose_the_stream(system: System) -> None:
+    assert await system.redis.delete(JOURNAL)
+
+
+async def cut_the_streams_tail(system: System) -> None:
+    (last,) = await system.redis.xrevrange(JOURNAL, count=1)
+    assert await system.redis.xdel(JOURNAL, last[0])
+
+
+async def alter_the_stream(system: System) -> None:
+    """Another payload under the same id: the whole stream is written anew, as an operator with redis-cli could."""
+    rows = await system.redis.xrange(JOURNAL)
+    await system.redis.delete(JOURNAL)
+    for entry_id, fields in rows:
+        await system.redis.xadd(JOURNAL, {**fields, b"f": fields[b"f"] + b"x"}, id=entry_id)
+
+
+async def append_past_the_fence(system: System) -> None:
+    (last,) = await system.redis.xrevrange(JOURNAL, count=1)
+    epoch, _, seq = last[0].partition(b"-")
+    entry = sealed(last[1][b"c"], int(epoch) - 1, int(seq) + 1, 1, b"\x90")
+    fields = {"v": 1, "t": 1, "c": entry.checksum, "f": entry.payload}
+    await system.redis.xadd(JOURNAL, fields, id=f"{int(epoch)}-{int(seq) + 1}")
+
+
+async def change_a_board_score(system: System) -> None:
+    await system.sql("UPDATE cards SET earned = earned + 5 WHERE card_id = $1", f"card_{FIRST}_1")
+
+
+async def change_a_day_score(system: System) -> None:
+    await system.sql("UPDATE day_scores SET earned = earned - 5 WHERE card_id = $1", f"card_{SECOND}_0")
+
+
+async def change_who_was_first(system: System) -> None:
+    await system.sql("UPDATE attendance SET earned_position = 1 WHERE card_id = $1", f"card_{SECOND}_1")
+
+
+async def forget_an_attendance(system: System) -> None:
+    await system.sql("DELETE FROM attendance WHERE card_id = $1", f"card_{FIRST}_1")
+
+
+async def change_a_lot(system: System) -> None:
+    await system.sql(
+        "UPDATE lots SET remaining = remaining + 1 WHERE tenant_id = $1 AND card_id = $2", FIRST, f"card_{FIRST}_0"
+    )
+
+
+async def resume_a_suspended_card(system: System) -> None:
+    await system.sql("UPDATE cards SET state = 'active' WHERE state = 'suspended' AND tenant_id = $1", FIRST)
+
+
+async def change_the_rules(system: System) -> None:
+    await system.sql("UPDATE tenants SET settings = jsonb_set(settings, '{1}', '9999') WHERE tenant_id = $1", FIRST)
+
+
+async def change_the_terms(system: System) -> None:
+    await system.sql("UPDATE events SET capacity = 1000000 WHERE event_id = $1", f"evt_{SECOND}")
+
+
+async def name_another_tenants_event(system: System) -> None:
+    await system.sql(
+        "INSERT INTO devices (tenant_id, device_id, event_id, name, token_hash, created_at_ms)"
+        " VALUES ($1, 'dev_1', $2, 'x', '\\x00', 1)",
+        FIRST,
+        f"evt_{THIRD}",
+    )
+
+
+async def let_memory_differ(system: System) -> None:
+    seq, digests = system.live.by_partition[1]
+    system.live.by_partition[1] = (seq, {**digests, f"card_{FIRST}_0": bytes(16)})
+
+
+async def remember_a_card_that_never_was(system: System) -> None:
+    seq, digests = system.live.by_partition[1]
+    system.live.by_partition[1] = (seq, {**digests, "card_dreamt": bytes(16)})
+
+
+async def halt_the_partition(system: System) -> None:
+    del system.live.by_partition[1]
+
+
+PLANTED: dict[Plant, str] = {
+    lose_a_ledger_row: "ledger_rows",
+    change_a_balance: "cards_rows",
+    change_an_amount: "ledger_rows",
+    lower_a_count: "events_rows",
+    raise_the_refused: "postgres_state",
+    duplicate_a_scan: "scans_rows",
+    lose_a_scan: "scans_rows",
+    give_a_scan_to_another_tenant: "tenants_apart",
+    lose_a_request: "requests_rows",
+    rename_a_request: "requests_rows",
+    move_the_position_back: "journal_position",
+    move_the_position_ahead: "journal_position",
+    swap_two_archived_entries: "journal_chain",
+    flip_an_archived_byte: "journal_chain",
+    lose_an_archived_entry: "journal_chain",
+    change_the_archived_epoch: "journal_chain",
+    lose_the_stream: "journal_stream",
+    cut_the_streams_tail: "journal_stream",
+    alter_the_stream: "journal_stream",
+    append_past_the_fence: "journal_stream",
+    change_a_board_score: "leaderboards",
+    change_a_day_score: "leaderboards",
+    change_who_was_first: "leaderboards",
+    forget_an_attendance: "attendance_rows",
+    change_a_lot: "lots_rows",
+    resume_a_suspended_card: "postgres_state",
+    change_the_rules: "tenants_rows",
+    change_the_terms: "events_rows",
+    name_another_tenants_event: "tenants_apart",
+    let_memory_differ: "live_state",
+    remember_a_card_that_never_was: "live_state",
+    halt_the_partition: "live_state",
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+async def test_a_planted_fault_is_found(system: System, plant: Plant) -> None:
+    await plant(system)
+    assert PLANTED[plant] in await system.failing()
+
+
+# --- faults of the engine: a journal whose chain is right and whose facts are wrong -----------------------------------
+
+
+async def rewrite(system: System, change: Callable[[Fact], Fact | None]) -> None:
+    """Puts changed facts into the archive of partition 1, chained anew: what a faulty engine would have written."""
+    records = await system.pool.fetch("SELECT * FROM journal_entries WHERE partition_id = 1 ORDER BY seq")
+    previous = bytes(8)
+    for record in records:
+        entry = Entry(record["epoch"], record["seq"], record["at_ms"], record["checksum"], record["payload"])
+        facts = [changed for fact in decode_facts(entry) if (changed := change(fact)) is not None]
+        new = sealed(previous, entry.epoch, entry.seq, entry.at_ms, encode_facts(facts))
+        previous = new.checksum
+        await system.pool.execute(
+            "UPDATE journal_entries SET payload = $1, checksum = $2 WHERE partition_id = 1 AND seq = $3",
+            new.payload,
+            new.checksum,
+            new.seq,
+        )
+    await system.pool.execute("UPDATE positions SET checksum = $1 WHERE partition_id = 1", previous)
+
+
+def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool]:
+    """Recognises the first fact of a kind with these values."""
+    seen: list[Fact] = []
+
+    def is_it(fact: Fact) -> bool:
+        if (
+            not seen
+            and isinstance(fact, fact_type)
+            and all(getattr(fact, name) == value for name, value in having.items())
+        ):
+            seen.append(fact)
+            return True
+        return False
+
+    return is_it
+
+
+WRONG_FACTS = {
+    "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
+    "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
+    "award for no scan": (PointsPosted, {"rule": "rule_checkin:1"}, {"cause": "checkin:none"}, "award_causes"),
+    "scan says more than the ledger": (ScanJudged, {"points_awarded": 10}, {"points_awarded": 11}, "award_causes"),
+    "reverses twice": (PointsPosted, {"reverses": 1}, {"reverses": 4}, "reversals"),
+    "reverses too much": (PointsPosted, {"reverses": 4}, {"amount": 71}, "reversals"),
+    "admits beyond the capacity": (ScanJudged, {"reason": "full"}, {"reason": ""}, "attendance"),
+    "counts a refusal as inside": (ScanJudged, {"reason": "full"}, {"inside": 4}, "attendance"),
+    "lets out who is not in": (ScanJudged, {"reason": "not_inside"}, {"reason": ""}, "attendance"),
+    "forgets the first admission": (ScanJudged, {"reason": "already_admitted"}, {"first_at_ms": 1}, "attendance"),
+    "invents a reason": (ScanJudged, {"reason": "full"}, {"reason": "bad_mood"}, "attendance"),
+    "earns what was not given": (PointsPosted, {"kind": "award"}, {"earned_after": 1_000}, "leaderboards"),
+    "posts to another tenant's card": (
+        PointsPosted,
+        {"kind": "redeem"},
+        {"card_id": f"card_{SECOND}_0"},
+        "tenants_apart",
+    ),
+    "is of another partition's tenant": (ScanJudged, {}, {"tenant_id": THIRD}, "tenants_apart"),
+    "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FACTS)
+async def test_a_wrong_fact_in_an_intact_journal_is_found(system: System, name: str) -> None:
+    kind, having, changes, check = WRONG_FACTS[name]
+    is_it = first_of(kind, **having)
+    changed: list[Fact] = []
+
+    def change(fact: Fact) -> Fact:
+        if is_it(fact):
+            changed.append(fact)
+            return msgspec.structs.replace(fact, **changes)  # type: ignore[arg-type]
+        return fact
+
+    await rewrite(system, change)
+    assert changed, "the fault was planted"
+    assert check in await system.failing()
+
+
+async def test_a_fact_left_out_is_found(system: System) -> None:
+    is_it = first_of(PointsPosted, kind="expire")
+    await rewrite(system, lambda fact: None if is_it(fact) else fact)
+    failing = await system.failing()
+    assert {"ledger", "replay"} <= failing
+    assert "journal_chain" not in failing, "the chain alone would not have told"
+
+
+# --- what clients were told -------------------------------------------------------------------------------------------
+
+
+def ack_lines(history: History) -> list[bytes]:
+    """What a client that sent everything would have written down."""
+    return [
+        msgspec.json.encode({"t": "ack", "tenant": tenant, "id": request_id, "outcome": outcome_of(done.fact)}) + b"\n"
+        for (tenant, request_id), done in history.answers.items()
+    ]
+
+
+async def acks_failing(system: System, lines: list[bytes]) -> list[str]:
+    book = AckBook(lines, outcome_of)
+    results = await system.audit(book)
+    return [finding.detail for result in results for finding in result.findings] + [
+        finding.detail for finding in [*book.findings, *book.missing()]
+    ]
+
+
+async def test_everything_acknowledged_is_there(system: System) -> None:
+    lines = ack_lines(system.history)
+    assert len(lines) > 50
+    assert await acks_failing(system, [*lines, *lines]) == []
+
+
+async def test_an_acknowledgement_without_a_fact_is_found(system: System) -> None:
+    lines = [b'{"t":"sent","tenant":"%b","id":"never"}\n' % FIRST.encode()]
+    assert await acks_failing(system, lines) == [], "no answer: nothing was promised"
+    lines += [b'{"t":"ack","tenant":"%b","id":"never","outcome":{"verdict":"admitted"}}\n' % FIRST.encode()]
+    (detail,) = await acks_failing(system, lines)
+    assert "is not in the journal" in detail
+
+
+async def test_another_outcome_than_was_told_is_found(system: System) -> None:
+    lines = ack_lines(system.history)
+    wrong = [line.replace(b'"verdict":"admitted"', b'"verdict":"refused"', 1) for line in lines]
+    assert wrong != lines
+    assert any("was told another outcome" in detail for detail in await acks_failing(system, wrong))
+    assert any("was told two outcomes" in detail for detail in await acks_failing(system, lines + wrong))
+
+
+async def test_an_effect_of_what_was_rejected_is_found(system: System) -> None:
+    tenant, request_id = next(iter(system.history.answers))
+    line = msgspec.json.encode({"t": "rejected", "tenant": tenant, "id": request_id, "code": "malformed"}) + b"\n"
+    (detail,) = await acks_failing(system, [line])
+    assert "was rejected (malformed), but has an effect" in detail
+
+
+async def test_without_hosts_journal_and_postgres_are_looked_at(system: System) -> None:
+    await halt_the_partition(system)
+    assert all(not result.findings for result in await system.audit(live=False))
+
+
+async def test_what_only_moves_is_no_finding(system: System) -> None:
+    """A host that writes on: the first look sees a difference, the next one none."""
+
+    class Moving(FrozenLive):
+        looks = 0
+
+        async def digests(self, partition: int) -> tuple[int, dict[str, bytes]]:
+            self.looks += 1
+            seq, digests = self.by_partition[partition]
+            return (seq - 1 if self.looks == 1 else seq), digests
+
+    system.live = Moving(system.live.by_partition)
+    assert await system.failing() == set()

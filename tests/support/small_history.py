@@ -1,0 +1,218 @@
+"""A small but varied history, made by the real engine on the real stores in one process: no Ray, no edge.
+
+Two organisations share partition 1 of two, a third has partition 0. They award, redeem, reverse and refuse points,
+admit and refuse scans, let people out and in again, repeat requests, change settings, and lose their host twice (three
+epochs).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import count
+
+import msgspec
+from redis.asyncio import Redis
+
+from actors.admin import checkin_rule
+from actors.codec import Message, decode_answers, encode_messages
+from actors.commands import (
+    AwardPoints,
+    ChangeCardState,
+    ChangeEvent,
+    ChangeTenant,
+    CheckIn,
+    Command,
+    CreateEvent,
+    IssueCard,
+    OpenTenant,
+    RedeemPoints,
+    ReversePoints,
+    fingerprint,
+)
+from actors.host import Host
+from actors.ids import partition_of
+from actors.replies import Digest, Done, Reply
+from actors.terms import EventTerms, Gate, TenantSettings
+from storage.migrate import migrate
+from storage.postgres import reader_pool, writer_pool
+from storage.postgres_store import PostgresStore
+from storage.projector import Projector
+from storage.redis_journal import RedisJournal
+
+PARTITION_COUNT = 2
+CARDS = 6
+OTHER_CARDS = 2
+DRAIN_TIMEOUT_S = 20
+
+
+def tenant_in(partition: int, nth: int = 0) -> str:
+    """The nth tenant id of a partition."""
+    names = (f"org_{n}" for n in count())
+    return [
+        name
+        for name, _ in zip(
+            (n for n in names if partition_of(n, PARTITION_COUNT) == partition), range(nth + 1), strict=False
+        )
+    ][nth]
+
+
+FIRST, SECOND, THIRD = tenant_in(1), tenant_in(1, 1), tenant_in(0)
+
+
+class History(msgspec.Struct):
+    """What it led to: durable seq and live actors' digests by partition, every answer by tenant and request id."""
+
+    digests: dict[int, tuple[int, dict[str, bytes]]] = msgspec.field(default_factory=dict)
+    answers: dict[tuple[str, str], Done] = msgspec.field(default_factory=dict)
+
+
+class Quiet:
+    """A publisher that nobody listens to."""
+
+    def publish(self, digests: Sequence[Digest]) -> None:
+        """See `actors.host.Publisher`."""
+
+
+class Teller:
+    """Makes commands with ids, and asks them of a host."""
+
+    def __init__(self, host: Host, history: History) -> None:
+        self._host = host
+        self._history = history
+        self._number = count(1)
+
+    async def ask(self, *messages: Message) -> list[Reply]:
+        """The replies, all of them collected."""
+        answers = decode_answers(await self._host.submit(encode_messages(messages)))
+        replies = answers.replies
+        if answers.ticket:
+            late = iter(decode_answers(await self._host.collect(answers.ticket)).replies)
+            replies = [next(late) if type(reply).__name__ == "Deferred" else reply for reply in replies]
+        for reply in replies:
+            assert isinstance(reply, Done), reply
+            self._history.answers.setdefault((reply.fact.tenant_id, reply.fact.request_id), reply)
+        return replies
+
+    def command(self, command: Command) -> Command:
+        """With a fresh request id and its fingerprint."""
+        named = msgspec.structs.replace(command, request_id=f"req-{next(self._number)}")
+        return msgspec.structs.replace(named, fingerprint=fingerprint(named))
+
+    async def do(self, *commands: Command) -> list[Reply]:
+        """Asks new commands."""
+        return await self.ask(*(self.command(command) for command in commands))
+
+
+def scan(tenant_id: str, card: int, direction: str = "entry", gate: str = "gate_1", device: str = "dev_1") -> CheckIn:
+    return CheckIn(tenant_id, "", b"", f"evt_{tenant_id}", f"card_{tenant_id}_{card}", gate, device, direction)  # type: ignore[arg-type]
+
+
+async def _found(teller: Teller, tenant_id: str, cards: int) -> None:
+    settings = TenantSettings("Asia/Ho_Chi_Minh", 0, (checkin_rule(10),))
+    await teller.do(OpenTenant(tenant_id, "", b"", f"Org {tenant_id}", settings))
+    await teller.do(
+        *(
+            IssueCard(tenant_id, "", b"", f"card_{tenant_id}_{n}", f"mem_{tenant_id}_{n}", f"Member {n}", "gold")
+            for n in range(cards)
+        )
+    )
+    terms = EventTerms("Opening", 3, gates=(Gate("gate_1", "North"), Gate("gate_2", "South")))
+    await teller.do(CreateEvent(tenant_id, "", b"", f"evt_{tenant_id}", terms))
+
+
+async def _evening(teller: Teller, tenant_id: str) -> None:
+    """Doors: in, again, full, out, in again, a gate that is not there, an unknown card; a request asked twice."""
+    first = teller.command(scan(tenant_id, 0))
+    await teller.ask(first)
+    await teller.ask(first)
+    await teller.do(scan(tenant_id, 1), scan(tenant_id, 2, gate="gate_2"), scan(tenant_id, 0), scan(tenant_id, 3))
+    await teller.do(scan(tenant_id, 1, "exit"), scan(tenant_id, 4, "exit"), scan(tenant_id, 3, gate="gate_9"))
+    await teller.do(scan(tenant_id, 3), scan(tenant_id, 77), scan(tenant_id, 2, "exit"), scan(tenant_id, 1))
+
+
+async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
+    def card(number: int) -> str:
+        return f"card_{tenant_id}_{number}"
+
+    award, expiring = (
+        AwardPoints(tenant_id, "", b"", card(0), 100, "welcome"),
+        AwardPoints(tenant_id, "", b"", card(0), 50, "", now_ms + 3_600_000),
+    )
+    await teller.do(award, expiring, AwardPoints(tenant_id, "", b"", card(5), 30, "", now_ms + 150))
+    await teller.do(
+        RedeemPoints(tenant_id, "", b"", card(0), 70, "drinks"), RedeemPoints(tenant_id, "", b"", card(0), 10_000)
+    )
+    # Entry 1 of card 0 is its check-in award, 2 and 3 the awards, 4 the redemption.
+    await teller.do(ReversePoints(tenant_id, "", b"", card(0), 4), ReversePoints(tenant_id, "", b"", card(0), 1))
+    await teller.do(ReversePoints(tenant_id, "", b"", card(0), 4), ReversePoints(tenant_id, "", b"", card(0), 99))
+    await teller.do(ChangeCardState(tenant_id, "", b"", card(2), "suspended"), scan(tenant_id, 2))
+    await asyncio.sleep(0.2)  # card 5's lot lapses: the next posting expires it
+    await teller.do(AwardPoints(tenant_id, "", b"", card(5), 5))
+
+
+async def make_history(redis_url: str, postgres_url: str) -> History:
+    """Makes it on an empty Redis database and an empty Postgres database; returns when all of it is projected."""
+    await migrate(postgres_url)
+    history = History()
+    journal = RedisJournal(redis_url)
+    readers, writers = await reader_pool(postgres_url, 2), await writer_pool(postgres_url, 2)
+
+    def clock_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    projector = Projector(journal, writers, range(PARTITION_COUNT), clock_ms)
+    projecting = asyncio.create_task(projector.run())
+    host = Host("host-0", journal, PostgresStore(readers), Quiet(), clock_ms, PARTITION_COUNT)
+    await host.start()
+    teller = Teller(host, history)
+    try:
+        await host.adopt(range(PARTITION_COUNT))
+        for tenant_id, cards in ((FIRST, CARDS), (SECOND, CARDS), (THIRD, OTHER_CARDS)):
+            await _found(teller, tenant_id, cards)
+        await _evening(teller, FIRST)
+        await host.release([1])
+        await host.adopt([1])
+        await _evening(teller, SECOND)
+        await _points(teller, FIRST, clock_ms())
+        await teller.do(scan(THIRD, 0), scan(THIRD, 1), AwardPoints(THIRD, "", b"", f"card_{THIRD}_1", 7))
+        await host.release([1])
+        await host.adopt([1])
+        await _points(teller, SECOND, clock_ms())
+        await teller.do(ChangeTenant(FIRST, "", b"", overdraft_max=40, checkin_points=20))
+        await teller.do(RedeemPoints(FIRST, "", b"", f"card_{FIRST}_3", 25))
+        await teller.do(ChangeEvent(FIRST, "", b"", f"evt_{FIRST}", capacity=4), scan(FIRST, 4))
+        await _drained(journal, PostgresStore(readers))
+        for number in range(PARTITION_COUNT):
+            seq = next(line.durable_seq for line in host.status() if line.number == number)
+            history.digests[number] = (seq, await host.state_digests(number))
+    finally:
+        await host.stop()
+        await projector.stop()
+        await projecting
+        await journal.close()
+        await readers.close()
+        await writers.close()
+    return history
+
+
+async def _drained(journal: RedisJournal, store: PostgresStore) -> None:
+    async with asyncio.timeout(DRAIN_TIMEOUT_S):
+        for number in range(PARTITION_COUNT):
+            while True:
+                if await store.position(number) == await journal.tail(number):
+                    break
+                await asyncio.sleep(0.02)
+
+
+async def kept_keys(redis: Redis) -> dict[bytes, bytes]:
+    """Every key with its value, for `restore`."""
+    return {key: await redis.dump(key) for key in await redis.keys("*")}
+
+
+async def restore(redis: Redis, kept: dict[bytes, bytes]) -> None:
+    """Puts the database back to what `kept_keys` saw."""
+    await redis.flushdb()
+    for key, value in kept.items():
+        await redis.restore(key, 0, value)
