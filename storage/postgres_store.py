@@ -1,0 +1,251 @@
+"""The entity store on Postgres: reads back what the projector wrote.
+
+Rules:
+1. A load is one snapshot: position and all that is asked come from one read-only transaction, so rows and position
+   agree. (Across the nodes of a Citus cluster there is no common snapshot, and rows may be newer than the position.
+   States carry their own position and pass over facts that they hold already, so replay from the mark is right all the
+   same.)
+2. Look-ups go by arrays of keys, the tenant first: the number of round trips does not depend on how much is asked.
+3. What may be large (an event's attendance, a board) comes in pages, so that the reader's event loop is never held up;
+   each round trip has its own timeout.
+4. Outcomes are not stored twice: requests and ledger entries lead to their fact in the journal's archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import msgspec
+
+from actors.card import Card
+from actors.codec import decode_facts
+from actors.entry import Entry, Mark
+from actors.event import Attendance, Event
+from actors.facts import Fact, PointsPosted
+from actors.ids import POSITION_INDEX_BITS, seq_of
+from actors.ports import (
+    BoardScore,
+    LedgerEntry,
+    Loaded,
+    LoadRequest,
+    StoreUnavailable,
+    TenantCard,
+    TenantEvent,
+    TenantLedgerEntry,
+    TenantRequest,
+)
+from actors.tenant import Tenant
+from actors.terms import EventTerms, Lot, TenantSettings
+from storage.postgres import OUTAGES, Connection, Pool
+
+PAGE_ROWS = 5_000
+BIGINT_BOUND = 1 << 63
+ALL_WINDOW = "all"
+DAY_WINDOW = "day:"
+EVENT_WINDOW = "event:"
+
+_POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
+_TENANTS = "SELECT tenant_id, name, settings, position FROM tenants WHERE tenant_id = ANY($1::text[])"
+_CARDS = """
+SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
+    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.position
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
+"""
+_LOTS = """
+SELECT t.tenant_id, t.card_id, t.lot, t.remaining, t.expires_at_ms
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN lots AS t USING (tenant_id, card_id)
+WHERE t.remaining > 0 ORDER BY t.tenant_id, t.card_id, t.expires_at_ms, t.lot
+"""
+_EVENTS = """
+SELECT t.tenant_id, t.event_id, t.terms, t.inside, t.admitted, t.refused, t.position
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, event_id) JOIN events AS t USING (tenant_id, event_id)
+"""
+_ATTENDANCE = """
+SELECT card_id, coalesce(is_inside, false), coalesce(entries, 0), coalesce(admitted_at_ms, 0), coalesce(gate_id, ''),
+    coalesce(device_id, ''), coalesce(earned, 0), coalesce(earned_position, 0)
+FROM attendance WHERE tenant_id = $1 AND event_id = $2
+"""
+_REQUESTS = """
+SELECT t.tenant_id, t.request_id, t.partition_id, t.position
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, request_id) JOIN requests AS t USING (tenant_id, request_id)
+"""
+_LEDGER_ENTRIES = """
+SELECT t.tenant_id, t.card_id, t.entry_seq, t.partition_id, t.position, EXISTS (SELECT FROM ledger AS r
+    WHERE r.tenant_id = t.tenant_id AND r.card_id = t.card_id AND r.reverses > 0 AND r.reverses = t.entry_seq)
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (tenant_id, card_id, entry_seq)
+JOIN ledger AS t USING (tenant_id, card_id, entry_seq)
+"""
+_JOURNAL_ENTRIES = """
+SELECT t.partition_id, t.seq, t.epoch, t.version, t.at_ms, t.checksum, t.payload
+FROM unnest($1::integer[], $2::bigint[]) AS u (partition_id, seq) JOIN journal_entries AS t USING (partition_id, seq)
+"""
+_ALL_BOARD = """
+SELECT card_id, member_name, earned, earned_position FROM cards WHERE tenant_id = $1 AND earned > 0
+ORDER BY earned DESC, earned_position
+"""
+_DAY_BOARD = """
+SELECT t.card_id, c.member_name, t.earned, t.reached FROM day_scores AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.day = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.reached
+"""
+_EVENT_BOARD = """
+SELECT t.card_id, c.member_name, t.earned, t.earned_position
+FROM attendance AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.earned_position
+"""
+
+_settings_decoder = msgspec.json.Decoder(TenantSettings)
+_terms_decoder = msgspec.json.Decoder(EventTerms)
+
+# Where a fact stands: partition and position.
+_Place = tuple[int, int]
+
+
+class PostgresStore:
+    """Implements `actors.ports.EntityStore` on a pool of `storage.postgres.reader_pool`, of the primary."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def position(self, partition: int) -> Mark:
+        async with self._snapshot() as connection:
+            return await _position(connection, partition)
+
+    async def load(self, partition: int, request: LoadRequest) -> Loaded:
+        async with self._snapshot() as connection:
+            return Loaded(
+                projected=await _position(connection, partition),
+                tenants=await _tenants(connection, [key for key in request.tenants if _can_exist((key,))]),
+                cards=await _cards(connection, list(filter(_can_exist, request.cards))),
+                events=await _events(connection, list(filter(_can_exist, request.events))),
+                requests=await _requests(connection, list(filter(_can_exist, request.requests))),
+                ledger_entries=await _ledger_entries(connection, list(filter(_can_exist, request.ledger_entries))),
+                boards={key: await _board(connection, *key) if _can_exist(key) else [] for key in request.boards},
+            )
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[Connection]:
+        try:
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield connection
+        except OUTAGES as error:
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _can_exist(key: tuple[str | int, ...]) -> bool:
+    """Whether Postgres could hold such a key. Ids come from clients: one that no row can have (a NUL, half a surrogate
+    pair, more than 64 bits) is absent like any other, and must not fail the load of everything that is asked with
+    it."""
+    return all(
+        -BIGINT_BOUND <= part < BIGINT_BOUND
+        if isinstance(part, int)
+        else "\0" not in part and not any("\ud800" <= letter <= "\udfff" for letter in part)
+        for part in key
+    )
+
+
+async def _position(connection: Connection, partition: int) -> Mark:
+    row = await connection.fetchrow(_POSITION, partition)
+    return Mark(row["epoch"], row["seq"], row["checksum"]) if row else Mark()
+
+
+async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]:
+    rows = await connection.fetch(_TENANTS, list(keys)) if keys else ()
+    return {
+        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), position)
+        for tenant_id, name, settings, position in rows
+    }
+
+
+async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantCard, Card]:
+    if not keys:
+        return {}
+    lots: dict[TenantCard, list[Lot]] = {}
+    for tenant_id, card_id, *lot in await connection.fetch(_LOTS, *_columns(keys)):
+        lots.setdefault((tenant_id, card_id), []).append(Lot(*lot))
+    cards: dict[TenantCard, Card] = {}
+    for *values, position in await connection.fetch(_CARDS, *_columns(keys)):
+        key = (values[0], values[1])
+        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position])
+    return cards
+
+
+async def _events(connection: Connection, keys: list[TenantEvent]) -> dict[TenantEvent, Event]:
+    rows = await connection.fetch(_EVENTS, *_columns(keys)) if keys else ()
+    events: dict[TenantEvent, Event] = {}
+    for tenant_id, event_id, terms, inside, admitted, refused, position in rows:
+        attendance: dict[str, Attendance] = {}
+        async for page in _pages(connection, _ATTENDANCE, tenant_id, event_id):
+            attendance.update((card_id, Attendance(*values)) for card_id, *values in page)
+        events[tenant_id, event_id] = Event(
+            tenant_id, event_id, _terms_decoder.decode(terms), inside, admitted, refused, attendance, position
+        )
+    return events
+
+
+async def _requests(connection: Connection, keys: list[TenantRequest]) -> dict[TenantRequest, tuple[Fact, int]]:
+    if not keys:
+        return {}
+    places: dict[TenantRequest, _Place] = {}
+    for tenant_id, request_id, partition, position in await connection.fetch(_REQUESTS, *_columns(keys)):
+        places[tenant_id, request_id] = (partition, position)
+    facts = await _facts(connection, places.values())
+    return {key: (facts[place], place[1]) for key, place in places.items()}
+
+
+async def _ledger_entries(
+    connection: Connection, keys: list[TenantLedgerEntry]
+) -> dict[TenantLedgerEntry, LedgerEntry]:
+    if not keys:
+        return {}
+    found: dict[TenantLedgerEntry, tuple[_Place, bool]] = {}
+    rows = await connection.fetch(_LEDGER_ENTRIES, *_columns(keys))
+    for tenant_id, card_id, entry_seq, partition, position, is_reversed in rows:
+        found[tenant_id, card_id, entry_seq] = ((partition, position), is_reversed)
+    facts = await _facts(connection, (place for place, _ in found.values()))
+    entries: dict[TenantLedgerEntry, LedgerEntry] = {}
+    for key, (place, is_reversed) in found.items():
+        fact = facts[place]
+        assert isinstance(fact, PointsPosted), "a ledger row stands for a posting"
+        entries[key] = LedgerEntry(fact, is_reversed)
+    return entries
+
+
+async def _facts(connection: Connection, places: Iterable[_Place]) -> dict[_Place, Fact]:
+    """The facts at these places, from the journal's archive."""
+    wanted = set(places)
+    by_entry: dict[tuple[int, int], list[Fact]] = {}
+    entries = sorted({(partition, seq_of(position)) for partition, position in wanted})
+    rows = await connection.fetch(_JOURNAL_ENTRIES, *_columns(entries)) if entries else ()
+    for partition, seq, epoch, version, at_ms, checksum, payload in rows:
+        by_entry[partition, seq] = decode_facts(Entry(epoch, seq, at_ms, checksum, payload, version))
+    index_mask = (1 << POSITION_INDEX_BITS) - 1
+    return {
+        (partition, position): by_entry[partition, seq_of(position)][position & index_mask]
+        for partition, position in wanted
+    }
+
+
+async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:
+    """The scores above zero, best first, then who reached theirs first."""
+    if window == ALL_WINDOW:
+        pages = _pages(connection, _ALL_BOARD, tenant_id)
+    elif window.startswith(DAY_WINDOW):
+        pages = _pages(connection, _DAY_BOARD, tenant_id, int(window.removeprefix(DAY_WINDOW)))
+    else:
+        pages = _pages(connection, _EVENT_BOARD, tenant_id, window.removeprefix(EVENT_WINDOW))
+    return [BoardScore(*row) async for page in pages for row in page]
+
+
+async def _pages(connection: Connection, query: str, *parameters: object) -> AsyncIterator[list[asyncpg.Record]]:
+    cursor = await connection.cursor(query, *parameters)
+    while page := await cursor.fetch(PAGE_ROWS):
+        yield page
+
+
+def _columns(keys: Iterable[tuple[object, ...]]) -> Iterable[list[object]]:
+    return map(list, zip(*keys, strict=True))

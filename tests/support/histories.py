@@ -1,0 +1,205 @@
+"""Random histories of one partition, as the engine would journal them: facts that follow from the states they build on.
+
+The author keeps the states with the actors' own `apply` and makes each fact from them, so a history is consistent but
+not polite: scores come back to what they were, lots run dry and fill again, days jump, cards are issued and changed in
+one entry.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from actors.codec import encode_facts
+from actors.entry import Entry, Mark, sealed
+from actors.facts import (
+    CardIssued,
+    CardStateChanged,
+    CommandRefused,
+    EventChanged,
+    EventCreated,
+    Fact,
+    PointsPosted,
+    ScanJudged,
+    TenantChanged,
+    TenantOpened,
+)
+from actors.ids import position_of
+from actors.terms import EventTerms, Gate, Lot, Taking, TenantSettings
+from rules.model import Rule
+from storage.replay import WorldState
+
+START_MS = 1_700_000_000_000
+FINGERPRINT = b"\x00\x01finger"
+TENANTS = ("org_A", "org_B")
+TEXTS = ("", "Nguyễn Thị Ánh", 'a "quoted" \\ {braces}, NULL', "日本\n\t", "🎟️")
+
+
+class Author:
+    """Writes entries of random facts; `world` is the state they lead to, `mark` the last entry's place."""
+
+    def __init__(self, seed: int, tenants: tuple[str, ...] = TENANTS) -> None:
+        self.random = Random(seed)
+        self.world = WorldState()
+        self.mark = Mark()
+        self.positions: dict[tuple[str, str], tuple[Fact, int]] = {}
+        self.postings: dict[tuple[str, str, int], PointsPosted] = {}
+        self.ordered_postings: list[tuple[PointsPosted, int]] = []
+        self.reversed: set[tuple[str, str, int]] = set()
+        self._tenants = tenants
+        self._epoch = 1
+        self._requests = 0
+        self._at_ms = START_MS
+
+    def entry(self, fact_count: int) -> Entry:
+        """The next entry; now and then one that opens a new epoch, without facts."""
+        seq = self.mark.seq + 1
+        facts: list[Fact] = []
+        if seq == 1 or self.random.random() < 0.05:
+            self._epoch += seq > 1
+        else:
+            while len(facts) < fact_count:
+                fact = self._fact()
+                self._record(fact, position_of(seq, len(facts)))
+                facts.append(fact)
+        self._at_ms += self.random.randrange(100)
+        entry = sealed(self.mark.checksum, self._epoch, seq, self._at_ms, encode_facts(facts))
+        self.mark = Mark(entry.epoch, entry.seq, entry.checksum)
+        return entry
+
+    def entries(self, count: int, facts_max: int = 12) -> list[Entry]:
+        return [self.entry(self.random.randrange(facts_max + 1)) for _ in range(count)]
+
+    def _record(self, fact: Fact, position: int) -> None:
+        self.world.apply(fact, position)
+        if fact.request_id:
+            self.positions[fact.tenant_id, fact.request_id] = (fact, position)
+        if isinstance(fact, PointsPosted):
+            self.postings[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
+            self.ordered_postings.append((fact, position))
+            if fact.reverses:
+                self.reversed.add((fact.tenant_id, fact.card_id, fact.reverses))
+
+    def _request_id(self) -> str:
+        self._requests += 1
+        return f"request-{self._requests}"
+
+    def _fact(self) -> Fact:
+        """A fact about one of few actors, so that they meet often; what it needs is created first."""
+        random = self.random
+        tenant_id = random.choice(self._tenants)
+        if tenant_id not in self.world.tenants:
+            return TenantOpened(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, "First", self._settings())
+        card_id, event_id = f"card_{random.randrange(6)}", f"evt_{random.randrange(2)}"
+        if (tenant_id, card_id) not in self.world.cards:
+            return self._issue(tenant_id, card_id)
+        if (tenant_id, event_id) not in self.world.events:
+            return EventCreated(
+                tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
+            )
+        kind = random.choices(("scan", "points", "card", "event", "tenant", "refused"), (45, 35, 5, 5, 2, 8))[0]
+        return {
+            "scan": lambda: self._scan(tenant_id, event_id, card_id),
+            "points": lambda: self._points(tenant_id, event_id, card_id),
+            "card": lambda: self._card_state(tenant_id, card_id),
+            "event": lambda: EventChanged(
+                tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(random.choice(TEXTS))
+            ),
+            "tenant": lambda: TenantChanged(
+                tenant_id,
+                self._request_id(),
+                FINGERPRINT,
+                self._at_ms,
+                random.choice(TEXTS),
+                self._settings(),
+            ),
+            "refused": lambda: CommandRefused(
+                *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
+                *("RedeemPoints", card_id, "insufficient_points", random.choice(TEXTS)),
+            ),
+        }[kind]()
+
+    def _settings(self) -> TenantSettings:
+        rules = tuple(
+            Rule(f"rule_{n}", self.random.randrange(9), self.random.choice(TEXTS), "checkin", 10) for n in range(2)
+        )
+        return TenantSettings("Asia/Ho_Chi_Minh", self.random.randrange(100), rules)
+
+    def _terms(self, name: str) -> EventTerms:
+        gates = tuple(Gate(f"gate_{n}", self.random.choice(TEXTS)) for n in range(self.random.randrange(3)))
+        return EventTerms(name, 10_000_000, doors_open_ms=self.random.choice((0, START_MS)), gates=gates)
+
+    def _issue(self, tenant_id: str, card_id: str) -> CardIssued:
+        return CardIssued(
+            *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, f"mem_{card_id}"),
+            member_name=self.random.choice(TEXTS),
+            tier=self.random.choice(("bronze", "gold", "diamond")),
+            valid_until_ms=self.random.choice((0, 2_000_000_000_000)),
+        )
+
+    def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged:
+        state = self.random.choice(("active", "suspended", "revoked"))
+        return CardStateChanged(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, state)
+
+    def _scan(self, tenant_id: str, event_id: str, card_id: str) -> ScanJudged:
+        random = self.random
+        event = self.world.events[tenant_id, event_id]
+        card = self.world.cards[tenant_id, card_id]
+        attendance = event.attendance.get(card_id)
+        is_inside, entries = (attendance.is_inside, attendance.entries) if attendance else (False, 0)
+        is_exit = random.random() < 0.3
+        reason = random.choice(("", "", "", "gate_closed", "credential_invalid"))
+        if not is_exit and is_inside and not reason:
+            reason = "already_admitted"
+        if not reason:
+            is_inside, entries = not is_exit, entries + (not is_exit)
+        came_in = not reason and not is_exit
+        went_out = not reason and is_exit and attendance is not None and attendance.is_inside
+        first = attendance if reason == "already_admitted" else None
+        return ScanJudged(
+            *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
+            *(event_id, card_id, f"gate_{random.randrange(3)}", f"dev_{random.randrange(3)}"),
+            *("exit" if is_exit else "entry", self._at_ms - random.randrange(1000), reason),
+            *(card.member_id, card.member_name, card.tier),
+            *(event.inside + came_in - went_out, event.admitted + came_in, event.refused + bool(reason)),
+            *(event.terms.capacity, is_inside, entries, 10 if came_in else 0, card.balance),
+            *((first.admitted_at_ms, first.gate_id, first.device_id) if first else (0, "", "")),
+        )
+
+    def _points(self, tenant_id: str, event_id: str, card_id: str) -> PointsPosted:
+        """Any posting a ledger could hold; scores move by -5, 0 or 5, so that they often come back to where they
+        were."""
+        random = self.random
+        card = self.world.cards[tenant_id, card_id]
+        seq = card.entry_count + 1
+        amount = random.choice((-5, -5, 5, 5, 10))
+        earned, day_earned = random.choice((-5, 0, 0, 5, 5)), random.choice((-5, 0, 0, 5, 5))
+        day = random.choice((0, 20_261_121, 20_261_122))
+        at_event = event_id if random.random() < 0.5 else ""
+        here = self.world.events[tenant_id, event_id].attendance.get(card_id)
+        lots = self._lots(card.lots, seq)
+        reverses = 0
+        candidates = [n for n in range(1, seq) if (tenant_id, card_id, n) not in self.reversed]
+        if candidates and random.random() < 0.2:
+            reverses = random.choice(candidates)
+        return PointsPosted(
+            *(tenant_id, random.choice(("", self._request_id())), FINGERPRINT, self._at_ms, card_id, card.member_name),
+            *(seq, "reverse" if reverses else random.choice(("award", "redeem", "expire"))),
+            *(amount, card.balance + amount, "request", random.choice(TEXTS), "rule_1@2", at_event),
+            *(day, card.earned + earned, (card.day_earned if card.day == day else 0) + day_earned),
+            (here.earned if here else 0) + random.choice((-5, 0, 5)) if at_event else 0,
+            lots,
+            tuple(Taking(lot.lot, 5) for lot in lots),
+            reverses,
+            random.choice((0, 3)),
+        )
+
+    def _lots(self, present: tuple[Lot, ...], seq: int) -> tuple[Lot, ...]:
+        """Some of the card's lots used up or filled, and perhaps a new one."""
+        changed = [
+            Lot(lot.lot, self.random.choice((0, 5, 7)), lot.expires_at_ms)
+            for lot in present
+            if self.random.random() < 0.5
+        ]
+        if self.random.random() < 0.3:
+            changed.append(Lot(seq, 5, START_MS + self.random.randrange(3)))
+        return tuple(changed)
