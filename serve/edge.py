@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from actors.codec import encode_messages
 from gateway.app import EdgeApp
+from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.dispatcher import Dispatcher
 from gateway.identity import Identity
@@ -29,7 +30,6 @@ from gateway.sockets.scan import ScanEndpoint
 from gateway.tokens import SecretMaker
 from serve.clocks import monotonic_ms, wall_clock_ms
 from serve.settings import Settings
-from storage.callers import PostgresCallers
 from storage.postgres import Pool, reader_pool
 
 READY_FRESH_S = 0.25
@@ -62,7 +62,6 @@ class Edge:
         self._pool = await reader_pool(
             settings.postgres_url.get_secret_value(),
             settings.postgres_connections_per_process,
-            settings.postgres_timeout_ms / 1000,
         )
         await self._dispatcher.start()
         token_hash = sha256(settings.superadmin_token().encode()).digest()
@@ -70,7 +69,7 @@ class Edge:
             engine=self._dispatcher,
             confirmed=self._dispatcher,
             pool=self._pool,
-            identity=Identity(PostgresCallers(self._pool), token_hash, monotonic_ms),
+            identity=Identity(ColdStore(self._pool, wall_clock_ms), token_hash, monotonic_ms),
             credentials=CredentialBook(settings.secret()),
             secrets=SecretMaker(settings.secret()),
             ids=IdMaker(wall_clock_ms, os.urandom),

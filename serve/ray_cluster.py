@@ -15,6 +15,7 @@ import os
 import shutil
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -45,7 +46,7 @@ def start(settings: Settings) -> RayAddress:
     # What an earlier start left (it was killed); nobody else can be using it, since DATA is locked.
     shutil.rmtree(directory, ignore_errors=True)
     private_directory(directory)
-    context = ray.init(
+    context: Any = ray.init(
         address="local",
         namespace=NAMESPACE,
         num_cpus=max(4, os.cpu_count() or 1),
@@ -70,7 +71,14 @@ def attach(address: RayAddress) -> None:
 
 
 def stop(settings: Settings) -> None:
-    """Leaves the cluster, and ends it if we started it."""
+    """Leaves the cluster, and ends it if we started it; its logs move to DATA/logs."""
     ray.shutdown()
-    if not settings.ray_address:
-        shutil.rmtree(session_directory(settings.data), ignore_errors=True)
+    if settings.ray_address:
+        return
+    directory = session_directory(settings.data.resolve())
+    logs = directory / "session_latest" / "logs"
+    if logs.is_dir():
+        kept = settings.data / "logs"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(logs, kept, ignore=shutil.ignore_patterns("*.sock"), dirs_exist_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)

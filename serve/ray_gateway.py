@@ -6,6 +6,7 @@ Serve's drain knows nothing of our sockets. It ends with `__del__`, which theref
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import ray.serve as ray_serve
@@ -25,7 +26,7 @@ WAIT_LOOP_S = 0.1
 class Gateway:
     """One replica."""
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         transport = RayTransport(
             settings.submit_timeout_ms, settings.collect_timeout_ms, settings.actor_lookup_timeout_ms
         )
@@ -48,6 +49,7 @@ class Gateway:
 
 def deploy(settings: Settings) -> None:
     """Starts the gateways and returns once they all listen."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray_serve.start(proxy_location="Disabled")
     deployment: Any = ray_serve.deployment(
         name="Gateway",
@@ -64,4 +66,4 @@ def deploy(settings: Settings) -> None:
 def remove() -> None:
     """Drains and ends the gateways, and Serve with them."""
     ray_serve.delete(APPLICATION, _blocking=True)
-    ray_serve.shutdown()
+    ray_serve.shutdown()  # type: ignore[no-untyped-call]

@@ -57,42 +57,42 @@ class HostActor:
         self._incarnation = f"{name}/{os.getpid()}/{time.time_ns()}"
         self._started_ms = wall_clock_ms()
         self._host: Host | None = None
-        self._starting = asyncio.get_running_loop().create_task(self._start())
+        self._starting: asyncio.Task[Host] = asyncio.get_running_loop().create_task(self._start())
         self._starting.add_done_callback(_end_process_on_error)
 
     async def submit(self, batch: bytes) -> bytes:
         """See `gateway.ports.Transport`."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         return await host.submit(batch)
 
     async def collect(self, ticket: int) -> bytes:
         """See `gateway.ports.Transport`."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         return await host.collect(ticket)
 
     async def adopt(self, partitions: Sequence[int]) -> None:
         """Begins to open these partitions; returns at once. Idempotent."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         await host.adopt(partitions)
 
     async def release(self, partitions: Sequence[int]) -> None:
         """Lets what is under way in these partitions finish, and closes them."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         await host.release(partitions)
 
     async def status(self) -> list[PartitionStatus]:
         """The partitions of this host."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         return host.status()
 
     async def state_digests(self, partition: int) -> dict[str, bytes]:
         """For the audit: a digest of every entity in memory."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         return await host.state_digests(partition)
 
     async def shutdown(self) -> None:
         """Answers what is under way, then closes everything. The process stays, and answers `moved`."""
-        host = self._host or await asyncio.shield(self._starting)
+        host = self._host or await self._started()
         await host.drain()
         await host.stop()
 
@@ -104,6 +104,9 @@ class HostActor:
         beat_ms = self._started_ms if health is None else health.beat_ms
         return HostReport(self._incarnation, os.getpid(), max(0, wall_clock_ms() - beat_ms), health)
 
+    async def _started(self) -> Host:
+        return await asyncio.shield(self._starting)
+
     async def _start(self) -> Host:
         settings = self._settings
         assert settings.redis_url is not None
@@ -114,7 +117,6 @@ class HostActor:
         pool = await reader_pool(
             settings.postgres_url.get_secret_value(),
             settings.postgres_connections_per_process,
-            settings.postgres_timeout_ms / 1000,
         )
         host = Host(
             self._name,
@@ -138,7 +140,8 @@ def _end_process_on_error(starting: asyncio.Task[Host]) -> None:
 
 def create(name: str, settings: Settings) -> ActorHandle[HostActor]:
     """The host actor of that name, started if it does not run yet. It outlives whoever calls this."""
-    actor: Any = ray.remote(
+    remote: Any = ray.remote  # its types do not know of concurrency groups
+    actor = remote(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,

@@ -67,7 +67,7 @@ class ProjectorActor:
         pool = await writer_pool(
             settings.postgres_url.get_secret_value(),
             settings.postgres_connections_per_process,
-            settings.projector_timeout_ms / 1000,
+            is_unsafe_allowed=settings.unsafe_journal,
         )
         self._projector = Projector(journal, pool, self._partitions, wall_clock_ms)
         try:

@@ -73,8 +73,8 @@ class SupervisorActor:
         self._known_incarnations: dict[str, str] = {}
         self._adopted_at_s: dict[str, float] = {}
         self._partitions: dict[str, list[PartitionStatus]] = {}
-        watches = [watch.run() for watch in (*self._hosts.values(), *self._projectors.values())]
-        works = [*watches, self._decide_forever(), self._report_forever()]
+        works = [watch.run() for watch in self._watches()]
+        works += [self._decide_forever(), self._report_forever()]
         self._tasks = [asyncio.get_running_loop().create_task(work) for work in works]
         for task in self._tasks:
             task.add_done_callback(_end_process_on_error)
@@ -89,13 +89,16 @@ class SupervisorActor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         timeout_s = self._settings.drain_timeout_s
-        for watches in (list(self._hosts.values()), list(self._projectors.values())):
-            alive = [watch for watch in watches if watch.is_alive]
+        for names in (self._hosts, self._projectors):
+            alive = [watch for watch in self._watches() if watch.name in names and watch.is_alive]
             await asyncio.gather(*(_called(watch.handle.shutdown.remote(), timeout_s, watch.name) for watch in alive))
-        for watch in (*self._hosts.values(), *self._projectors.values()):
+        for watch in self._watches():
             if watch.handle is not None:
                 ray.kill(watch.handle, no_restart=True)
         await self._redis.aclose()
+
+    def _watches(self) -> list[ActorWatch[Any]]:
+        return [*self._hosts.values(), *self._projectors.values()]
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -241,7 +244,10 @@ class SupervisorActor:
             partitions=lines,
             projectors=[
                 ProjectorLine(
-                    name, watch.is_alive, watch.report.pid if watch.report else 0, watch.report and watch.report.status
+                    name,
+                    watch.is_alive,
+                    watch.report.pid if watch.report else 0,
+                    watch.report.status if watch.report else None,
                 )
                 for name, watch in self._projectors.items()
             ],

@@ -50,13 +50,11 @@ class Settings(BaseSettings):
     partitions: int = Field(16, ge=1, le=100, description="fixed for the life of a data directory")
     host_resource: str = Field("", description="a Ray resource of which each host takes 1, so that SPREAD spreads them")
 
-    unsafe_journal: bool = Field(False, description="run although the Redis would lose acknowledged writes in a crash")
+    unsafe_journal: bool = Field(False, description="run on stores that could lose acknowledged writes in a crash")
     projector_niceness: int = Field(5, ge=0, le=19, description="check-ins go before write-behind")
     redis_memory_bytes_max: int = Field(2 * 1024**3, ge=64 * 1024**2)
     object_store_bytes: int = Field(128 * 1024**2, ge=80 * 1024**2)
     postgres_connections_per_process: int = Field(4, ge=1)
-    postgres_timeout_ms: int = Field(5_000, ge=100)
-    projector_timeout_ms: int = Field(30_000, ge=100, description="one statement of write-behind")
 
     # Calls to hosts.
     submit_timeout_ms: int = Field(2_000, ge=1)

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import signal
@@ -20,8 +21,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import asyncpg
 import httpx
@@ -36,12 +39,14 @@ from serve.listener import shared_socket
 from serve.ray_environment import kept_token
 from serve.settings import SUPERADMIN_EMAIL, Settings, resolved
 from serve.stores import StoreKeeper, embedded_postgres, embedded_redis
+from serve.system_status import SystemStatus
 from storage.migrate import MigrationError, migrate
 from storage.process import EmbeddedStoreError
 from storage.redis_journal import RedisJournal
 
 READY_POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
+PORT_WAIT_S = 3.0
 
 OnReady = Callable[[Connection, threading.Event], None]
 
@@ -103,9 +108,12 @@ class Up:
         asyncio.run(self._prepare_stores())
         self._check_stopping("the stores are safe and migrated")
         supervisor = ray_supervisor.create(settings)
-        cleanup.callback(self._end_engine, supervisor)
-        cleanup.callback(ray_gateway.remove)
-        ray_gateway.deploy(settings)
+        cleanup.callback(self._within_drain_time, partial(self._end_engine, supervisor), "the engine")
+        cleanup.callback(self._within_drain_time, ray_gateway.remove, "the gateways")
+        try:
+            ray_gateway.deploy(settings)
+        except RuntimeError as error:
+            raise StartError(f"the gateways could not be started; the reason is in {data / 'logs'}: {error}") from error
         self._check_stopping(f"{settings.gateways} gateways listen")
         self._wait_until_ready(supervisor)
         cleanup.callback(connection.remove, data)
@@ -173,9 +181,10 @@ class Up:
 
     def _what_is_missing(self, supervisor: ray_supervisor.Handle, ready_url: str) -> str:
         try:
-            status = ray.get(supervisor.status.remote(), timeout=PROBE_TIMEOUT_S)
+            answered: Any = ray.get(supervisor.status.remote(), timeout=PROBE_TIMEOUT_S)
         except RayError as error:
             return f"the supervisor does not answer ({type(error).__name__})"
+        status: SystemStatus = answered
         if not status.is_open:
             halted = [
                 line.figures.halt_reason for line in status.partitions if line.figures and line.figures.halt_reason
@@ -226,11 +235,27 @@ class Up:
 
     def _end_engine(self, supervisor: ray_supervisor.Handle) -> None:
         try:
-            ray.get(supervisor.shutdown.remote(), timeout=3 * self._settings.drain_timeout_s)
-        except RayError as error:
-            # Nothing acknowledged depends on it: what was not drained is in the journal, and is replayed at the start.
-            self._say(f"the engine could not be drained ({type(error).__name__}); going on")
-        ray.kill(supervisor, no_restart=True)
+            ray.get(supervisor.shutdown.remote(), timeout=2 * self._settings.drain_timeout_s)
+        finally:
+            ray.kill(supervisor, no_restart=True)
+
+    def _within_drain_time(self, end: Callable[[], None], what: str) -> None:
+        """Calls `end`, but goes on when it fails or takes too long. Nothing acknowledged depends on it: what was not
+        drained is in the journal, and is replayed at the next start."""
+        done = threading.Event()
+        errors: list[str] = []
+
+        def work() -> None:
+            try:
+                end()
+            except (RayError, RuntimeError) as error:
+                errors.append(f" ({type(error).__name__})")
+            finally:
+                done.set()
+
+        threading.Thread(target=work, daemon=True, name=f"ending {what}").start()
+        if not done.wait(3 * self._settings.drain_timeout_s) or errors:
+            self._say(f"{what} could not be drained{''.join(errors)}; going on")
 
     def _install_signal_handlers(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -283,13 +308,17 @@ class _DataLock:
 
 def _guarded_port(address: str, port: int) -> socket.socket:
     """A socket that keeps the port ours. First without sharing, to find out whether anybody has it; then shared with
-    our gateways alone, since it never listens itself."""
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind((address, port))
-        return shared_socket(address, port)
-    except OSError as error:
-        raise StartError(
-            f"port {port} of {address} cannot be used ({error.strerror}): choose another --port"
-        ) from error
+    our gateways alone, since it never listens itself. Gateways of a system that was just killed get a moment to end."""
+    deadline_s = time.monotonic() + PORT_WAIT_S
+    while True:
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind((address, port))
+            return shared_socket(address, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                raise StartError(
+                    f"port {port} of {address} cannot be used ({error.strerror}): choose another --port"
+                ) from error
+        time.sleep(READY_POLL_S)

@@ -1,0 +1,178 @@
+"""The command line, as the contract has it: options in, one function called, exit status out.
+
+Rules:
+1. With `--json` a command's answer is one JSON document on stdout; everything else goes to stderr.
+2. Commands import what they need when they run: `--help` stays quick, and Ray reads its environment at import, which
+   `prepare` has to have set by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from pydantic import ValidationError
+
+from serve import front
+from serve.ray_environment import prepare, token_path
+from serve.settings import Settings
+
+URL_DEFAULT = "http://127.0.0.1:8080"
+DATA_DEFAULT = ".mastervip"
+BEHIND_FRONT = "--behind-front"
+
+_url = click.option(
+    "--url", default=None, help=f"Where the system listens (default: as --data says, or {URL_DEFAULT})."
+)
+_data = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help=f"The system's directory (default {DATA_DEFAULT}).",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+class _Group(click.Group):
+    """Commands in the order in which they are defined: that of their use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """MasterVIP: realtime check-ins for VIP cards."""
+
+
+def _up_options(command: Any) -> Any:
+    for option in reversed(
+        (
+            click.option(
+                "--port", type=click.IntRange(1, 65_535), default=None, help="Port of the API (default 8080)."
+            ),
+            click.option("--hosts", type=click.IntRange(1), default=None, help="Host processes, besides the standby."),
+            click.option("--gateways", type=click.IntRange(1), default=None, help="Gateway processes (default 2)."),
+            _data,
+            click.option(BEHIND_FRONT, is_flag=True, hidden=True),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_up_options
+@click.option("--unsafe-journal", is_flag=True, default=None, help="Accept a Redis that may lose confirmed check-ins.")
+def up(**options: Any) -> None:
+    """Start everything; ends on Ctrl-C or SIGTERM."""
+    _run_system(options)
+
+
+@cli.command()
+@_url
+@_data
+@click.option("--members", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option("--events", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The fixtures file.")
+@_json
+def seed(url: str | None, data: Path | None, members: int, events: int, out: Path, as_json: bool) -> None:
+    """Fill a running system through its API; writes the fixtures file."""
+    import_module("serve.seed").main(url, _data_directory(data), members, events, out, as_json)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_url
+@_data
+@click.option("--profile", type=click.Choice(["rest", "ws", "mixed"]), default="mixed", show_default=True)
+@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--connections", type=click.IntRange(1), default=None)
+@_json
+@click.argument("more", nargs=-1)
+def bench(
+    url: str | None,
+    data: Path | None,
+    profile: str,
+    seconds: int,
+    connections: int | None,
+    as_json: bool,
+    more: tuple[str, ...],
+) -> None:
+    """Measure a running system, with baselines."""
+    # A program of its own: `loadtest` lies above this layer, and the load must not share a process with anything.
+    arguments = ["--profile", profile, "--seconds", str(seconds)]
+    for name, value in (("--url", url), ("--data", data), ("--connections", connections)):
+        arguments += [name, str(value)] if value is not None else []
+    arguments += ["--json"] if as_json else []
+    os.execv(sys.executable, [sys.executable, "-m", "loadtest.bench", *arguments, *more])
+
+
+@cli.command()
+@_url
+@_data
+@_json
+def audit(url: str | None, data: Path | None, as_json: bool) -> None:
+    """Drain, then check every invariant over journal, memory and Postgres."""
+    directory = _data_directory(data)
+    token = token_path(directory)
+    prepare(token if token.exists() else None)
+    sys.exit(import_module("serve.audit").run(url, directory, as_json))
+
+
+@cli.command()
+@_url
+@_data
+@_json
+def status(url: str | None, data: Path | None, as_json: bool) -> None:
+    """Hosts, partitions, gateways, queues, stores."""
+    sys.exit(asyncio.run(import_module("serve.status").main(url, _data_directory(data), as_json)))
+
+
+@cli.command()
+@_up_options
+@click.option("--members", type=click.IntRange(1), default=200, show_default=True)
+def demo(members: int, **options: Any) -> None:
+    """Start everything with sample data and scanners at work; prints the addresses to open."""
+    _run_system(options, lambda: import_module("serve.demo").Demo(members).run)
+
+
+def _run_system(options: dict[str, Any], make_on_ready: Callable[[], Any] | None = None) -> NoReturn:
+    """Runs the system until it is told to stop; what the user started is only the front of it."""
+    is_behind_front = options.pop("behind_front")
+    settings = _settings(options)
+    if not is_behind_front:
+        sys.exit(front.run([*sys.argv[1:], BEHIND_FRONT]))
+    prepare(settings.ray_auth_token_path if settings.ray_address else token_path(settings.data.resolve()))
+    module = import_module("serve.up")
+    try:
+        sys.exit(module.Up(settings).run(make_on_ready() if make_on_ready else None))
+    except module.StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
+        raise click.ClickException("\n".join(lines)) from error
+
+
+def _data_directory(data: Path | None) -> Path:
+    """The option, else what the environment says, else the default: as for `up`."""
+    return (data or _settings({}).data).resolve()
+
+
+def main() -> None:
+    """The console script `mastervip`."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()
