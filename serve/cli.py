@@ -117,12 +117,19 @@ def bench(
 @_url
 @_data
 @_json
-def audit(url: str | None, data: Path | None, as_json: bool) -> None:
+@click.option(
+    "--acks",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    default=None,
+    help="A file in which a client kept what it was told (storage/acks.py): all of it must be in the journal.",
+)
+@click.option("--stores-only", is_flag=True, help="Journal and Postgres alone: the hosts do not run.")
+def audit(url: str | None, data: Path | None, as_json: bool, acks: Path | None, stores_only: bool) -> None:
     """Drain, then check every invariant over journal, memory and Postgres."""
     directory = _data_directory(data)
     token = token_path(directory)
     prepare(token if token.exists() else None)
-    sys.exit(import_module("serve.audit").run(url, directory, as_json))
+    sys.exit(import_module("serve.audit").run(url, directory, as_json, acks, stores_only))
 
 
 @cli.command()

@@ -260,6 +260,8 @@ class Up:
     def _install_signal_handlers(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        # The front process held them back while it started us, and what is held back is inherited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
