@@ -67,6 +67,11 @@ def idempotency_key(text: str) -> str:
     return key
 
 
+def content_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """The announced length of the body; 0 when there is none."""
+    return next((int(value[:18]) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+
+
 async def caller_of(identity: Identity, headers: RequestHeaders) -> Caller:
     """Who is calling. Raises `Problem` (401) or `StoreUnavailable`."""
     token = headers.token

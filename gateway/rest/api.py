@@ -39,7 +39,14 @@ class Api(FastAPI):
 
 def build_api(parts: EdgeParts) -> FastAPI:
     """The application, ready to serve."""
-    api = Api(title="MasterVIP", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    api = Api(
+        title="MasterVIP",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
     api.state.parts = parts
     api.state.cold = ColdStore(parts.pool, parts.clock_ms)
     api.state.pairing_attempts = devices.PairingAttempts()

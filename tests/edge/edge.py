@@ -33,6 +33,14 @@ class NothingConfirmed:
         return None
 
 
+class PoolOfNone:
+    """A pool whose server is away."""
+
+    def acquire(self) -> Any:
+        """See `asyncpg.Pool`."""
+        raise ConnectionRefusedError("there is no Postgres here")
+
+
 class FakeEdge:
     """An `EdgeApp` on a `FakeEngine`."""
 
@@ -45,7 +53,7 @@ class FakeEdge:
             EdgeParts(
                 engine=self.engine,
                 confirmed=NothingConfirmed(),
-                pool=cast(Any, None),
+                pool=cast(Any, PoolOfNone()),
                 identity=cast(Any, FakeIdentity(CALLERS)),
                 credentials=self.book,
                 secrets=SecretMaker(MASTER),
