@@ -46,8 +46,7 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
     awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, seen.entries + 1))
     if not awards:
         return [_judged(card, event, seen, command, at_ms, "")]
-    day = local_day(at_ms, tenant.settings.time_zone)
-    draft = LedgerDraft(card, at_ms, day)
+    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
     if card.lots:
         draft.expire_lapsed()
     event_earned = seen.earned
@@ -60,7 +59,7 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
             rule=f"{award.rule_id}:{award.version}",
             event_id=event.event_id,
             earned=award.points,
-            earned_day=day,
+            earned_day=draft.day,
             event_earned_after=event_earned,
         )
     awarded = event_earned - seen.earned

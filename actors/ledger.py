@@ -23,7 +23,9 @@ class LedgerDraft:
     def __init__(self, card: Card, at_ms: int, day: int) -> None:
         self._card = card
         self._at_ms = at_ms
-        self._day = day
+        # A card remembers the score of one day only: were its day to go back (its tenant moved west, a slower clock
+        # took over), the earlier day's score would begin again at nothing. So the points count for the later day.
+        self.day = day = max(day, card.day)
         self._entry_count = card.entry_count
         self._earned = card.earned
         self._day_earned = card.day_earned if card.day == day else 0
@@ -53,7 +55,7 @@ class LedgerDraft:
         """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today."""
         self._entry_count += 1
         self._earned += earned
-        if earned_day == self._day:
+        if earned_day == self.day:
             self._day_earned += earned
         self.balance += amount
         for lot in lots:
@@ -73,7 +75,7 @@ class LedgerDraft:
             note,
             rule,
             event_id,
-            self._day,
+            self.day,
             self._earned,
             self._day_earned,
             event_earned_after,

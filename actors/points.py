@@ -36,8 +36,7 @@ def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -
     if command.expires_at_ms and len(card.lots) >= LOTS_PER_CARD_MAX:
         detail = f"a card has at most {LOTS_PER_CARD_MAX} awards that expire; award without expiry, or redeem some"
         return [_refused(command, LIMIT_REACHED, detail, at_ms)]
-    day = local_day(at_ms, tenant.settings.time_zone)
-    draft = LedgerDraft(card, at_ms, day)
+    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
     draft.expire_lapsed()
     entry_seq = card.entry_count + len(draft.facts) + 1
     draft.post(
@@ -48,7 +47,7 @@ def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -
         fingerprint=command.fingerprint,
         note=command.note,
         earned=command.amount,
-        earned_day=day,
+        earned_day=draft.day,
         lots=(Lot(entry_seq, command.amount, command.expires_at_ms),) if command.expires_at_ms else (),
     )
     return list(draft.facts)
