@@ -36,7 +36,7 @@ from actors.limits import Limits
 from actors.live import Views
 from actors.ports import Loaded
 from actors.recent import RecentEntries
-from actors.recovery import recover
+from actors.recovery import Superseded, recover
 from actors.refusals import HALTED, MOVED, OVERLOADED, UNAVAILABLE
 from actors.replies import Done, Failed, Reply
 from actors.requests import RequestMemory
@@ -141,6 +141,9 @@ class Partition:
         if self.state != "opening" or attempt != self._attempt:
             return self._take_effects()
         recovered = recover(opening, projected, self.durable, entries)
+        if isinstance(recovered, Superseded):
+            self._close()
+            return self._take_effects()
         if isinstance(recovered, str):
             self._halt(recovered)
             return self._take_effects()

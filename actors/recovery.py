@@ -7,6 +7,7 @@ The decision table, in this order (one test a row, `tests/core/test_recovery.py`
 | a seq does not follow the one before, or an epoch is smaller  | halt: the journal is torn                   |
 | a checksum is not what content and predecessor give           | halt: the journal was altered               |
 | at the place that was durable stands another entry            | halt: acknowledged entries were replaced    |
+| another writer has opened a later epoch since                 | superseded: the partition closes            |
 | the last entry is not the one that opened the epoch           | halt: somebody wrote past the fence         |
 | the journal ends before what this process saw durable         | halt: acknowledged entries are gone         |
 | an entry cannot be decoded, or its version is unknown         | halt: nothing is skipped                    |
@@ -30,8 +31,12 @@ class Recovered(msgspec.Struct, frozen=True):
     entries: list[tuple[Entry, list[Fact]]]
 
 
-def recover(opening: Entry, projected: Mark, durable: Mark, entries: Sequence[Entry]) -> Recovered | str:
-    """The tail's facts, or why the partition must halt. `projected` is Postgres' position, `durable` the last entry
+class Superseded(msgspec.Struct, frozen=True):
+    """Another writer took the partition between our opening it and our reading it. Nothing is wrong: we are fenced."""
+
+
+def recover(opening: Entry, projected: Mark, durable: Mark, entries: Sequence[Entry]) -> Recovered | Superseded | str:
+    """The tail's facts, or that it is not ours any more, or why the partition must halt. `projected` is Postgres' position, `durable` the last entry
     that this process knows to be durable (all zero when it just started), `entries` all that the journal holds after
     `projected`."""
     before = projected
@@ -43,6 +48,8 @@ def recover(opening: Entry, projected: Mark, durable: Mark, entries: Sequence[En
         if entry.seq == durable.seq and entry.checksum != durable.checksum:
             return f"acknowledged entries were replaced: {entry.epoch}-{entry.seq} is not the entry that was written"
         before = Mark(entry.epoch, entry.seq, entry.checksum)
+    if before.epoch > opening.epoch:
+        return Superseded()
     if before != Mark(opening.epoch, opening.seq, opening.checksum):
         return f"the journal ends at {before.epoch}-{before.seq}, but epoch {opening.epoch} was opened at {opening.seq}"
     if before.seq < durable.seq:
