@@ -1,1 +1,1 @@
-"""Pages of the gateway: plain HTML, CSS and JavaScript files next to this one, without a build step or outside downloads."""
+"""Pages of the gateway: HTML, CSS and JavaScript files next to this one; no build step, no outside downloads."""

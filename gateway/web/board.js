@@ -30,8 +30,8 @@ const ENDS = {
 const $ = (id) => document.getElementById(id);
 const eventId = decodeURIComponent(location.pathname.split("/").pop());
 const numbers = new Intl.NumberFormat();
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 const lines = {
   [`event:${eventId}`]: { since: null, show: showEvent },
@@ -144,7 +144,7 @@ function showEvent(data, isSnapshot) {
   document.title = `${data.name} · MasterVIP`;
   $("name").textContent = data.name;
   for (const id of ["inside", "capacity", "admitted", "refused"]) $(id).textContent = numbers.format(data[id]);
-  $("percent").textContent = `${Math.floor(used * 100)} % full`;
+  $("percent").textContent = `${Math.floor(used * 100)} %`;
   const free = Math.max(0, data.capacity - data.inside);
   $("free").textContent = free ? `${numbers.format(free)} ${free === 1 ? "place" : "places"} left` : "House full";
   $("bar").dataset.level = used >= 1 ? "full" : used >= 0.9 ? "high" : "fine";
@@ -194,7 +194,12 @@ function make(tag, className, text) {
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-const gateName = (id) => capital(id.replace(/^gate_/, "").replace(/[_-]+/g, " "));
+// Ids are all that the feed has of a gate: "gate_north_2" reads "North 2", "gate_vip" reads "VIP".
+function gateName(id) {
+  const words = id.replace(/^gate_/, "").replace(/[_-]+/g, " ");
+  return words.length <= 3 ? words.toUpperCase() : capital(words);
+}
+
 
 function keepScreenOn() {
   if (navigator.wakeLock && document.visibilityState === "visible") navigator.wakeLock.request("screen").catch(() => {});
