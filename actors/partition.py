@@ -212,8 +212,7 @@ class Partition:
             if waiting.known is None:
                 waiting.known = Known()
             waiting.known.learn(waiting.message, asked, loaded)
-        if self._projected_later:
-            self._note_projected(self._projected_later)
+        self._note_projected(self._projected_later)
         return self._rerun_parked()
 
     def on_load_failed(self, load_id: int, now_ms: int) -> list[Effect]:
@@ -222,8 +221,7 @@ class Partition:
         if self.state == "open" and load_id == self._load_id:
             self._asked = None
             self._load_retry_ms = self._now_ms + self._limits.load_retry_ms
-            if self._projected_later:
-                self._note_projected(self._projected_later)
+            self._note_projected(self._projected_later)
         return self._take_effects()
 
     def on_appended(self, epoch: int, seq: int, projected_hint: int, now_ms: int) -> list[Effect]:
@@ -394,8 +392,7 @@ class Partition:
         self._mailbox.extendleft(reversed(parked))
         return self._turn()
 
-    # --- what is shown, and what Postgres holds
-    # -------------------------------------------------------------------------
+    # --- what is shown, and what Postgres holds ---------------------------------------------------------------------
 
     def _show(self, fact: Fact, position: int) -> None:
         if isinstance(fact, ScanJudged):
@@ -415,17 +412,16 @@ class Partition:
 
     def _note_projected(self, projected_seq: int) -> None:
         """What a load under way has read may be older than this; its tail must still be here when it comes."""
-        if self._asked is not None:
+        if projected_seq > self.last.seq:
+            # Postgres holds what was not written here: another writer has the partition, and we have not heard of it.
+            self._close()
+        elif self._asked is not None:
             self._projected_later = max(self._projected_later, projected_seq)
-            return
-        self._projected_later = 0
-        if projected_seq > self.projected_seq:
-            assert projected_seq <= self.last.seq, "Postgres never holds more than the journal"
+        elif projected_seq > self.projected_seq:
             self.projected_seq = projected_seq
             self._tail.drop(projected_seq)
 
-    # --- closing, halting, waiting too long
-    # -----------------------------------------------------------------------------
+    # --- closing, halting, waiting too long -------------------------------------------------------------------------
 
     def _start_opening(self, expected_epoch: int | None) -> None:
         self._forget()
@@ -491,8 +487,7 @@ class Partition:
             self._ready = []
         return effects
 
-    # --- figures
-    # --------------------------------------------------------------------------------------------------------
+    # --- figures ----------------------------------------------------------------------------------------------------
 
     @property
     def waiting_count(self) -> int:
