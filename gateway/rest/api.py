@@ -14,7 +14,7 @@ from actors.ports import StoreUnavailable
 from gateway.cold import ColdStore
 from gateway.parts import EdgeParts
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
-from gateway.rest import cards, devices, events, leaderboards, members, openapi, orgs, system
+from gateway.rest import cards, devices, events, leaderboards, members, openapi, orgs, scans, system
 
 _CODES = {
     400: "malformed",
@@ -56,6 +56,7 @@ def build_api(parts: EdgeParts) -> FastAPI:
         cards.batch_router,
         cards.router,
         events.router,
+        scans.router,
         devices.router,
         leaderboards.router,
         system.router,

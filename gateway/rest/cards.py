@@ -28,9 +28,26 @@ from gateway import limits
 from gateway.cold import MemberRow
 from gateway.credential_images import ndef_text, qr_png, qr_svg
 from gateway.ids import derived_id
+from gateway.lists import CardRow, LedgerRow, list_cards, list_ledger
 from gateway.problems import Problem
 from gateway.render import rfc3339, rfc3339_or_none
-from gateway.rest.common import Body, Call, Id, Manager, Note, PathId, Reader, RequestIdField, Time, View, binary, ms
+from gateway.rest.common import (
+    ID_PATTERN,
+    Body,
+    Call,
+    Cursor,
+    Id,
+    Limit,
+    Manager,
+    Note,
+    PathId,
+    Reader,
+    RequestIdField,
+    Time,
+    View,
+    binary,
+    ms,
+)
 from gateway.rest.members import NewMember, member_row
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
@@ -146,6 +163,45 @@ class BalanceView(View):
     lots: list[LotView]
 
 
+class ListedCardView(CardView):
+    """A card in a list."""
+
+    balance: int
+
+
+class CardPage(View):
+    """A page of cards. `stale`: what was just confirmed may be missing."""
+
+    items: list[ListedCardView]
+    next_cursor: str | None
+    stale: bool
+
+
+class LedgerEntry(View):
+    """An entry; `amount` is signed. `reverses` is the entry it undoes, `short_by` what of that could not be taken."""
+
+    seq: int
+    kind: str
+    amount: int
+    balance_after: int
+    at: str
+    cause: str
+    request_id: str | None
+    note: str
+    rule: str | None
+    event_id: str | None
+    reverses: int | None
+    short_by: int
+
+
+class LedgerPage(View):
+    """A page of entries. `stale`: what was just confirmed may be missing."""
+
+    items: list[LedgerEntry]
+    next_cursor: str | None
+    stale: bool
+
+
 @router.post("", status_code=201, summary="Issue a card")
 async def issue_card(body: NewCard, call: Manager) -> IssuedCardView:
     """The credential comes with it."""
@@ -160,6 +216,19 @@ async def issue_cards(body: NewCards, call: Manager) -> CardResults:
     members = await _members(call, named)
     results = await asyncio.gather(*(_result(call, request_id, item, members) for request_id, item in named))
     return CardResults(items=list(results))
+
+
+@router.get("", summary="Cards")
+async def cards(
+    call: Reader,
+    member_id: Annotated[str | None, Query(min_length=1, max_length=64, pattern=ID_PATTERN)] = None,
+    limit: Limit = limits.PAGE_ITEMS_DEFAULT,
+    cursor: Cursor = None,
+) -> CardPage:
+    """Oldest first; all, or a member's."""
+    is_fresh = await call.is_fresh()
+    page = await list_cards(call.cold, call.tenant_id, member_id, limit, cursor)
+    return CardPage(items=[_listed(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 @router.get("/{card_id}", summary="A card")
@@ -242,6 +311,17 @@ async def balance(card_id: PathId, call: Reader) -> BalanceView:
     )
 
 
+@router.get("/{card_id}/ledger", summary="A card's points ledger")
+async def ledger(
+    card_id: PathId, call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
+) -> LedgerPage:
+    """Newest first."""
+    await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    is_fresh = await call.is_fresh()
+    page = await list_ledger(call.cold, call.tenant_id, card_id, limit, cursor)
+    return LedgerPage(items=[_entry(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
+
+
 async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str, MemberRow]:
     """The members of all cards by id: those given inline are stored, the others read, in one statement each."""
     now = call.parts.clock_ms()
@@ -320,4 +400,33 @@ def _view(view: EngineCardView) -> CardView:
         state=view.state,
         valid_from=rfc3339_or_none(view.valid_from_ms),
         valid_until=rfc3339_or_none(view.valid_until_ms),
+    )
+
+
+def _listed(row: CardRow) -> ListedCardView:
+    return ListedCardView(
+        id=row.card_id,
+        member=MemberRef(id=row.member_id, name=row.member_name),
+        tier=row.tier,
+        state=row.state,
+        valid_from=rfc3339_or_none(row.valid_from_ms),
+        valid_until=rfc3339_or_none(row.valid_until_ms),
+        balance=row.balance,
+    )
+
+
+def _entry(row: LedgerRow) -> LedgerEntry:
+    return LedgerEntry(
+        seq=row.entry_seq,
+        kind=row.kind,
+        amount=row.amount,
+        balance_after=row.balance_after,
+        at=rfc3339(row.at_ms),
+        cause=row.cause,
+        request_id=row.request_id or None,
+        note=row.note,
+        rule=row.rule or None,
+        event_id=row.event_id or None,
+        reverses=row.reverses or None,
+        short_by=row.short_by,
     )

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from zoneinfo import available_timezones
 
 import msgspec
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,7 @@ from gateway import limits
 from gateway.cold import ColdStore
 from gateway.http import caller_of, request_headers
 from gateway.identity import Caller
+from gateway.lists import is_projected
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 
@@ -70,6 +71,10 @@ Name = Annotated[str, Field(min_length=1, max_length=limits.NAME_CHARS_MAX, patt
 Note = Annotated[str, Field(max_length=limits.NOTE_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Time = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_after_1970), Field(strict=False)]
 TimeZone = Annotated[str, Field(max_length=64), AfterValidator(_time_zone)]
+
+
+Limit = Annotated[int, Query(ge=1, le=limits.PAGE_ITEMS_MAX)]
+Cursor = Annotated[str | None, Query(min_length=1, max_length=300, pattern="^[A-Za-z0-9_-]+$")]
 
 
 class Body(BaseModel):
@@ -128,6 +133,10 @@ class Call(msgspec.Struct, frozen=True):
         if isinstance(reply, Done) and isinstance(reply.fact, kind):
             return reply.fact
         raise _problem(reply)
+
+    async def is_fresh(self) -> bool:
+        """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
+        return await is_projected(self.cold, self.parts.confirmed.confirmed_seq(self.tenant_id))
 
     async def once(self, route: str, body: BaseModel, work: Callable[..., Any]) -> dict[str, Any]:
         """A cold POST: executed once per request id, where the client gave one."""

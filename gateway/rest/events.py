@@ -15,9 +15,10 @@ from actors.replies import EventView as EngineEventView
 from actors.terms import CAPACITY_MAX, EventTerms, Gate
 from gateway import limits
 from gateway.ids import derived_id
+from gateway.lists import list_events
 from gateway.problems import Problem
 from gateway.render import rfc3339_or_none
-from gateway.rest.common import Body, Manager, Name, PathId, Reader, Time, TimeZone, View, ms
+from gateway.rest.common import Body, Cursor, Limit, Manager, Name, PathId, Reader, Time, TimeZone, View, ms
 
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 Reentry = Literal["none", "after_exit", "multiple"]
@@ -96,6 +97,14 @@ class EventView(View):
     gates: list[GateView]
 
 
+class EventPage(View):
+    """A page of events. `stale`: what was just confirmed may be missing."""
+
+    items: list[EventView]
+    next_cursor: str | None
+    stale: bool
+
+
 class AttendanceView(View):
     """Live counts: people inside now, entries admitted and scans refused so far."""
 
@@ -129,6 +138,15 @@ async def create_event(body: NewEvent, call: Manager) -> EventView:
     event_id = call.parts.ids.entity("evt")
     fact = await call.tell(CreateEvent(call.tenant_id, call.request_id, b"", event_id, terms), EventCreated)
     return event_view(fact.event_id, fact.terms)
+
+
+@router.get("", summary="Events")
+async def events(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> EventPage:
+    """Newest first."""
+    is_fresh = await call.is_fresh()
+    page = await list_events(call.cold, call.tenant_id, limit, cursor)
+    items = [event_view(row.event_id, row.terms) for row in page.rows]
+    return EventPage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 @router.get("/{event_id}", summary="An event")

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from gateway import limits
 from gateway.cold import MemberRow
 from gateway.ids import derived_id
+from gateway.lists import list_members
 from gateway.problems import Problem
 from gateway.render import rfc3339
-from gateway.rest.common import Body, Manager, Name, PathId, Reader, View
+from gateway.rest.common import Body, Cursor, Limit, Manager, Name, PathId, Reader, View
 from storage.postgres import Connection
 
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
@@ -37,6 +39,13 @@ class MemberView(View):
     created_at: str
 
 
+class MemberPage(View):
+    """A page of members."""
+
+    items: list[MemberView]
+    next_cursor: str | None
+
+
 @router.post("", status_code=201, summary="Add a member")
 async def add_member(body: NewMember, call: Manager) -> MemberView:
     """The id is derived from the request id."""
@@ -48,6 +57,14 @@ async def add_member(body: NewMember, call: Manager) -> MemberView:
 
     answer = await call.once("members", body, work)
     return member_view(member, answer["created_at_ms"])
+
+
+@router.get("", summary="Members")
+async def members(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> MemberPage:
+    """In the order of their ids."""
+    page = await list_members(call.cold, call.tenant_id, limit, cursor)
+    items = [member_view(row, row.created_at_ms) for row in page.rows]
+    return MemberPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/{member_id}", summary="A member")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,8 @@ async def call(
         if pieces:
             chunk = pieces.pop(0)
             return {"type": "http.request", "body": chunk, "more_body": bool(pieces)}
-        return {"type": "http.disconnect"}
+        await asyncio.Event().wait()  # the client stays and waits for its answer
+        raise AssertionError("not reached")
 
     async def send(message: AsgiMessage) -> None:
         out.append(message)

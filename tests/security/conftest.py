@@ -1,0 +1,7 @@
+"""What tests of security may ask for."""
+
+from __future__ import annotations
+
+from tests.edge.conftest import system
+
+__all__ = ["system"]
