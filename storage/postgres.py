@@ -60,7 +60,7 @@ async def _keep(connection: Connection) -> None:
     behind."""
 
 
-async def _require_durability(connection: Connection) -> None:
+async def require_durability(connection: Connection) -> None:
     query = "SELECT name FROM pg_settings WHERE name = ANY($1) AND setting <> 'on'"
     unsafe = [row["name"] for row in await connection.fetch(query, list(_DURABLE))]
     if unsafe:
@@ -76,7 +76,7 @@ async def writer_pool(dsn: str, size: int, *, is_unsafe_allowed: bool = False) -
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=WRITE_TIMEOUT_S,
-        init=None if is_unsafe_allowed else _require_durability,
+        init=None if is_unsafe_allowed else require_durability,
         server_settings={"application_name": "mastervip-projector", **_WRITER},
         reset=_keep,
     )

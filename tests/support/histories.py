@@ -34,6 +34,10 @@ TENANTS = ("org_A", "org_B")
 TEXTS = ("", "Nguyễn Thị Ánh", 'a "quoted" \\ {braces}, NULL', "日本\n\t", "🎟️")
 
 
+def card_issued(tenant_id: str, card_id: str, name: str) -> CardIssued:
+    return CardIssued(tenant_id, f"request {card_id}", FINGERPRINT, START_MS, card_id, "mem_1", name, "gold")
+
+
 class Author:
     """Writes entries of random facts; `world` is the state they lead to, `mark` the last entry's place."""
 
