@@ -1,0 +1,171 @@
+"""Read queries for lists: an event's scans, a card's ledger, members, cards, events. Newest first where time matters.
+
+Rules:
+1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
+   deep it lies, and rows that arrive meanwhile neither repeat nor hide others.
+2. Every query names its tenant first; a cursor carries no tenant and so opens nothing.
+3. Times are milliseconds since 1970. What comes back is what the table holds; rendering is the caller's.
+4. All of this is behind the engine by the projector's lag: `is_projected` tells whether Postgres is as far as a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+from msgspec.structs import astuple
+
+from actors.ports import StoreUnavailable
+from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
+
+PAGE_ROWS_MAX = 1_000
+BIGINT_MAX = (1 << 63) - 1
+
+Item = dict[str, object]
+
+
+class BadCursor(ValueError):
+    """The cursor is not one that these lists give out."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of rows; `next_cursor` fetches the one after it, None at the end."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class ScanFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which scans of an event; None does not filter. `since_ms` ≤ time of the verdict < `until_ms`."""
+
+    is_admitted: bool | None = None
+    reason: str | None = None
+    gate_id: str | None = None
+    card_id: str | None = None
+    device_id: str | None = None
+    direction: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+_SCANS = """
+SELECT position, request_id, at_ms, scanned_at_ms, card_id, gate_id, device_id, direction, reason, member_id,
+    member_name, tier, inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id
+FROM scans WHERE tenant_id = $1 AND event_id = $2 AND position < $3
+    AND ($5::boolean IS NULL OR (reason = '') = $5) AND ($6::text IS NULL OR reason = $6)
+    AND ($7::text IS NULL OR gate_id = $7) AND ($8::text IS NULL OR card_id = $8)
+    AND ($9::text IS NULL OR device_id = $9) AND ($10::text IS NULL OR direction = $10)
+    AND ($11::bigint IS NULL OR at_ms >= $11) AND ($12::bigint IS NULL OR at_ms < $12)
+ORDER BY position DESC LIMIT $4
+"""
+_LEDGER = """
+SELECT entry_seq, position, at_ms, kind, amount, balance_after, cause, note, rule, event_id, reverses, short_by,
+    request_id
+FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq < $3 ORDER BY entry_seq DESC LIMIT $4
+"""
+_MEMBERS = """
+SELECT member_id, name, email, phone, attributes, created_at_ms, changed_at_ms
+FROM members WHERE tenant_id = $1 AND member_id > $2
+ORDER BY member_id LIMIT $3
+"""
+_CARDS = """
+SELECT card_id, member_id, member_name, tier, state, valid_from_ms, valid_until_ms, issued_at_ms, balance, earned,
+    entry_count
+FROM cards WHERE tenant_id = $1 AND card_id > $2 AND ($4::text IS NULL OR member_id = $4)
+    AND ($5::text IS NULL OR state = $5)
+ORDER BY card_id LIMIT $3
+"""
+_EVENTS = """
+SELECT event_id, name, state, capacity, doors_open_ms, doors_close_ms, created_at_ms, inside, admitted, refused
+FROM events WHERE tenant_id = $1 AND event_id > $2 AND ($4::text IS NULL OR state = $4)
+ORDER BY event_id LIMIT $3
+"""
+
+
+_POSITION = "SELECT seq FROM positions WHERE partition_id = $1"
+
+
+async def scans_of_event(
+    source: Pool | Connection, tenant_id: str, event_id: str, which: ScanFilter, limit: int, cursor: str | None = None
+) -> Page:
+    """An event's scan log, newest first. Raises `BadCursor`, `StoreUnavailable`."""
+    key = (tenant_id, event_id, _before(cursor))
+    return await _page(source, _SCANS, "position", limit, key, astuple(which))
+
+
+async def ledger_of_card(
+    source: Pool | Connection, tenant_id: str, card_id: str, limit: int, cursor: str | None = None
+) -> Page:
+    """A card's points ledger, newest first. Raises `BadCursor`, `StoreUnavailable`."""
+    return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, _before(cursor)))
+
+
+async def members(source: Pool | Connection, tenant_id: str, limit: int, cursor: str | None = None) -> Page:
+    """An organisation's members, by id; `attributes` is a dict. Raises `StoreUnavailable`."""
+    page = await _page(source, _MEMBERS, "member_id", limit, (tenant_id, cursor or ""))
+    for item in page.items:
+        item["attributes"] = msgspec.json.decode(str(item["attributes"]))
+    return page
+
+
+async def cards(
+    source: Pool | Connection,
+    tenant_id: str,
+    limit: int,
+    cursor: str | None = None,
+    *,
+    member_id: str | None = None,
+    state: str | None = None,
+) -> Page:
+    """An organisation's cards, by id; those of one member or in one state. Raises `StoreUnavailable`."""
+    return await _page(source, _CARDS, "card_id", limit, (tenant_id, cursor or ""), (member_id, state))
+
+
+async def events(
+    source: Pool | Connection, tenant_id: str, limit: int, cursor: str | None = None, *, state: str | None = None
+) -> Page:
+    """An organisation's events, by id; those in one state. Raises `StoreUnavailable`."""
+    return await _page(source, _EVENTS, "event_id", limit, (tenant_id, cursor or ""), (state,))
+
+
+async def is_projected(source: Pool | Connection, partition: int, seq: int) -> bool:
+    """Whether Postgres holds the partition's journal up to `seq`: whoever was told of a fact of it will find its rows.
+    Raises `StoreUnavailable`."""
+    rows = await _fetch(source, _POSITION, partition)
+    return bool(rows) and rows[0]["seq"] >= seq
+
+
+async def _page(
+    source: Pool | Connection,
+    query: str,
+    cursor_column: str,
+    limit: int,
+    key: tuple[object, ...],
+    filters: tuple[object, ...] = (),
+) -> Page:
+    """The query's parameters are the key with the cursor last, the number of rows, the filters."""
+    count = max(1, min(limit, PAGE_ROWS_MAX))
+    # One row more than asked for tells whether there is a next page.
+    rows = await _fetch(source, query, *key, count + 1, *filters)
+    items = [dict(row) for row in rows[:count]]
+    return Page(items, str(items[-1][cursor_column]) if len(rows) > count else None)
+
+
+async def _fetch(source: Pool | Connection, query: str, *parameters: object) -> Sequence[asyncpg.Record]:
+    try:
+        return await source.fetch(query, *parameters)
+    except DATA_FAULTS:
+        # An id that Postgres cannot even take (a NUL, more than 64 bits) is that of nothing.
+        return ()
+    except OUTAGES as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _before(cursor: str | None) -> int:
+    """The number that a cursor of a list newest first stands for: rows before it come next."""
+    if cursor is None:
+        return BIGINT_MAX
+    if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= BIGINT_MAX):
+        raise BadCursor(f"not a cursor of this list: {cursor[:40]!r}")
+    return int(cursor)

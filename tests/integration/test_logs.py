@@ -1,0 +1,168 @@
+"""The lists that REST shows, read page by page from a real Postgres and compared with the facts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from actors.entry import Mark
+from actors.facts import ScanJudged
+from storage import logs
+from storage.logs import BadCursor, Item, Page, ScanFilter
+from storage.migrate import migrate
+from storage.postgres import Pool, writer_pool
+from tests.support.histories import START_MS, Author
+from tests.support.projection import project
+
+PARTITION = 5
+TENANT, OTHER = "org_A", "org_B"
+EVENT = "evt_0"
+
+
+@pytest.fixture
+async def pool(postgres_database: str) -> AsyncIterator[Pool]:
+    await migrate(postgres_database)
+    made = await writer_pool(postgres_database, 2)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def author(pool: Pool) -> Author:
+    made = Author(11, (TENANT, OTHER))
+    mark = Mark()
+    for _ in range(5):
+        mark = await project(pool, PARTITION, mark, made.entries(30))
+    return made
+
+
+def scans(author: Author, tenant_id: str = TENANT) -> list[tuple[ScanJudged, int]]:
+    """Newest first."""
+    found = [
+        (fact, position)
+        for fact, position in author.positions.values()
+        if isinstance(fact, ScanJudged) and (fact.tenant_id, fact.event_id) == (tenant_id, EVENT)
+    ]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+async def read_all(page_of: Callable[[str | None], Awaitable[Page]]) -> list[Item]:
+    items: list[Item] = []
+    cursor: str | None = None
+    while True:
+        page = await page_of(cursor)
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return items
+        assert page.items, "a page with a next one is not empty"
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1_000, 5_000])
+async def test_the_scan_log_is_all_scans_newest_first(pool: Pool, author: Author, limit: int) -> None:
+    items = await read_all(lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), limit, cursor))
+    made = scans(author)
+    assert len(made) > 20
+    assert [item["position"] for item in items] == [position for _, position in made]
+    for item, (fact, _) in zip(items, made, strict=True):
+        assert all(value == getattr(fact, name) for name, value in item.items() if name != "position")
+
+
+FILTERS: tuple[tuple[ScanFilter, Callable[[ScanJudged], bool]], ...] = (
+    (ScanFilter(is_admitted=True), lambda fact: not fact.reason),
+    (ScanFilter(is_admitted=False), lambda fact: bool(fact.reason)),
+    (ScanFilter(reason="gate_closed"), lambda fact: fact.reason == "gate_closed"),
+    (ScanFilter(gate_id="gate_1"), lambda fact: fact.gate_id == "gate_1"),
+    (ScanFilter(card_id="card_1"), lambda fact: fact.card_id == "card_1"),
+    (ScanFilter(device_id="dev_1"), lambda fact: fact.device_id == "dev_1"),
+    (ScanFilter(direction="exit"), lambda fact: fact.direction == "exit"),
+    (ScanFilter(since_ms=START_MS + 3_000), lambda fact: fact.at_ms >= START_MS + 3_000),
+    (ScanFilter(until_ms=START_MS + 3_000), lambda fact: fact.at_ms < START_MS + 3_000),
+    (
+        ScanFilter(is_admitted=True, gate_id="gate_2", direction="entry"),
+        lambda fact: not fact.reason and fact.gate_id == "gate_2" and fact.direction == "entry",
+    ),
+)
+
+
+@pytest.mark.parametrize(("which", "keeps"), FILTERS)
+async def test_filters_keep_what_they_say(
+    pool: Pool, author: Author, which: ScanFilter, keeps: Callable[[ScanJudged], bool]
+) -> None:
+    items = await read_all(lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, which, 3, cursor))
+    kept = [position for fact, position in scans(author) if keeps(fact)]
+    assert 0 < len(kept) < len(scans(author))
+    assert [item["position"] for item in items] == kept
+
+
+async def test_rows_that_arrive_while_paging_neither_repeat_nor_hide(pool: Pool, author: Author) -> None:
+    before = [position for _, position in scans(author)]
+    first = await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5)
+    await project(pool, PARTITION, author.mark, author.entries(20))
+    rest = await read_all(
+        lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5, cursor or first.next_cursor)
+    )
+    assert [item["position"] for item in first.items + rest] == before
+
+
+async def test_a_cards_ledger_is_newest_first(pool: Pool, author: Author) -> None:
+    for card_id in ("card_0", "card_1"):
+        items = await read_all(lambda cursor, of=card_id: logs.ledger_of_card(pool, TENANT, of, 4, cursor))  # type: ignore[misc]
+        made = [fact for (tenant, card, _), fact in author.postings.items() if (tenant, card) == (TENANT, card_id)]
+        assert [item["entry_seq"] for item in items] == [fact.entry_seq for fact in reversed(made)]
+        for item, fact in zip(items, reversed(made), strict=True):
+            assert all(value == getattr(fact, name) for name, value in item.items() if name != "position")
+
+
+async def test_cards_and_events_of_a_tenant(pool: Pool, author: Author) -> None:
+    items = await read_all(lambda cursor: logs.cards(pool, TENANT, 2, cursor))
+    made = {card: state for (tenant, card), state in author.world.cards.items() if tenant == TENANT}
+    assert [item["card_id"] for item in items] == sorted(made)
+    assert all(item["balance"] == made[str(item["card_id"])].balance for item in items)
+    assert [item["card_id"] for item in (await logs.cards(pool, TENANT, 9, member_id="mem_card_1")).items] == ["card_1"]
+    for state in ("active", "suspended", "revoked"):
+        found = await logs.cards(pool, TENANT, 9, state=state)
+        assert [item["card_id"] for item in found.items] == sorted(c for c in made if made[c].state == state)
+    found = await logs.events(pool, TENANT, 9, state="open")
+    assert [item["event_id"] for item in found.items] == sorted(e for t, e in author.world.events if t == TENANT)
+
+
+async def test_members_of_a_tenant(pool: Pool) -> None:
+    for tenant_id in (TENANT, OTHER):
+        await pool.executemany(
+            "INSERT INTO members (tenant_id, member_id, name, attributes, created_at_ms, changed_at_ms)"
+            " VALUES ($1, $2, $3, $4, 1, 1)",
+            [(tenant_id, f"mem_{n}", f"{tenant_id} {n}", '{"seat": "A1"}') for n in range(5)],
+        )
+    items = await read_all(lambda cursor: logs.members(pool, TENANT, 2, cursor))
+    assert [item["name"] for item in items] == [f"org_A {n}" for n in range(5)]
+    assert items[0]["attributes"] == {"seat": "A1"}
+    assert items[0]["email"] is None
+
+
+async def test_a_page_is_bounded_both_ways(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO members (tenant_id, member_id, name, created_at_ms, changed_at_ms)"
+        " SELECT $1, 'mem_' || n, 'name', 1, 1 FROM generate_series(1, 1100) AS n",
+        TENANT,
+    )
+    assert len((await logs.members(pool, TENANT, 10_000)).items) == logs.PAGE_ROWS_MAX
+    assert len((await logs.members(pool, TENANT, 0)).items) == 1
+
+
+@pytest.mark.parametrize("cursor", ["", "abc", "-1", "1.5", "٣", str(1 << 63), "1; DROP TABLE scans"])
+async def test_a_cursor_that_was_never_given_out_is_refused(pool: Pool, cursor: str) -> None:
+    with pytest.raises(BadCursor):
+        await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5, cursor)
+
+
+async def test_an_id_that_cannot_exist_has_no_rows(pool: Pool, author: Author) -> None:
+    assert await logs.ledger_of_card(pool, TENANT, "nul\0", 5) == Page([], None)
+    assert await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(since_ms=1 << 70), 5) == Page([], None)
+
+
+async def test_whether_a_fact_has_arrived(pool: Pool, author: Author) -> None:
+    assert await logs.is_projected(pool, PARTITION, author.mark.seq)
+    assert not await logs.is_projected(pool, PARTITION, author.mark.seq + 1)
+    assert not await logs.is_projected(pool, PARTITION + 1, 1)
