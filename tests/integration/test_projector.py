@@ -135,13 +135,18 @@ async def project_through(faulty: FaultyPool, pool: Pool, what: str) -> None:
         raise
 
 
-@pytest.mark.parametrize("held_at", [1, 2])
+@pytest.mark.parametrize("is_new", [True, False], ids=["first_position", "next_position"])
+@pytest.mark.parametrize("held_at", [1, 2], ids=["before_begin", "before_compare_and_set"])
 async def test_a_zombie_with_a_stale_mark_writes_nothing(
-    pool: Pool, journal: Journal, partition: int, held_at: int
+    pool: Pool, journal: Journal, partition: int, held_at: int, is_new: bool
 ) -> None:
-    """It stands still before BEGIN or before the compare-and-set; another projector goes far ahead; it wakes up."""
+    """It stands still; another projector goes far ahead; it wakes up."""
     source = Source(journal, partition)
     await source.write(10)
+    if not is_new:
+        async with projecting(journal, pool, [partition]) as projector:
+            await wait_projected(projector, source)
+        await source.write(10)
     zombie_pool = FaultyPool(pool)
     zombie_pool.held_at = held_at
     async with projecting(journal, zombie_pool, [partition]) as zombie:
