@@ -1,0 +1,127 @@
+"""A whole system for a test: `mastervip up` in a directory of its own, on a free port, stopped afterwards.
+
+Rules:
+1. The system is a child process with a session of its own: what a test kills or stops is never the test itself.
+2. `connection.json` is read anew at every question: process ids change while a test kills processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from serve import connection
+from serve.connection import Connection
+from serve.stores import quiet_port
+
+START_TIMEOUT_S = 150.0
+STOP_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 600.0
+PIDS_TIMEOUT_S = 30.0
+POLL_S = 0.1
+ROOT = Path(__file__).parents[2]
+
+
+class Running:
+    """A running system. Use it as a context manager."""
+
+    def __init__(self, data: Path, *, hosts: int = 1, gateways: int = 1, settings: dict[str, str] | None = None) -> None:
+        self.data = data
+        self.port = quiet_port()
+        self._arguments = ["--port", str(self.port), "--hosts", str(hosts), "--gateways", str(gateways)]
+        self._environment = {**os.environ, **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = data.with_name(data.name + ".log")
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Returns once a check-in would succeed. Raises `RuntimeError` with the log's end."""
+        command = [sys.executable, "-m", "serve.cli", "up", "--data", str(self.data), *self._arguments]
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not (self.data / connection.FILE_NAME).exists() or b"ready http" not in self.log.read_bytes():
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                self.stop()
+                raise RuntimeError(f"the system did not start; its log ends: {self.log.read_text()[-3000:]}")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Stops it as an operator would; what does not end by then is killed."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def connection(self) -> Connection:
+        """`connection.json` as it is now."""
+        return connection.read(self.data)
+
+    def pids(self, kind: str) -> list[int]:
+        """The processes of a kind; waits until there is one."""
+        deadline_s = time.monotonic() + PIDS_TIMEOUT_S
+        while True:
+            found = self.connection().pids[kind]
+            if found or time.monotonic() > deadline_s:
+                return found
+            time.sleep(POLL_S)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `mastervip ARGUMENTS --data DIR`."""
+        name, *rest = arguments
+        return subprocess.run(
+            [sys.executable, "-m", "serve.cli", name, "--data", str(self.data), *rest],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+
+    def seed(self, members: int = 200, events: int = 2) -> dict[str, Any]:
+        """Fills it; returns the fixtures."""
+        out = self.data.with_name(self.data.name + ".fixtures.json")
+        done = self.command("seed", "--members", str(members), "--events", str(events), "--out", str(out))
+        if done.returncode:
+            raise RuntimeError(f"seeding failed: {done.stderr}")
+        fixtures: dict[str, Any] = json.loads(out.read_bytes())
+        return fixtures
+
+    def audit(self, acks: Path | None = None) -> dict[str, Any]:
+        """The audit's document."""
+        done = self.command("audit", "--json", *(["--acks", str(acks)] if acks else []))
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f"the audit could not look: {done.stderr}")
+        document: dict[str, Any] = msgspec.json.decode(done.stdout)
+        return document
+
+    def status(self) -> dict[str, Any]:
+        """The status document."""
+        document: dict[str, Any] = msgspec.json.decode(self.command("status", "--json").stdout)
+        return document
