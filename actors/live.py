@@ -2,7 +2,8 @@
 
 Rules:
 1. Topics show durable facts only; they are fed when an entry's append is done, never before.
-2. Offsets grow by one with each update within an epoch (a partition's epoch); a new epoch starts from a snapshot.
+2. Offsets grow by one with each update within an epoch (a partition's epoch); a new epoch starts from a snapshot. A
+   topic that was put away and comes back begins above all offsets it had, so that nobody takes up at a wrong place.
 3. Only watched topics publish: asking for a topic watches it for `WATCHED_MS`. What happened unwatched is caught up
    at the next look.
 4. At most one update per topic in `PUBLISH_INTERVAL_MS`.
@@ -15,6 +16,7 @@ from collections import deque
 from actors.board import Board
 from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
+from actors.ids import seq_of
 from actors.replies import BoardView, Digest, EventFeed, ScanSummary, TopicView, Update
 
 WATCHED_MS = 30_000
@@ -25,7 +27,8 @@ TOP_ROWS = 10
 
 
 class Feed:
-    """What topic "event:ID" shows: durable counts and the last scans."""
+    """What topic "event:ID" shows: counts and the last scans. It begins with the event as it is in memory, which may
+    be ahead of what is durable: it is published once that has caught up with `since_seq`."""
 
     def __init__(self, event: Event) -> None:
         self.event_id = event.event_id
@@ -35,6 +38,7 @@ class Feed:
         self.refused = event.refused
         self.capacity = event.terms.capacity
         self.position = event.position
+        self.since_seq = seq_of(event.position)
         self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
         self.fresh = 0
 
@@ -42,6 +46,8 @@ class Feed:
         """Takes in a durable scan."""
         self.scans.append(fact)
         self.fresh = min(self.fresh + 1, FEED_SCANS_MAX)
+        if position <= self.position:
+            return
         self.inside = fact.inside
         self.admitted = fact.admitted
         self.refused = fact.refused
@@ -82,43 +88,45 @@ def _summary(fact: ScanJudged) -> ScanSummary:
 class Topic:
     """One live topic with the updates that a returning subscriber may have missed."""
 
-    def __init__(self, tenant_id: str, name: str, epoch: int, source: Feed | BoardSource) -> None:
+    def __init__(self, tenant_id: str, name: str, epoch: int, offset: int, source: Feed | BoardSource) -> None:
         self.tenant_id = tenant_id
         self.name = name
         self.source = source
         self.is_dirty = False
         self.watched_until_ms = 0
         self._epoch = epoch
-        self._offset = 0
+        self.offset = offset
         self._published_ms = 0
         self._kept: deque[Update] = deque(maxlen=UPDATES_KEPT)
 
-    def watch(self, now_ms: int, since_epoch: int, since_offset: int) -> tuple[TopicView, Digest | None]:
+    def watch(
+        self, now_ms: int, durable_seq: int, since_epoch: int, since_offset: int
+    ) -> tuple[TopicView, Digest | None]:
         """Where a subscriber stands, and the update that brings everyone there, if one was due."""
         self.watched_until_ms = now_ms + WATCHED_MS
-        digest = self._publish(now_ms) if self.is_dirty else None
-        oldest = self._offset - len(self._kept)
-        if since_epoch == self._epoch and oldest <= since_offset <= self._offset:
+        digest = self._publish(now_ms) if self.is_dirty and durable_seq >= self.source.since_seq else None
+        oldest = self.offset - len(self._kept)
+        if since_epoch == self._epoch and oldest <= since_offset <= self.offset:
             missed = tuple(update for update in self._kept if update.offset > since_offset)
-            return TopicView(self.name, self._epoch, self._offset, True, None, missed), digest
-        return TopicView(self.name, self._epoch, self._offset, False, self._state()), digest
+            return TopicView(self.name, self._epoch, self.offset, True, None, missed), digest
+        return TopicView(self.name, self._epoch, self.offset, False, self._state()), digest
 
-    def due(self, now_ms: int) -> Digest | None:
+    def due(self, now_ms: int, durable_seq: int) -> Digest | None:
         """The update to publish now, if the topic changed, is watched, and was not published just before."""
         if not self.is_dirty or now_ms > self.watched_until_ms or now_ms - self._published_ms < PUBLISH_INTERVAL_MS:
             return None
-        return self._publish(now_ms)
+        return self._publish(now_ms) if durable_seq >= self.source.since_seq else None
 
     def _publish(self, now_ms: int) -> Digest:
         self.is_dirty = False
         self._published_ms = now_ms
-        self._offset += 1
+        self.offset += 1
         if isinstance(self.source, Feed):
             data: EventFeed | BoardView = self.source.state(self.source.fresh)
             self.source.fresh = 0
         else:
             data = self.source.state()
-        update = Update(self._offset, data)
+        update = Update(self.offset, data)
         self._kept.append(update)
         return Digest(self.tenant_id, self.name, self._epoch, update)
 
@@ -127,7 +135,9 @@ class Topic:
 
 
 class BoardSource:
-    """What topic "leaderboard:BOARD[:WINDOW]" shows: the top rows."""
+    """What topic "leaderboard:BOARD[:WINDOW]" shows: the top rows. A board only ever holds what is durable."""
+
+    since_seq = 0
 
     def __init__(self, board: Board, name: str, window: str) -> None:
         self.board = board
@@ -144,6 +154,8 @@ class Views:
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
+        self.durable_seq = 0
+        self._offset_start = 0
         self._feeds: dict[str, Feed] = {}
         self._topics: dict[tuple[str, str], Topic] = {}
         # tenant -> window -> board; a tenant without boards costs one look-up a fact.
@@ -168,11 +180,12 @@ class Views:
         if topic is not None:
             topic.is_dirty = True
 
-    def take_terms(self, event_id: str, name: str, capacity: int) -> None:
+    def take_terms(self, event_id: str, name: str, capacity: int, position: int) -> None:
         """Takes in a durable change of an event's terms."""
         feed = self._feeds.get(event_id)
         if feed is not None:
-            feed.name, feed.capacity = name, capacity
+            if position > feed.position:
+                feed.name, feed.capacity = name, capacity
             topic = self._by_feed.get(event_id)
             if topic is not None:
                 topic.is_dirty = True
@@ -211,7 +224,9 @@ class Views:
             if feed is None:
                 feed = self._feeds[event.event_id] = Feed(event)
             name = f"event:{event.event_id}"
-            topic = self._by_feed[event.event_id] = Topic(event.tenant_id, name, self._epoch, feed)
+            topic = self._by_feed[event.event_id] = Topic(
+                event.tenant_id, name, self._epoch, self._offset_start, feed
+            )
             self._topics[(event.tenant_id, name)] = topic
         return topic
 
@@ -220,7 +235,8 @@ class Views:
         first look."""
         topic = self._topics.get((tenant_id, name))
         if topic is None:
-            topic = Topic(tenant_id, name, self._epoch, BoardSource(board, board_name, window))
+            source = BoardSource(board, board_name, window)
+            topic = Topic(tenant_id, name, self._epoch, self._offset_start, source)
             self._topics[(tenant_id, name)] = topic
             self._by_board.setdefault((tenant_id, window), []).append(topic)
         elif isinstance(topic.source, BoardSource) and topic.source.board is not board:
@@ -235,7 +251,7 @@ class Views:
         digests = []
         for topic in self._topics.values():
             if topic.is_dirty:
-                digest = topic.due(now_ms)
+                digest = topic.due(now_ms, self.durable_seq)
                 if digest is not None:
                     digests.append(digest)
         return digests
@@ -245,6 +261,7 @@ class Views:
         for (tenant_id, name), topic in list(self._topics.items()):
             if topic.watched_until_ms < now_ms - WATCHED_MS and isinstance(topic.source, BoardSource):
                 del self._topics[(tenant_id, name)]
+                self._offset_start = max(self._offset_start, topic.offset + 1)
                 self._by_board[(tenant_id, topic.source.window)].remove(topic)
         if self.board_count <= boards_max:
             return

@@ -164,6 +164,7 @@ class Partition:
                 self.residents.recover(fact, position)
                 self._note(fact, position)
         self.last = self.durable = Mark(opening.epoch, opening.seq, opening.checksum)
+        self._views.durable_seq = opening.seq
         self.projected_seq = projected.seq
         self.state = "open"
         return self._turn()
@@ -232,6 +233,7 @@ class Partition:
         done = self._pending.popleft()
         assert done.entry.seq == seq, "appends finish in the order in which they were started"
         self.durable = Mark(epoch, seq, done.entry.checksum)
+        self._views.durable_seq = seq
         for index, fact in enumerate(done.facts):
             self._show(fact, position_of(seq, index))
         self._ready.extend((waiting.token, reply) for waiting, reply in done.held)
@@ -400,7 +402,7 @@ class Partition:
         elif isinstance(fact, PointsPosted):
             self._views.take_points(fact, position)
         elif isinstance(fact, EventChanged):
-            self._views.take_terms(fact.event_id, fact.terms.name, fact.terms.capacity)
+            self._views.take_terms(fact.event_id, fact.terms.name, fact.terms.capacity, position)
 
     def _add_board(self, tenant_id: str, window: str, board: Board, loaded_seq: int) -> None:
         """Takes in a board as Postgres had it at `loaded_seq`, brought up to what is durable here."""

@@ -62,4 +62,7 @@ class RequestMemory:
             self._order.popleft()
             del self._known[key]
             self._is_complete = False
-            self._forgotten_until_ms = max(self._forgotten_until_ms, at_ms)
+            # An id from a clock that runs ahead is older than it says: whatever claims to be no younger is looked up.
+            made_ms = uuid7_time_ms(key[1]) or 0
+            ahead_ms = self._limits.clock_ahead_ms_max
+            self._forgotten_until_ms = max(self._forgotten_until_ms, at_ms, made_ms - ahead_ms)

@@ -91,7 +91,7 @@ class Viewer:
                 return found
             board, window = found
             topic = self._views.board_topic(tenant.tenant_id, query.topic, name, window, board)
-        view, digest = topic.watch(now_ms, query.since_epoch, query.since_offset)
+        view, digest = topic.watch(now_ms, self._views.durable_seq, query.since_epoch, query.since_offset)
         if digest is not None:
             self.digests.append(digest)
         return view
