@@ -1,0 +1,347 @@
+"""The auditor: watches every durable entry, every reply and every live update, and knows the invariants.
+
+- An entry is judged at the moment at which it becomes durable: chain, epochs, one effect per request, and each
+  decision against the oracle's.
+- A reply or update is judged at the moment at which it leaves: all that it tells must be durable by then.
+- At the end, what hosts hold, what Postgres holds and what a full replay gives must be the same.
+
+Numbers in the messages are those of design.md §3.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from typing import Any
+
+from actors.codec import decode_facts
+from actors.commands import Command
+from actors.entry import Entry, Mark, is_intact
+from actors.facts import Fact
+from actors.ids import position_of, seq_of
+from actors.judge import order_key
+from actors.partition import Partition
+from actors.queries import GetBoard, GetTopic, Query
+from actors.refusals import ID_REUSED
+from actors.replies import (
+    BoardView,
+    CardView,
+    Digest,
+    Done,
+    EventFeed,
+    EventView,
+    Failed,
+    Reply,
+    TenantView,
+    TopicView,
+)
+from tests.simulation.hosts import Token, Watcher
+from tests.simulation.oracle import Oracle
+from tests.simulation.world import Violation, World
+
+Key = tuple[str, str]
+
+
+def check(holds: bool, message: str) -> None:
+    """Raises `Violation` unless it holds."""
+    if not holds:
+        raise Violation(message)
+
+
+class History:
+    """How something looked at each position where it changed."""
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.views: list[Any] = []
+
+    def add(self, position: int, view: Any) -> None:
+        if not self.views or self.views[-1] != view:
+            self.positions.append(position)
+            self.views.append(view)
+
+    def at(self, position: int) -> Any:
+        index = bisect_right(self.positions, position) - 1
+        return self.views[index] if index >= 0 else None
+
+    def since(self, position: int) -> list[Any]:
+        """The views from a position to now."""
+        return self.views[max(0, bisect_right(self.positions, position) - 1) :]
+
+
+class Checker(Watcher):
+    """Knows all that was asked, all that is durable, and all that was told."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.oracle = Oracle()
+        self.tail = Mark()
+        self.commands: dict[Key, dict[bytes, Command]] = defaultdict(dict)
+        self.facts: dict[int, Fact] = {}
+        self.answers: dict[Key, tuple[Fact, int]] = {}
+        self.first_told: set[Key] = set()
+        self.opened_by: dict[int, int] = {}
+        self.history: dict[Key, History] = defaultdict(History)
+        self.boards: dict[Key, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
+        self.topic_views: list[tuple[Token, TopicView]] = []
+        self._told_order: dict[tuple[int, str], tuple[int, int]] = {}
+        self.mailbox_max = 0
+
+    def asked(self, command: Command) -> None:
+        """A client is about to send this."""
+        self.commands[command.tenant_id, command.request_id][command.fingerprint] = command
+
+    # --- what is written --------------------------------------------------------------------------------------------
+
+    def on_written(self, entry: Entry) -> None:
+        """An entry is durable."""
+        check(entry.seq == self.tail.seq + 1, f"3: seq {entry.seq} follows {self.tail.seq}")
+        check(entry.epoch >= self.tail.epoch, f"3: an entry of epoch {entry.epoch} after epoch {self.tail.epoch}")
+        check(is_intact(self.tail.checksum, entry), f"5: entry {entry.seq} does not continue the chain")
+        facts = decode_facts(entry)
+        is_opening = entry.epoch > self.tail.epoch
+        check(not facts if is_opening else bool(facts), f"3: epoch {entry.epoch} opens with facts, or goes on without")
+        self.tail = Mark(entry.epoch, entry.seq, entry.checksum)
+        index = 0
+        while index < len(facts):
+            index = self._take_command(entry, facts, index)
+
+    def _take_command(self, entry: Entry, facts: list[Fact], index: int) -> int:
+        answer = next((fact for fact in facts[index:] if fact.request_id), None)
+        check(answer is not None, "9: facts that answer nobody")
+        assert answer is not None
+        key = (answer.tenant_id, answer.request_id)
+        command = self.commands[key].get(answer.fingerprint)
+        check(command is not None, f"11: nobody asked for {answer}")
+        check(key not in self.answers, f"2: a second effect of request {key}: {answer}")
+        expected = self.oracle.decide(command, answer.at_ms)
+        found = facts[index : index + len(expected)]
+        for offset, (kind, fields) in enumerate(expected):
+            fact = found[offset] if offset < len(found) else None
+            check(type(fact).__name__ == kind, f"8: {kind} expected, {fact} found, for {command}")
+            said = {name: _plain(name, getattr(fact, name)) for name in fields}
+            check(said == fields, f"8: for {command}\n  expected {fields}\n  found    {said}")
+            position = position_of(entry.seq, index + offset)
+            self.facts[position] = fact
+            if fact.request_id:
+                self.answers[key] = (fact, position)
+            self._take_fact(kind, fact, position)
+        return index + len(expected)
+
+    def _take_fact(self, kind: str, fact: Any, position: int) -> None:
+        self._world.note(f"fact {kind}")
+        tenant_id = fact.tenant_id
+        if kind == "PointsPosted":
+            self._take_points(fact, position)
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+            if fact.event_id:
+                self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
+        elif kind in ("CardIssued", "CardStateChanged"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        elif kind in ("EventCreated", "EventChanged", "ScanJudged"):
+            if kind == "ScanJudged":
+                self._world.note(f"scan {fact.reason or fact.direction}")
+                check(fact.inside <= fact.capacity, f"12: {fact.inside} inside, capacity {fact.capacity}")
+                self.scans[fact.event_id].append((position, fact.request_id))
+            self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
+        elif kind in ("TenantOpened", "TenantChanged"):
+            self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
+        else:
+            self._world.note(f"refused {fact.reason}")
+
+    def _take_points(self, fact: Any, position: int) -> None:
+        ledger = self.oracle.ledgers[fact.card_id]
+        check(
+            sum(entry["amount"] for entry in ledger[: fact.entry_seq]) == fact.balance_after,
+            f"7: the balance of {fact.card_id} is not the sum of its ledger",
+        )
+        if fact.amount < 0 and fact.kind != "expire":
+            floor = -self.oracle.tenants[fact.tenant_id]["overdraft_max"]
+            check(fact.balance_after >= floor, f"8: {fact.card_id} at {fact.balance_after}, floor {floor}")
+        self._world.note(f"points {fact.kind}")
+        if fact.short_by:
+            self._world.note("reversal short")
+        scores = [("all", fact.earned_after), (f"day:{fact.day}", fact.day_earned_after)]
+        if fact.event_id:
+            scores.append((f"event:{fact.event_id}", fact.event_earned_after))
+        for window, score in scores:
+            board = self.boards[fact.tenant_id, window]
+            if board.get(fact.card_id, (0, 0))[0] != score:
+                board[fact.card_id] = (score, position)
+                ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
+                rows = [(card, -negative) for negative, _, card in ranked]
+                self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _card(self, card_id: str) -> dict[str, Any]:
+        card = self.oracle.cards[card_id]
+        return {
+            "state": card["state"],
+            "balance": card["balance"],
+            "earned": card["earned"],
+            "entry_count": len(self.oracle.ledgers[card_id]),
+            "lots": sorted((expires, lot, left) for lot, (expires, left) in card["lots"].items() if left),
+        }
+
+    def _event(self, event_id: str) -> dict[str, Any]:
+        event = self.oracle.events[event_id]
+        return {**{name: event[name] for name in ("inside", "admitted", "refused")}, "terms": dict(event["terms"])}
+
+    def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
+        tenant = self.oracle.tenants[tenant_id]
+        return tenant["name"], tenant["time_zone"], tenant["overdraft_max"], list(tenant["points"])
+
+    # --- what is told -----------------------------------------------------------------------------------------------
+
+    def received(self, token: Token, partition: Partition) -> None:
+        """Remembers what the partition knew to be durable when it was asked."""
+        token.seen_seq = min(partition.durable.seq, self.tail.seq)
+
+    def delivered(self, token: Token, reply: Reply, partition: Partition) -> None:
+        """A reply leaves."""
+        message = token.message
+        self._world.note(f"reply {type(reply).__name__}{' ' + reply.code if isinstance(reply, Failed) else ''}")
+        if isinstance(reply, Done):
+            self._told_done(token, reply)
+        elif isinstance(reply, Failed):
+            self._told_failed(token, reply)
+        else:
+            self._told_view(token, message, reply)
+
+    def _told_done(self, token: Token, reply: Done) -> None:
+        message: Any = token.message
+        fact = self.facts.get(reply.position)
+        check(fact is not None, f"1: told before it was durable: {reply}")
+        check(fact == reply.fact, f"1: told {reply.fact}, durable is {fact}")
+        key = (message.tenant_id, message.request_id)
+        check((fact.tenant_id, fact.request_id) == key, f"11: {key} is told the outcome of {fact}")
+        check(fact.fingerprint == message.fingerprint, f"2: another request's outcome under {key}")
+        if reply.replayed:
+            self._world.note("replayed")
+            return
+        check(key not in self.first_told, f"2: {key} was told twice that it was the first")
+        self.first_told.add(key)
+        # Among the commands of one actor that one life decided, the order is that of their arrival.
+        order = (id(token.life), order_key(message))
+        number, position = self._told_order.get(order, (-1, -1))
+        in_order = (token.number < number) == (reply.position < position)
+        check(in_order, f"5: the commands of {order[1]} changed places")
+        if token.number > number:
+            self._told_order[order] = (token.number, reply.position)
+
+    def _told_failed(self, token: Token, reply: Failed) -> None:
+        message: Any = token.message
+        if reply.code == ID_REUSED:
+            known = self.answers.get((message.tenant_id, message.request_id))
+            check(known is not None and known[0].fingerprint != message.fingerprint, f"2: {message} reuses no id")
+        elif reply.code.endswith("_unknown"):
+            kind = reply.code.removesuffix("_unknown")
+            entity = str(getattr(message, f"{kind}_id", ""))
+            existed = self.history[kind, entity].positions if kind != "board" and entity else []
+            if not existed or seq_of(existed[0]) > token.seen_seq:
+                self._world.note(f"{reply.code} told")
+                return
+            tenant = self.oracle.cards.get(entity, self.oracle.events.get(entity, {})).get("tenant", message.tenant_id)
+            check(tenant != message.tenant_id, f"1: {reply.code} for {message}, which existed")
+            self._world.note("another tenant's entity is unknown")
+
+    def _told_view(self, token: Token, message: Any, reply: Reply) -> None:
+        since = position_of(token.seen_seq + 1, 0) - 1
+        if isinstance(reply, CardView):
+            view = {name: getattr(reply, name) for name in ("state", "balance", "earned", "entry_count")}
+            view["lots"] = [(lot.expires_at_ms, lot.lot, lot.remaining) for lot in reply.lots]
+            check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
+            check(view in self.history["card", reply.card_id].since(since), f"1: undurable or outdated {view}")
+        elif isinstance(reply, EventView):
+            terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
+            counts = {name: getattr(reply, name) for name in ("inside", "admitted", "refused")}
+            shown = ({**counts, "terms": terms}, reply.position)
+            check(shown in self.history["event", reply.event_id].since(since), f"1: undurable or outdated {shown}")
+        elif isinstance(reply, TenantView):
+            rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
+            shown_tenant = (reply.name, reply.settings.time_zone, reply.settings.overdraft_max, rules)
+            check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
+        elif isinstance(reply, BoardView):
+            check(isinstance(message, GetBoard), "a board that nobody asked for")
+            self._told_board(message.tenant_id, reply, since, message)
+        elif isinstance(reply, TopicView):
+            self._told_topic(token, message, reply)
+
+    def _told_board(self, tenant_id: str, view: BoardView, since: int, query: Query | None = None) -> None:
+        shown = [(row.rank, row.card_id, row.score) for row in view.rows]
+        history = self.history["board", f"{tenant_id}/{view.window}"]
+        if not history.positions or history.positions[0] > since:
+            if not view.size and not shown:
+                return
+        for rows in history.since(since):
+            start, limit, rank = 0, 10, 0
+            if isinstance(query, GetBoard):
+                start, limit = query.offset, query.limit
+                places = [n for n, (card, _) in enumerate(rows) if card == query.around]
+                if query.around:
+                    rank = places[0] + 1 if places else 0
+                    start, limit = (max(0, rank - 1 - limit // 2), limit) if places else (0, 0)
+            wanted = [(start + n + 1, *row) for n, row in enumerate(rows[start : start + limit])]
+            if (shown, view.size, view.around_rank) == (wanted, len(rows), rank):
+                return
+        raise Violation(f"16: no prefix of the journal gives board {view}, but {history.since(since)}")
+
+    def _told_topic(self, token: Token, query: GetTopic, view: TopicView) -> None:
+        self.topic_views.append((token, view))
+        if view.snapshot is not None:
+            self._shown_live(query.tenant_id, view.snapshot)
+        for update in view.missed:
+            self._shown_live(query.tenant_id, update.data)
+        self._world.note("topic recovered" if view.recovered else "topic snapshot")
+        if view.missed:
+            self._world.note("topic updates missed")
+
+    def published(self, digest: Digest, partition: Partition) -> None:
+        """A live update leaves."""
+        self._world.note("published")
+        self._shown_live(digest.tenant_id, digest.update.data)
+        log = self.updates[digest.epoch, digest.tenant_id, digest.topic]
+        offset = digest.update.offset
+        check(offset not in log, f"5: {digest.topic} has offset {offset} of epoch {digest.epoch} twice")
+        # A board's topic may be put away and begin again further on.
+        follows = not log or (offset - 1 in log if digest.topic.startswith("event:") else offset > max(log))
+        check(follows, f"5: {digest.topic} jumps to offset {offset}")
+        log[offset] = digest.update
+
+    def _shown_live(self, tenant_id: str, data: EventFeed | BoardView) -> None:
+        if isinstance(data, BoardView):
+            self._told_board(tenant_id, data, 0)
+            return
+        check(self.oracle.events[data.event_id]["tenant"] == tenant_id, "11: another tenant's event")
+        check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
+        history = self.history["event", data.event_id]
+        then, _ = history.at(data.position)
+        counts = {name: getattr(data, name) for name in ("inside", "admitted", "refused")}
+        check(counts == {name: then[name] for name in counts}, f"1: {counts} shown at {data.position}, was {then}")
+        terms = [(view["terms"]["name"], view["terms"]["capacity"]) for view, _ in history.views]
+        names, capacities = zip(*terms, strict=True)
+        check(data.name in names and data.capacity in capacities, f"1: undurable terms shown: {data}")
+        known = [scan_id for _, scan_id in self.scans[data.event_id]]
+        check(all(scan.scan_id in known for scan in data.scans), f"1: undurable scans shown: {data}")
+
+    # --- hosts ------------------------------------------------------------------------------------------------------
+
+    def halted(self, reason: str) -> None:
+        """A partition stopped; nothing that happens while a run lasts is a reason."""
+        raise Violation(f"12: halted: {reason}")
+
+    def after_input(self, partition: Partition) -> None:
+        """The mailbox is bounded."""
+        check(partition.waiting_count <= self.mailbox_max, f"10: {partition.waiting_count} messages wait")
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Lots and takings as the oracle writes them."""
+    if name == "takings":
+        return {taking.lot: taking.amount for taking in value}
+    if name == "lots":
+        return {lot.lot: (lot.expires_at_ms, lot.remaining) for lot in value}
+    return value
+
+

@@ -1,0 +1,283 @@
+"""Clients: they ask everything that can be asked, lose messages, send copies, try again until they are told, come back
+later with old ids, and now and then reuse an id for something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from actors.codec import Message
+from actors.commands import (
+    AwardPoints,
+    ChangeCardState,
+    ChangeEvent,
+    ChangeTenant,
+    CheckIn,
+    Command,
+    CreateEvent,
+    IssueCard,
+    OpenTenant,
+    RedeemPoints,
+    ReversePoints,
+    fingerprint,
+)
+from actors.queries import GetBoard, GetCard, GetEvent, GetTenant, GetTopic
+from actors.refusals import FAILURES_TO_RETRY
+from actors.replies import Done, Failed, Reply, TopicView
+from actors.terms import EventTerms, Gate, TenantSettings
+from rules.model import Rule
+from tests.simulation.checker import Checker, check
+from tests.simulation.hosts import HostModel, Supervisor, Token
+from tests.simulation.world import World
+
+TENANTS = ("org_a", "org_b")
+CARDS = {"org_a": ("card_1", "card_2", "card_3"), "org_b": ("card_4", "card_5")}
+EVENTS = {"org_a": ("event_1", "event_2"), "org_b": ("event_3",)}
+GHOSTS = ("card_ghost", "event_ghost")
+TIME_ZONES = ("UTC", "Asia/Ho_Chi_Minh", "America/New_York")
+
+
+class Pending:
+    """A message that a client wants answered."""
+
+    def __init__(self, message: Message, tries: int) -> None:
+        self.message = message
+        self.tries_left = tries
+        self.reply: Reply | None = None
+
+
+class Client:
+    """One client; asks a few things at a time, one after the other."""
+
+    def __init__(
+        self,
+        number: int,
+        world: World,
+        checker: Checker,
+        hosts: list[HostModel],
+        supervisor: Supervisor,
+        *,
+        clock_ahead_ms: int,
+    ) -> None:
+        self.number = number
+        self._world = world
+        self._checker = checker
+        self._hosts = hosts
+        self._supervisor = supervisor
+        # Most clocks are right; some run ahead further than is believed, some behind. An id from too far ahead that is
+        # decided before a reopening and comes again after it is a known gap (test_known_gaps.py).
+        far_ahead = (4 * clock_ahead_ms, 12 * clock_ahead_ms) if world.faults.keep_memory else ()
+        self._skew_ms = world.rng.choice((0, 0, 5, clock_ahead_ms // 2, -3_000, *far_ahead))
+        self._count = 0
+        self._asked: list[Command] = []
+        self._open: list[Pending] = []
+        self._seen_topics: dict[tuple[str, str], tuple[int, int]] = {}
+        self._entries: dict[tuple[str, str], int] = {}
+
+    @property
+    def is_done(self) -> bool:
+        return not self._open
+
+    # --- what is asked ----------------------------------------------------------------------------------------------
+
+    def start(self, commands: int, then: Callable[[], None] = lambda: None) -> None:
+        """Asks one thing after the other, `commands` in all."""
+        world = self._world
+        if commands <= 0:
+            then()
+            return
+        message = self._next_message()
+        self.ask(message, lambda: world.after(world.rng.randint(1, 60), lambda: self.start(commands - 1, then)))
+        if world.rng.random() < 0.3:
+            self.ask(self._next_message(), lambda: None)
+
+    def _id(self) -> str:
+        self._count += 1
+        rng = self._world.rng
+        if rng.random() < 0.25:
+            return f"client-{self.number}-{self._count}"
+        made_ms = f"{self._world.now_ms + self._skew_ms:012x}"
+        return f"{made_ms[:8]}-{made_ms[8:]}-7{rng.getrandbits(12):03x}-8{self.number:03x}-{rng.getrandbits(48):012x}"
+
+    def _next_message(self) -> Message:
+        rng = self._world.rng
+        dice = rng.random()
+        if self._asked and dice < 0.08:
+            return rng.choice(self._asked)
+        if self._asked and dice < 0.11:
+            old = rng.choice(self._asked)
+            return self._command(old.request_id, old.tenant_id)
+        if dice < 0.3:
+            return self._query()
+        return self._command(self._id(), rng.choice(TENANTS))
+
+    def _pick(self, tenant_id: str, things: dict[str, tuple[str, ...]]) -> str:
+        rng = self._world.rng
+        if rng.random() < 0.03:
+            return rng.choice([*GHOSTS, *(key for keys in things.values() for key in keys)])
+        return rng.choice(things[tenant_id])
+
+    def _command(self, request_id: str, tenant_id: str) -> Command:
+        rng = self._world.rng
+        card_id, event_id = self._pick(tenant_id, CARDS), self._pick(tenant_id, EVENTS)
+        head = (tenant_id, request_id, b"")
+        dice = rng.random()
+        command: Command
+        if dice < 0.45:
+            direction = rng.choice(("entry", "entry", "exit"))
+            gate_id = rng.choice(("", "gate_1", "gate_1", "gate_2"))
+            valid_until = rng.choice((0, 0, 0, 0, 0, self._world.now_ms + rng.randint(-20, 50)))
+            command = CheckIn(*head, event_id, card_id, gate_id, f"dev_{rng.randint(1, 3)}", direction, 0, 0, valid_until)
+        elif dice < 0.62:
+            expires = rng.choice((0, 0, self._world.now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
+            amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
+            command = AwardPoints(*head, card_id, amount, "", expires)
+        elif dice < 0.74:
+            command = RedeemPoints(*head, card_id, rng.randint(1, 60))
+        elif dice < 0.86:
+            latest = self._entries.get((tenant_id, card_id), 3)
+            command = ReversePoints(*head, card_id, max(1, latest + rng.choice((1, 0, 0, 0, -1, -2, -4, -8))))
+        elif dice < 0.91:
+            state = rng.choice(("suspended", "active", "active", "active", *(("revoked",) if rng.random() < 0.1 else ())))
+            command = ChangeCardState(*head, card_id, state)
+        elif dice < 0.97:
+            command = self._change_event(head, event_id)
+        else:
+            zone, overdraft = rng.choice(TIME_ZONES), rng.choice((None, 0, 20))
+            command = ChangeTenant(*head, f"Org {rng.randint(1, 9)}", zone, overdraft, rng.choice((None, 0, 10)))
+        return self._signed(command)
+
+    def _change_event(self, head: tuple[str, str, bytes], event_id: str) -> ChangeEvent:
+        rng, now_ms = self._world.rng, self._world.now_ms
+        change = rng.choice(
+            (
+                {"capacity": rng.randint(0, 3)},
+                {"name": f"Evening {rng.randint(1, 9)}"},
+                {"reentry": rng.choice(("none", "after_exit", "multiple"))},
+                {"strict_exit": rng.random() < 0.5},
+                {"gate": Gate("gate_1", "Door", rng.random() < 0.8)},
+                {"gate": Gate("gate_2", "Back", rng.random() < 0.8)},
+                {"state": rng.choice(("open", "open", "open", "closed", "cancelled"))},
+                {"doors_open_ms": rng.choice((0, now_ms + 100)), "doors_close_ms": rng.choice((0, now_ms + 800))},
+            )
+        )
+        return ChangeEvent(*head, event_id, **change)
+
+    def _query(self) -> Message:
+        rng = self._world.rng
+        tenant_id = rng.choice(TENANTS)
+        event_id = self._pick(tenant_id, EVENTS)
+        window = rng.choice(("all", "day", f"event:{event_id}"))
+        dice = rng.random()
+        if dice < 0.25:
+            return GetCard(tenant_id, self._pick(tenant_id, CARDS))
+        if dice < 0.4:
+            return GetEvent(tenant_id, event_id)
+        if dice < 0.45:
+            return GetTenant(tenant_id)
+        if dice < 0.65:
+            around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
+            return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
+        topic = rng.choice((f"event:{event_id}", f"event:{event_id}", f"leaderboard:points:{window}"))
+        return GetTopic(tenant_id, topic, *self._seen_topics.get((tenant_id, topic), (-1, -1)))
+
+    def _signed(self, command: Any) -> Command:
+        return msgspec.structs.replace(command, fingerprint=fingerprint(command))
+
+    # --- how it is asked --------------------------------------------------------------------------------------------
+
+    def ask(self, message: Message, then: Callable[[], None]) -> None:
+        """Sends a message until it is answered for good; questions that lose their way are given up."""
+        if isinstance(message, Command):
+            self._asked.append(message)
+            self._checker.asked(message)
+            pending = Pending(message, 1_000_000)
+        else:
+            pending = Pending(message, 3)
+        self._open.append(pending)
+        self._send(pending, then)
+
+    def _send(self, pending: Pending, then: Callable[[], None]) -> None:
+        world, faults = self._world, self._world.faults
+        pending.tries_left -= 1
+        host = world.rng.choice(self._hosts) if world.rng.random() < 0.15 else self._supervisor.owner
+        copies = 2 if world.happens(faults.message_copies) else 1
+        batch = []
+        for copy in range(copies):
+            if world.happens(faults.message_loss):
+                continue
+            token = Token(pending.message, lambda reply: self._answered(pending, reply, then))
+            if copy == 0 or world.rng.random() < 0.3:
+                batch.append(token)
+            else:
+                other = world.rng.choice(self._hosts)
+                world.after(world.rng.choice((2, 50, 700)), lambda token=token, other=other: other.submit([token]))
+        if batch:
+            world.after(world.rng.randint(1, 10), lambda: host.submit(batch))
+
+        def give_up() -> None:
+            if pending.reply is None:
+                world.note("client timed out")
+                self._retry(pending, then)
+
+        world.after(world.rng.choice((150, 400, 900)), give_up)
+
+    def _retry(self, pending: Pending, then: Callable[[], None]) -> None:
+        if pending.tries_left > 0:
+            self._send(pending, then)
+        else:
+            self._close(pending, then)
+
+    def _answered(self, pending: Pending, reply: Reply, then: Callable[[], None]) -> None:
+        world = self._world
+
+        def arrive() -> None:
+            if pending.reply is not None:
+                return
+            if isinstance(reply, Failed) and reply.code in FAILURES_TO_RETRY:
+                check(reply.retry_after_ms > 0, f"{reply} does not say when to come again")
+                return  # the client comes again when its patience ends
+            pending.reply = reply
+            self._learn(pending.message, reply)
+            self._close(pending, then)
+
+        if not world.happens(world.faults.message_loss):
+            world.after(world.rng.randint(1, 10), arrive)
+
+    def _learn(self, message: Any, reply: Reply) -> None:
+        if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
+            fact: Any = reply.fact
+            self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
+        elif isinstance(reply, TopicView):
+            key = (message.tenant_id, message.topic)
+            self._seen_topics[key] = (reply.epoch, reply.offset)
+
+    def _close(self, pending: Pending, then: Callable[[], None]) -> None:
+        if pending in self._open:
+            self._open.remove(pending)
+            then()
+
+
+def founding_commands(client: Client) -> list[Command]:
+    """Opens the tenants, issues the cards, creates the events."""
+    commands: list[Any] = []
+    world = client._world
+
+    def head(tenant_id: str) -> tuple[str, str, bytes]:
+        return tenant_id, client._id(), b""
+
+    for tenant_id in TENANTS:
+        rules = (Rule("rule_checkin", 1, "Points", "checkin", 7), Rule("rule_more", 1, "More", "checkin", 3, False))
+        settings = TenantSettings("Asia/Ho_Chi_Minh", world.rng.choice((0, 0, 15)), rules)
+        commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
+    for tenant_id in TENANTS:
+        for card_id in CARDS[tenant_id]:
+            until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
+            commands.append(IssueCard(*head(tenant_id), card_id, f"member of {card_id}", "Ann", "gold", 0, until))
+        for event_id in EVENTS[tenant_id]:
+            terms = EventTerms("Evening", world.rng.randint(1, 2), gates=(Gate("gate_1", "Door"),))
+            commands.append(CreateEvent(*head(tenant_id), event_id, terms))
+    return [client._signed(command) for command in commands]

@@ -1,0 +1,281 @@
+"""A model of Postgres as the projector writes it and partitions read it, and of projectors that crash anywhere.
+
+Rows are written from the values in the facts, without the production code's `apply`, so that a wrong `apply` and a
+wrong fact both show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from actors.card import Card
+from actors.codec import decode_facts
+from actors.entry import Entry, Mark
+from actors.event import Attendance, Event
+from actors.facts import (
+    CardIssued,
+    CardStateChanged,
+    EventChanged,
+    EventCreated,
+    Fact,
+    PointsPosted,
+    ScanJudged,
+    TenantChanged,
+    TenantOpened,
+)
+from actors.ids import position_of
+from actors.ports import BoardScore, LedgerEntry, Loaded, LoadRequest
+from actors.tenant import Tenant
+from actors.terms import Lot
+from tests.simulation.journal_model import JournalModel
+from tests.simulation.world import World
+
+READ_MAX = 4
+
+
+class PostgresModel:
+    """The tables of one partition."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.position = Mark()
+        self.is_away = False
+        self.tenants: dict[str, tuple[Any, ...]] = {}
+        self.cards: dict[tuple[str, str], dict[str, Any]] = {}
+        self.lots: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        self.events: dict[tuple[str, str], dict[str, Any]] = {}
+        self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
+        self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
+        self.reversed: set[tuple[str, str, int]] = set()
+        self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
+
+    def outage(self, length_ms: int) -> None:
+        """Nobody is answered for a while."""
+        self._world.trace("postgres is away")
+        self._world.note("postgres outage")
+        self.is_away = True
+
+        def back() -> None:
+            self.is_away = False
+
+        self._world.after(length_ms, back)
+
+    def commit(self, before: Mark, entries: Sequence[Entry]) -> bool:
+        """One transaction: rows and position together, if the position is still `before`."""
+        if self.position != before:
+            self._world.note("belated projector refused")
+            return False
+        self.write_rows(entries)
+        last = entries[-1]
+        self.position = Mark(last.epoch, last.seq, last.checksum)
+        return True
+
+    def write_rows(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            for index, fact in enumerate(decode_facts(entry)):
+                self._write(fact, position_of(entry.seq, index))
+
+    def _write(self, fact: Fact, position: int) -> None:
+        if fact.request_id:
+            assert (fact.tenant_id, fact.request_id) not in self.requests, "requests has a primary key"
+            self.requests[fact.tenant_id, fact.request_id] = (fact, position)
+        match fact:
+            case TenantOpened() | TenantChanged():
+                self.tenants[fact.tenant_id] = (fact.name, fact.settings, position)
+            case CardIssued():
+                self.cards[fact.tenant_id, fact.card_id] = {
+                    "who": (fact.member_id, fact.member_name, fact.tier, fact.valid_from_ms, fact.valid_until_ms),
+                    "state": "active",
+                    "points": (0, 0, 0, 0),
+                    "day": (0, 0, 0),
+                    "position": position,
+                }
+            case CardStateChanged():
+                self.cards[fact.tenant_id, fact.card_id].update(state=fact.state, position=position)
+            case EventCreated():
+                self.events[fact.tenant_id, fact.event_id] = {
+                    "terms": fact.terms,
+                    "counts": (0, 0, 0),
+                    "position": position,
+                }
+            case EventChanged():
+                self.events[fact.tenant_id, fact.event_id].update(terms=fact.terms, position=position)
+            case ScanJudged():
+                self._write_scan(fact, position)
+            case PointsPosted():
+                self._write_points(fact, position)
+
+    def _write_scan(self, fact: ScanJudged, position: int) -> None:
+        key = (fact.tenant_id, fact.event_id)
+        self.events[key].update(counts=(fact.inside, fact.admitted, fact.refused), position=position)
+        if fact.reason:
+            return
+        row = self.attendance.setdefault(key, {}).setdefault(fact.card_id, {})
+        row["is_inside"] = fact.card_inside
+        if fact.direction == "entry":
+            row["entries"] = fact.card_entries
+            row.update(admitted_at_ms=fact.at_ms, gate_id=fact.gate_id, device_id=fact.device_id)
+
+    def _write_points(self, fact: PointsPosted, position: int) -> None:
+        key = (fact.tenant_id, fact.card_id)
+        ledger_key = (*key, fact.entry_seq)
+        assert ledger_key not in self.ledger, "the ledger has a primary key"
+        self.ledger[ledger_key] = fact
+        if fact.reverses:
+            self.reversed.add((*key, fact.reverses))
+        card = self.cards[key]
+        _, earned, earned_position, _ = card["points"]
+        if earned != fact.earned_after:
+            earned, earned_position = fact.earned_after, position
+        card["points"] = (fact.balance_after, earned, earned_position, fact.entry_seq)
+        if (fact.day, fact.day_earned_after) != card["day"][:2]:
+            card["day"] = (fact.day, fact.day_earned_after, position)
+        card["position"] = position
+        scores = self.day_scores.setdefault((fact.tenant_id, fact.day), {})
+        before = scores.get(fact.card_id)
+        if before is None or before.score != fact.day_earned_after:
+            scores[fact.card_id] = BoardScore(fact.card_id, fact.member_name, fact.day_earned_after, position)
+        for lot in fact.lots:
+            self.lots.setdefault(key, {})[lot.lot] = (lot.expires_at_ms, lot.remaining)
+        if fact.event_id:
+            event_key = (fact.tenant_id, fact.event_id)
+            self.events[event_key]["position"] = position
+            row = self.attendance.setdefault(event_key, {}).setdefault(fact.card_id, {})
+            row.update(earned=fact.event_earned_after, earned_position=position)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def load(self, request: LoadRequest) -> Loaded:
+        """What is asked, from one snapshot."""
+        return Loaded(
+            self.position,
+            {t: self.load_tenant(t) for t in request.tenants if t in self.tenants},
+            {key: self.card(key) for key in request.cards if key in self.cards},
+            {key: self.event(key) for key in request.events if key in self.events},
+            {key: self.requests[key] for key in request.requests if key in self.requests},
+            {
+                key: LedgerEntry(self.ledger[key], key in self.reversed)
+                for key in request.ledger_entries
+                if key in self.ledger
+            },
+            {key: self._board(*key) for key in request.boards},
+        )
+
+    def load_tenant(self, tenant_id: str) -> Tenant:
+        return Tenant(tenant_id, *self.tenants[tenant_id])
+
+    def card(self, key: tuple[str, str]) -> Card:
+        row = self.cards[key]
+        balance, earned, earned_position, entry_count = row["points"]
+        lots = sorted((at_ms, lot, left) for lot, (at_ms, left) in self.lots.get(key, {}).items() if left)
+        return Card(
+            *key,
+            *row["who"],
+            row["state"],
+            balance,
+            earned,
+            earned_position,
+            entry_count,
+            *row["day"],
+            tuple(Lot(lot, left, at_ms) for at_ms, lot, left in lots),
+            row["position"],
+        )
+
+    def event(self, key: tuple[str, str]) -> Event:
+        row = self.events[key]
+        attendance = {card_id: Attendance(**seen) for card_id, seen in self.attendance.get(key, {}).items()}
+        return Event(*key, row["terms"], *row["counts"], attendance, row["position"])
+
+    def _board(self, tenant_id: str, window: str) -> list[BoardScore]:
+        kind, _, key = window.partition(":")
+        if kind == "day":
+            return [score for score in self.day_scores.get((tenant_id, int(key)), {}).values() if score.score > 0]
+        cards = [(card_id, row) for (tenant, card_id), row in self.cards.items() if tenant == tenant_id]
+        scores = []
+        for card_id, row in cards:
+            if kind == "all":
+                _, score, reached, _ = row["points"]
+            else:
+                seen = self.attendance.get((tenant_id, key), {}).get(card_id, {})
+                score, reached = seen.get("earned", 0), seen.get("earned_position", 0)
+            if score > 0:
+                scores.append(BoardScore(card_id, row["who"][1], score, reached))
+        return scores
+
+
+class Projector:
+    """Reads the journal, writes rows, leaves the hint, trims; may die, or fall asleep, between any two steps."""
+
+    def __init__(self, world: World, journal: JournalModel, postgres: PostgresModel) -> None:
+        self._world = world
+        self._journal = journal
+        self._postgres = postgres
+        self._after: Mark | None = None
+        self.is_dead = False
+
+    def start(self) -> None:
+        self._next(self._read)
+
+    def _next(self, step: Callable[[], None]) -> None:
+        world = self._world
+        if world.happens(world.faults.projector_crash):
+            world.note("projector crashed")
+            self._succeed(world.rng.randint(10, 200))
+            return
+        delay = world.rng.randint(2, 25)
+        if world.happens(world.faults.projector_crash / 3):
+            # Asleep between two steps, while a successor takes over: a zombie, which ends after this round.
+            world.note("projector slept")
+            delay = world.rng.randint(200, 900)
+            self._succeed(30)
+        world.after(delay, step)
+
+    def _succeed(self, delay_ms: int) -> None:
+        if not self.is_dead:
+            self.is_dead = True
+            self._world.after(delay_ms, Projector(self._world, self._journal, self._postgres).start)
+
+    def _read(self) -> None:
+        if self._after is None:
+            if self._postgres.is_away:
+                return self._again()
+            self._after = self._postgres.position
+            # The one before may have died between its commit and the hint, and nothing may ever come after that.
+            self._journal.note_projected(self._after.seq)
+        after = self._after
+        entries = self._journal.read(after, READ_MAX)
+        if isinstance(entries, str):
+            self._after = None
+            return self._again()
+        if not entries:
+            return self._again()
+        self._next(lambda: self._commit(after, entries))
+        return None
+
+    def _commit(self, before: Mark, entries: list[Entry]) -> None:
+        if self._postgres.is_away or not self._postgres.commit(before, entries):
+            self._after = None
+            return self._again()
+        last = entries[-1]
+        self._after = Mark(last.epoch, last.seq, last.checksum)
+        if self._world.happens(self._world.faults.projector_crash):
+            self._world.note("commit outcome unknown")
+            self._after = None
+            return self._again()
+        mark = self._after
+        self._next(lambda: self._note(mark))
+        return None
+
+    def _note(self, mark: Mark) -> None:
+        self._journal.note_projected(mark.seq)
+        self._next(lambda: self._trim(mark))
+
+    def _trim(self, mark: Mark) -> None:
+        self._journal.trim(mark)
+        self._again()
+
+    def _again(self) -> None:
+        if not self.is_dead:
+            self._world.after(self._world.rng.randint(5, 60), lambda: self._next(self._read))
