@@ -227,7 +227,7 @@ async def cards(
 ) -> CardPage:
     """Oldest first; all, or a member's."""
     is_fresh = await call.is_fresh()
-    page = await list_cards(call.cold, call.tenant_id, member_id, limit, cursor)
+    page = await list_cards(call.parts.pool, call.tenant_id, member_id, limit, cursor)
     return CardPage(items=[_listed(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
@@ -261,9 +261,9 @@ async def revoke(card_id: PathId, call: Manager, body: StateChange | None = None
     response_model=None,
     responses={
         200: {
+            "model": CredentialView,
             "description": "As JSON, or in the format asked for",
             "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/CredentialView"}},
                 "text/plain": {"schema": {"type": "string"}},
                 "image/png": {"schema": {"type": "string", "format": "binary"}},
                 "image/svg+xml": {"schema": {"type": "string"}},
@@ -318,7 +318,7 @@ async def ledger(
     """Newest first."""
     await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
     is_fresh = await call.is_fresh()
-    page = await list_ledger(call.cold, call.tenant_id, card_id, limit, cursor)
+    page = await list_ledger(call.parts.pool, call.tenant_id, card_id, limit, cursor)
     return LedgerPage(items=[_entry(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 

@@ -29,7 +29,7 @@ from gateway import limits
 from gateway.cold import ColdStore
 from gateway.http import caller_of, request_headers
 from gateway.identity import Caller
-from gateway.lists import is_projected
+from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 
@@ -136,7 +136,7 @@ class Call(msgspec.Struct, frozen=True):
 
     async def is_fresh(self) -> bool:
         """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
-        return await is_projected(self.cold, self.parts.confirmed.confirmed_seq(self.tenant_id))
+        return await is_fresh(self.parts.pool, self.parts.confirmed.confirmed_seq(self.tenant_id))
 
     async def once(self, route: str, body: BaseModel, work: Callable[..., Any]) -> dict[str, Any]:
         """A cold POST: executed once per request id, where the client gave one."""

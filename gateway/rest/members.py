@@ -62,7 +62,7 @@ async def add_member(body: NewMember, call: Manager) -> MemberView:
 @router.get("", summary="Members")
 async def members(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> MemberPage:
     """In the order of their ids."""
-    page = await list_members(call.cold, call.tenant_id, limit, cursor)
+    page = await list_members(call.parts.pool, call.tenant_id, limit, cursor)
     items = [member_view(row, row.created_at_ms) for row in page.rows]
     return MemberPage(items=items, next_cursor=page.next_cursor)
 

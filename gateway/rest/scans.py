@@ -11,9 +11,10 @@ from fastapi.responses import StreamingResponse
 from actors.queries import GetEvent
 from actors.replies import EventView
 from gateway import limits
-from gateway.lists import ScanFilter, ScanRow, list_scans
+from gateway.lists import ScanRow, list_scans
 from gateway.render import rfc3339
 from gateway.rest.common import ID_PATTERN, Call, Cursor, Limit, PathId, Reader, View, csv_cell
+from storage.logs import ScanFilter
 
 IdFilter = Annotated[str | None, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
 CSV_COLUMNS = (
@@ -62,11 +63,9 @@ class ScanPage(View):
     response_model=None,
     responses={
         200: {
+            "model": ScanPage,
             "description": "A page, or with `Accept: text/csv` everything that passes the filters",
-            "content": {
-                "application/json": {"schema": ScanPage.model_json_schema(ref_template="#/components/schemas/{model}")},
-                "text/csv": {"schema": {"type": "string"}},
-            },
+            "content": {"text/csv": {"schema": {"type": "string"}}},
         }
     },
 )
@@ -78,6 +77,7 @@ async def checkins(
     reason: Annotated[str | None, Query(min_length=1, max_length=40, pattern="^[a-z_]+$")] = None,
     card_id: IdFilter = None,
     gate_id: IdFilter = None,
+    direction: Annotated[Literal["entry", "exit"] | None, Query()] = None,
     device_id: IdFilter = None,
     limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     cursor: Cursor = None,
@@ -85,16 +85,23 @@ async def checkins(
     """Newest first. Refusals are part of the record; scans whose credential failed its signature are not."""
     await call.query(GetEvent(call.tenant_id, event_id), EventView)
     is_fresh = await call.is_fresh()
-    wanted = ScanFilter(None if verdict is None else verdict == "admitted", reason, card_id, gate_id, device_id)
+    wanted = ScanFilter(
+        is_admitted=None if verdict is None else verdict == "admitted",
+        reason=reason,
+        card_id=card_id,
+        gate_id=gate_id,
+        device_id=device_id,
+        direction=direction,
+    )
     if "text/csv" in request.headers.get("accept", ""):
-        page = await list_scans(call.cold, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, cursor)
+        page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, cursor)
         headers = {
             "content-disposition": f'attachment; filename="checkins-{event_id}.csv"',
             "x-mastervip-stale": "false" if is_fresh else "true",
         }
         lines = _csv(call, event_id, wanted, page.rows, page.next_cursor)
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
-    page = await list_scans(call.cold, call.tenant_id, event_id, wanted, limit, cursor)
+    page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limit, cursor)
     items = [_view(row) for row in page.rows]
     return ScanPage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
 
@@ -111,7 +118,7 @@ async def _csv(
         written += len(rows)
         if next_cursor is None or written >= limits.CSV_ROWS_MAX:
             return
-        page = await list_scans(call.cold, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, next_cursor)
+        page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, next_cursor)
         rows, next_cursor = page.rows, page.next_cursor
 
 
