@@ -203,6 +203,10 @@ class ScanSocket(picows.WSListener):
         self._transport: Any = None
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def itself(self) -> ScanSocket:
+        """For whoever wants a factory."""
+        return self
+
     def on_ws_connected(self, transport: Any) -> None:
         self._transport = transport
         transport.send(picows.WSMsgType.BINARY, self._hello)
@@ -291,13 +295,14 @@ async def _connect_sockets(orders: Orders, tally: Tally, pacer: Pacer, cards: li
             [scan_item(credential, direction, is_frame=is_frame) for credential in share]
             for direction in ("entry", "exit")
         )
-        plan = in_and_out(ins, outs)
-        _, socket = await picows.ws_connect(
-            lambda hello=hello, plan=plan: ScanSocket(hello, plan, ids, tally, pacer, orders),
+        made = ScanSocket(hello, in_and_out(ins, outs), ids, tally, pacer, orders)
+        await picows.ws_connect(
+            # It looks at how many arguments there are, so nothing can be bound as a default.
+            made.itself,
             f"ws://{orders.host}:{orders.port}/v1/scan",
             extra_headers={"Sec-WebSocket-Protocol": "mastervip.v1.msgpack"},
         )
-        sockets.append(cast(ScanSocket, socket))
+        sockets.append(made)
     await asyncio.wait_for(asyncio.gather(*(socket.welcomed for socket in sockets)), 30)
     return sockets
 
