@@ -39,6 +39,7 @@ class Connection:
         self.clock_ms = clock_ms
         self.ended: codes.Close | None = None
         self.bad_frames = 0
+        self.bad_frames_max = limits.BAD_FRAMES_MAX
         self._receive = receive
         self._send = send
         self._queue: deque[bytes] = deque()
@@ -86,7 +87,7 @@ class Connection:
         """Complains about a frame; a peer that sends nothing but such frames does not speak the protocol."""
         self.bad_frames += 1
         self.error(codes.FRAME_INVALID, message, item_id)
-        if self.bad_frames >= limits.BAD_FRAMES_MAX:
+        if self.bad_frames >= self.bad_frames_max:
             self.close(codes.PROTOCOL_ERROR)
 
     def close(self, why: codes.Close, message: str = "", **more: Any) -> None:

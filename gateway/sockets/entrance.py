@@ -30,6 +30,7 @@ class Authenticator(Protocol):
 
 async def hello_of(connection: Connection, decode: Callable[[bytes], object]) -> Hello | None:
     """The first frame, which must be a hello and come in time; None when the socket is over."""
+    connection.bad_frames_max = 1
     try:
         async with asyncio.timeout(limits.HELLO_TIMEOUT_MS / 1_000):
             data = await connection.frame()
@@ -46,6 +47,7 @@ async def hello_of(connection: Connection, decode: Callable[[bytes], object]) ->
     if not isinstance(frame, Hello):
         connection.close(codes.PROTOCOL_ERROR, "The first frame must be a hello.")
         return None
+    connection.bad_frames_max = limits.BAD_FRAMES_MAX
     return frame
 
 

@@ -333,7 +333,10 @@ async def running_edge(send_buffer_bytes: int = 0) -> AsyncIterator[SocketEdge]:
     edge.engine.topics[(TENANT, f"event:{EVENT}")] = FakeTopic(feed(0))
     edge.engine.topics[(TENANT, "leaderboard:points")] = FakeTopic(board(0))
     edge.engine.topics[("org_b", "event:evt_foreign")] = FakeTopic(feed(0, event_id="evt_foreign"))
-    listener = socket.create_server(("127.0.0.1", 0))
+    # With its protocol named, asyncio switches Nagle's algorithm off.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1_000)
     if send_buffer_bytes:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
     config = uvicorn.Config(
