@@ -22,7 +22,8 @@ KEEP_USER = "-1"
 def run(arguments: Sequence[str]) -> int:
     """Runs `python -m serve.cli ARGUMENTS` and returns its exit status; SIGINT and SIGTERM reach it as SIGTERM."""
     signals = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until there is somebody to hand them on to
+    # Blocked until there is somebody to hand them on to. The child inherits that and unblocks when it can handle them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     program = [sys.executable, "-m", "serve.cli", *arguments]
     # The launcher asks for the death signal and then becomes the program; it runs isolated, the program does not.
     launch = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGKILL)), KEEP_USER]

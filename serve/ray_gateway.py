@@ -63,7 +63,8 @@ def deploy(settings: Settings) -> None:
     ray_serve.run(deployment.bind(settings), name=APPLICATION, route_prefix=None)
 
 
-def remove() -> None:
-    """Drains and ends the gateways, and Serve with them."""
+def remove(settings: Settings) -> None:
+    """Drains and ends the gateways. In a cluster that stays Serve is ended, too; ours ends as a whole."""
     ray_serve.delete(APPLICATION, _blocking=True)
-    ray_serve.shutdown()  # type: ignore[no-untyped-call]
+    if settings.ray_address:
+        ray_serve.shutdown()  # type: ignore[no-untyped-call]

@@ -257,6 +257,13 @@ class SupervisorActor:
 Handle = ActorHandle[SupervisorActor]
 
 
+def ask_status(supervisor: Handle, timeout_s: float) -> SystemStatus:
+    """What the supervisor knows now. Raises `RayError`."""
+    call: Any = supervisor.status  # Ray's types lose the answer's
+    status: SystemStatus = ray.get(call.remote(), timeout=timeout_s)
+    return status
+
+
 def _count(owners: dict[int, str], name: str) -> int:
     return sum(1 for owner in owners.values() if owner == name)
 

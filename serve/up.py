@@ -24,7 +24,6 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import asyncpg
 import httpx
@@ -39,7 +38,6 @@ from serve.listener import shared_socket
 from serve.ray_environment import kept_token
 from serve.settings import SUPERADMIN_EMAIL, Settings, resolved
 from serve.stores import StoreKeeper, embedded_postgres, embedded_redis
-from serve.system_status import SystemStatus
 from storage.migrate import MigrationError, migrate
 from storage.process import EmbeddedStoreError
 from storage.redis_journal import RedisJournal
@@ -109,7 +107,7 @@ class Up:
         self._check_stopping("the stores are safe and migrated")
         supervisor = ray_supervisor.create(settings)
         cleanup.callback(self._within_drain_time, partial(self._end_engine, supervisor), "the engine")
-        cleanup.callback(self._within_drain_time, ray_gateway.remove, "the gateways")
+        cleanup.callback(self._within_drain_time, partial(ray_gateway.remove, settings), "the gateways")
         try:
             ray_gateway.deploy(settings)
         except RuntimeError as error:
@@ -181,10 +179,9 @@ class Up:
 
     def _what_is_missing(self, supervisor: ray_supervisor.Handle, ready_url: str) -> str:
         try:
-            answered: Any = ray.get(supervisor.status.remote(), timeout=PROBE_TIMEOUT_S)
+            status = ray_supervisor.ask_status(supervisor, PROBE_TIMEOUT_S)
         except RayError as error:
             return f"the supervisor does not answer ({type(error).__name__})"
-        status: SystemStatus = answered
         if not status.is_open:
             halted = [
                 line.figures.halt_reason for line in status.partitions if line.figures and line.figures.halt_reason
@@ -260,6 +257,8 @@ class Up:
     def _install_signal_handlers(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        # The front started us with these blocked, so that none is lost (or deadly) before it can be handled.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         # The front process held them back while it started us, and what is held back is inherited.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
