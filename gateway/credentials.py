@@ -155,11 +155,8 @@ class CredentialBook:
             raise _Forged
         signature_at = len(frame) - _SIGNATURE_BYTES - len(_SIGNATURE_HEAD)
         payload_bytes = signature_at - payload_at - 2
-        if (
-            payload_bytes < 24
-            or frame[payload_at : payload_at + 2] != bytes((0x58, payload_bytes & 0xFF))
-            or payload_bytes > 255
-        ):
+        # Between 24 and 255 bytes have a head of two: 0x58 and the length. `issue` makes no others.
+        if not 24 <= payload_bytes <= 255 or frame[payload_at : payload_at + 2] != bytes((0x58, payload_bytes)):
             raise _Forged
         if frame[signature_at : signature_at + 2] != _SIGNATURE_HEAD:
             raise _Forged

@@ -227,7 +227,7 @@ class Dispatcher:
         if self._closed:
             self._fail(list(queue), _GIVEN_UP)
             queue.clear()
-        if not queue or lane.submitting >= limits.IN_FLIGHT_BATCHES_PER_HOST_MAX:
+        if not queue:
             return
         if len(queue) <= limits.BATCH_MESSAGES_MAX:
             batch = list(queue)
@@ -316,7 +316,7 @@ class Dispatcher:
         deferred: list[Call | None] = []
         again: list[Call] = []
         try:
-            self._answer(zip(flight.calls, replies, strict=True), deferred, again)
+            self._answer(zip(flight.calls, replies, strict=False), deferred, again)
         finally:
             flight.calls = deferred
             if again:

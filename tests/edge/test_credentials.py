@@ -130,6 +130,14 @@ def test_every_cut_is_refused(book: CredentialBook) -> None:
     assert book.verify(" " + text) is None
 
 
+@pytest.mark.parametrize("payload_bytes", [0, 1, 23, 24, 255, 256, 300])
+def test_a_frame_of_another_length_is_refused(book: CredentialBook, payload_bytes: int) -> None:
+    head = b"\xd2\x84\x46\xa2\x01\x27\x04\x41\x01\xa0"
+    payload = bytes((0x58, payload_bytes % 256)) + b"\xa1\x01\x61a".ljust(payload_bytes, b"\0")[:payload_bytes]
+    assert len(head + payload + b"\x58\x40" + bytes(64)) < 400
+    assert book.verify(PREFIX + b45encode(head + payload + b"\x58\x40" + bytes(64))) is None
+
+
 def test_another_tenants_key_or_another_secret_is_refused(book: CredentialBook) -> None:
     ours = b45decode(book.issue("org_aaaa", CARD, "gold", ISSUED_MS).removeprefix(PREFIX))
     theirs = ours.replace(b"org_aaaa", b"org_bbbb")

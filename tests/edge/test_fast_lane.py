@@ -13,6 +13,8 @@ import pytest
 from actors.commands import CheckIn, ReversePoints, check_in_fingerprint, fingerprint
 from actors.replies import Failed
 from gateway import limits
+from gateway.http import read_body
+from gateway.problems import Problem
 from tests.edge.asgi import Answer, call
 from tests.edge.edge import ADMIN, DEVICE, KEY, OTHER_KEY, SCAN_KEY, FakeEdge, bearer
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, check_in, judged, refused
@@ -217,6 +219,31 @@ async def test_a_body_beyond_the_limit(edge: FakeEdge) -> None:
     chunked = await call(edge.app, "POST", PATH, None, bearer(KEY), [big[:40_000], big[:40_000], b"never read"])
     assert (announced.status, chunked.status) == (413, 413)
     assert announced.json()["code"] == "body_too_large"
+
+
+async def test_nothing_is_read_beyond_the_limit() -> None:
+    reads = 0
+
+    async def receive() -> Any:
+        nonlocal reads
+        reads += 1
+        return {"type": "http.request", "body": b"x" * 1_000, "more_body": True}
+
+    with pytest.raises(Problem, match="body_too_large"):
+        await read_body(receive, 0, 5_000)
+    assert reads == 6
+
+
+async def test_a_client_that_leaves_is_not_answered(edge: FakeEdge) -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    headers = [(b"authorization", f"Bearer {KEY}".encode())]
+    for path in (PATH, "/v1/members"):
+        await edge.app({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, send)
 
 
 async def test_a_body_in_pieces(edge: FakeEdge) -> None:
