@@ -224,9 +224,7 @@ class Views:
             if feed is None:
                 feed = self._feeds[event.event_id] = Feed(event)
             name = f"event:{event.event_id}"
-            topic = self._by_feed[event.event_id] = Topic(
-                event.tenant_id, name, self._epoch, self._offset_start, feed
-            )
+            topic = self._by_feed[event.event_id] = Topic(event.tenant_id, name, self._epoch, self._offset_start, feed)
             self._topics[(event.tenant_id, name)] = topic
         return topic
 

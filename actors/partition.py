@@ -22,18 +22,17 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-import msgspec
-
 from actors.board import Board
 from actors.codec import Message, encode_facts
 from actors.commands import Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
-from actors.facts import EventChanged, EventCreated, Fact, PointsPosted, ScanJudged
+from actors.facts import EventChanged, Fact, PointsPosted, ScanJudged
 from actors.ids import position_of
 from actors.judge import Judge, Known, Wants, order_key
 from actors.limits import Limits
 from actors.live import Views
+from actors.pending import Sealed, Waiting, weight_of
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
@@ -50,35 +49,6 @@ RETRY_LATER_MS = 1_000
 
 # What an open that failed means: another writer has it, the journal contradicts itself, or a store is away for now.
 OpenFailure = Literal["fenced", "corrupt", "away"]
-
-
-class Waiting(msgspec.Struct):
-    """A message that has not been answered."""
-
-    token: Token
-    message: Message
-    arrived_ms: int
-    known: Known | None = None
-
-
-class Sealed(msgspec.Struct):
-    """An entry that is being written, with what waits for it."""
-
-    entry: Entry
-    facts: list[Fact]
-    held: list[tuple[Waiting, Reply]]
-
-
-def _weight(fact: Fact) -> int:
-    """At least as many bytes as the encoded fact takes, told without encoding it; ids have at most 64 characters."""
-    weight = 700
-    if isinstance(fact, ScanJudged):
-        return weight + 4 * len(fact.member_name)
-    if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
-    if isinstance(fact, EventCreated | EventChanged):
-        return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
-    return 5 * weight
 
 
 class Partition:
@@ -148,7 +118,8 @@ class Partition:
             self._halt(recovered)
             return self._take_effects()
         self.epoch = opening.epoch
-        self._tick_clock(opening.at_ms)
+        # Time goes on from where the journal is, though it was kept by another host's clock.
+        self._tick_clock(max([opening.at_ms, *(entry.at_ms for entry in entries)]))
         self._forget()
         self._requests = RequestMemory(
             self._limits,
@@ -190,7 +161,7 @@ class Partition:
             failure = self._not_here()
             self._ready.extend((token, failure) for token, _ in batch)
             return self._take_effects()
-        room = self._limits.mailbox_messages_max - len(self._mailbox) - len(self._parked)
+        room = self._limits.mailbox_messages_max - self.waiting_count - self._held_count
         for token, message in batch:
             if room > 0:
                 self._mailbox.append(Waiting(token, message, self._now_ms))
@@ -204,6 +175,12 @@ class Partition:
         self._tick_clock(now_ms)
         asked = self._asked
         if self.state != "open" or load_id != self._load_id or asked is None:
+            return self._take_effects()
+        if loaded.projected.seq < self.projected_seq:
+            # Older than the tail that is kept here, so it cannot be brought up to date: not the primary's answer.
+            return self.on_load_failed(load_id, now_ms)
+        if loaded.projected.seq > self.last.seq:
+            self._close()  # fenced, see `_note_projected`
             return self._take_effects()
         self._asked = None
         self.residents.install(loaded)
@@ -230,12 +207,13 @@ class Partition:
         self._tick_clock(now_ms)
         if self.state != "open" or epoch != self.epoch:
             return self._take_effects()
-        done = self._pending.popleft()
+        done = self._pending[0]
         assert done.entry.seq == seq, "appends finish in the order in which they were started"
         self.durable = Mark(epoch, seq, done.entry.checksum)
         self._views.durable_seq = seq
         for index, fact in enumerate(done.facts):
             self._show(fact, position_of(seq, index))
+        self._pending.popleft()
         self._ready.extend((waiting.token, reply) for waiting, reply in done.held)
         self._note_projected(projected_hint)
         return self._turn()
@@ -345,7 +323,7 @@ class Partition:
         for fact in facts:
             position = position_of(seq, len(self._draft))
             self._draft.append(fact)
-            self._draft_weight += _weight(fact)
+            self._draft_weight += weight_of(fact)
             self.residents.apply(fact, position)
             self._note(fact, position)
             if fact.request_id:
@@ -427,6 +405,9 @@ class Partition:
 
     def _start_opening(self, expected_epoch: int | None) -> None:
         self._forget()
+        for waiting in self._mailbox:
+            # What a load told was to be read together with the memory that is gone now.
+            waiting.known = None
         self.state = "opening"
         self.halt_reason = ""
         self._expected_epoch = expected_epoch
@@ -436,10 +417,7 @@ class Partition:
     def _unanswered(self) -> list[Waiting]:
         held = [waiting for done in self._pending for waiting, _ in done.held]
         held += [waiting for waiting, _ in self._draft_held]
-        held += self._parked
-        for waiting in held:
-            waiting.known = None
-        return held
+        return held + self._parked
 
     def _close(self) -> None:
         self._fail_all("closed")
@@ -495,6 +473,10 @@ class Partition:
     def waiting_count(self) -> int:
         """Messages that have not been decided."""
         return len(self._mailbox) + len(self._parked)
+
+    @property
+    def _held_count(self) -> int:
+        return len(self._draft_held) + sum(len(done.held) for done in self._pending)
 
     @property
     def parked_count(self) -> int:

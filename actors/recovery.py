@@ -36,9 +36,9 @@ class Superseded(msgspec.Struct, frozen=True):
 
 
 def recover(opening: Entry, projected: Mark, durable: Mark, entries: Sequence[Entry]) -> Recovered | Superseded | str:
-    """The tail's facts, or that it is not ours any more, or why the partition must halt. `projected` is Postgres' position, `durable` the last entry
-    that this process knows to be durable (all zero when it just started), `entries` all that the journal holds after
-    `projected`."""
+    """The tail's facts, or that it is not ours any more, or why the partition must halt. `projected` is Postgres'
+    position, `durable` the last entry that this process knows to be durable (all zero when it just started), `entries`
+    all that the journal holds after `projected`."""
     before = projected
     for entry in entries:
         if entry.seq != before.seq + 1 or entry.epoch < before.epoch:

@@ -1,0 +1,41 @@
+"""What a partition has not finished with: messages without an answer, entries without a report."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.codec import Message
+from actors.effects import Token
+from actors.entry import Entry
+from actors.facts import EventChanged, EventCreated, Fact, PointsPosted, ScanJudged
+from actors.judge import Known
+from actors.replies import Reply
+
+
+class Waiting(msgspec.Struct):
+    """A message that has not been answered."""
+
+    token: Token
+    message: Message
+    arrived_ms: int
+    known: Known | None = None
+
+
+class Sealed(msgspec.Struct):
+    """An entry that is being written, with what waits for it."""
+
+    entry: Entry
+    facts: list[Fact]
+    held: list[tuple[Waiting, Reply]]
+
+
+def weight_of(fact: Fact) -> int:
+    """At least as many bytes as the encoded fact takes, told without encoding it; ids have at most 64 characters."""
+    weight = 700
+    if isinstance(fact, ScanJudged):
+        return weight + 4 * len(fact.member_name)
+    if isinstance(fact, PointsPosted):
+        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
+    if isinstance(fact, EventCreated | EventChanged):
+        return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
+    return 5 * weight
