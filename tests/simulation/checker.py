@@ -86,7 +86,7 @@ class Checker(Watcher):
         self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
-        self._told_order: dict[tuple[int, str], tuple[int, int]] = {}
+        self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
         self.mailbox_max = 0
 
     def asked(self, command: Command) -> None:
@@ -223,7 +223,7 @@ class Checker(Watcher):
         check(key not in self.first_told, f"2: {key} was told twice that it was the first")
         self.first_told.add(key)
         # Among the commands of one actor that one life decided, the order is that of their arrival.
-        order = (id(token.life), order_key(message))
+        order = (token.life, order_key(message))
         number, position = self._told_order.get(order, (-1, -1))
         in_order = (token.number < number) == (reply.position < position)
         check(in_order, f"5: the commands of {order[1]} changed places")
@@ -271,9 +271,8 @@ class Checker(Watcher):
     def _told_board(self, tenant_id: str, view: BoardView, since: int, query: Query | None = None) -> None:
         shown = [(row.rank, row.card_id, row.score) for row in view.rows]
         history = self.history["board", f"{tenant_id}/{view.window}"]
-        if not history.positions or history.positions[0] > since:
-            if not view.size and not shown:
-                return
+        if (not history.positions or history.positions[0] > since) and not view.size and not shown:
+            return
         for rows in history.since(since):
             start, limit, rank = 0, 10, 0
             if isinstance(query, GetBoard):
@@ -343,5 +342,3 @@ def _plain(name: str, value: Any) -> Any:
     if name == "lots":
         return {lot.lot: (lot.expires_at_ms, lot.remaining) for lot in value}
     return value
-
-

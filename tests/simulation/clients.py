@@ -130,7 +130,9 @@ class Client:
             direction = rng.choice(("entry", "entry", "exit"))
             gate_id = rng.choice(("", "gate_1", "gate_1", "gate_2"))
             valid_until = rng.choice((0, 0, 0, 0, 0, self._world.now_ms + rng.randint(-20, 50)))
-            command = CheckIn(*head, event_id, card_id, gate_id, f"dev_{rng.randint(1, 3)}", direction, 0, 0, valid_until)
+            command = CheckIn(
+                *head, event_id, card_id, gate_id, f"dev_{rng.randint(1, 3)}", direction, 0, 0, valid_until
+            )
         elif dice < 0.62:
             expires = rng.choice((0, 0, self._world.now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
             amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
@@ -141,7 +143,9 @@ class Client:
             latest = self._entries.get((tenant_id, card_id), 3)
             command = ReversePoints(*head, card_id, max(1, latest + rng.choice((1, 0, 0, 0, -1, -2, -4, -8))))
         elif dice < 0.91:
-            state = rng.choice(("suspended", "active", "active", "active", *(("revoked",) if rng.random() < 0.1 else ())))
+            state = rng.choice(
+                ("suspended", "active", "active", "active", *(("revoked",) if rng.random() < 0.1 else ()))
+            )
             command = ChangeCardState(*head, card_id, state)
         elif dice < 0.97:
             command = self._change_event(head, event_id)

@@ -309,7 +309,9 @@ class HostModel:
                 failed("away", "postgres")
                 return
             position = self._postgres.position
-            world.after(world.rng.randint(1, 15), lambda: self._when_running(life, lambda: read(position, position, [])))
+            world.after(
+                world.rng.randint(1, 15), lambda: self._when_running(life, lambda: read(position, position, []))
+            )
 
         def read(position: Mark, after: Mark, entries: list[Entry]) -> None:
             if after.seq >= opening.seq:

@@ -52,7 +52,9 @@ class JournalModel:
     def append(self, line: Line, entry: Entry, previous: bytes, done: Callable[[AppendResult, int], None]) -> None:
         """Sends an append; `done` gets the outcome and the projected hint."""
         world = self._world
-        delay = world.rng.choice((200, 500, 900)) if world.happens(world.faults.append_slow) else world.rng.randint(1, 8)
+        delay = (
+            world.rng.choice((200, 500, 900)) if world.happens(world.faults.append_slow) else world.rng.randint(1, 8)
+        )
         generation = self.generation
 
         def execute() -> None:

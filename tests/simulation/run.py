@@ -247,7 +247,8 @@ def run_seed(seed: int, parts: Parts | None = None, *, trace: bool = False) -> C
         lines = run.world.trace_lines if trace else run.world.trace_lines[-15:]
         story = "\n".join(lines)
         raise Failure(
-            f"seed {seed}: {type(error).__name__} at {place.filename.rsplit('/', 1)[-1]}:{place.lineno}: {error}\n{story}\n"
+            f"seed {seed}: {type(error).__name__} at {place.filename.rsplit('/', 1)[-1]}:{place.lineno}: {error}\n"
+            f"{story}\n"
             f"again: python -m tests.simulation.run --seed {seed} --trace"
         ) from error
 
