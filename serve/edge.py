@@ -28,6 +28,7 @@ from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
 from gateway.sockets.scan import ScanEndpoint
 from gateway.tokens import SecretMaker
+from gateway.web.pages import PREFIX, BoardPages
 from serve.clocks import monotonic_ms, wall_clock_ms
 from serve.settings import Settings
 from storage.postgres import Pool, reader_pool
@@ -79,6 +80,7 @@ class Edge:
         )
         self.app = EdgeApp(parts)
         self._add_sockets(parts)
+        self.app.add_page(PREFIX, BoardPages())
         self._hub_task = asyncio.get_running_loop().create_task(self._hub.run())
 
     def drain(self) -> None:
