@@ -30,8 +30,8 @@ class Transport(Protocol):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Which host owns which partition, as last heard. A hint: a host that is not the owner answers `moved`, and the journal
-    refuses its writes. `version` grows with each change."""
+    """Which host owns which partition, as last heard. A hint: a host that is not the owner answers `moved`, and the
+    journal refuses its writes. `version` grows with each change."""
 
     version: int
     partition_count: int
@@ -49,7 +49,8 @@ class Directory(Protocol):
 
 
 class LiveSource(Protocol):
-    """Updates of live topics, as hosts publish them. May lose messages (the consumer sees it by the offset) but never reorders."""
+    """Updates of live topics, as hosts publish them. May lose messages (the consumer sees it by the offset) but never
+    reorders."""
 
     async def subscribe(self, tenant_id: str, topic: str) -> None:
         """Starts delivery of a topic's digests; returns once the subscription holds."""
@@ -65,7 +66,8 @@ class Engine(Protocol):
     """The hosts as one: finds the owner, batches, retries within the deadline with the same request id."""
 
     async def ask(self, message: Message) -> Reply:
-        """The reply to one message; infrastructure trouble comes back as `Failed` with `retry_after_ms`, never as an exception."""
+        """The reply to one message; infrastructure trouble comes back as `Failed` with `retry_after_ms`, never as an
+        exception."""
 
     def submit(self, message: Message, on_reply: Callable[[Reply], None]) -> None:
         """Same, without a task or future per message, for the paths where microseconds count."""
