@@ -26,6 +26,9 @@ class DigestQueue:
         self._waiting.append(digest)
         self._wake.set()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def close(self) -> None:
         """Ends the iteration once the queue is empty."""
         self._is_closed = True
@@ -52,6 +55,11 @@ class MemoryLive:
         """What a host does with a digest."""
         if (digest.tenant_id, digest.topic) in self._subscribed:
             self._digests.put(digest)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether digests wait for the consumer."""
+        return len(self._digests) > 0
 
     async def subscribe(self, tenant_id: str, topic: str) -> None:
         """See `LiveSource`."""

@@ -1,9 +1,8 @@
-"""`/v1/live` over real sockets: one unbroken line per topic, whatever is lost, late, cut off or slow."""
+"""`/v1/live` over real sockets: who may subscribe to what, the frames, and readers that are slow."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from actors.replies import Failed, ScanSummary
-from gateway import live_hub
 from gateway.sockets import codes, limits
 from tests.support.socket_edge import (
     DEVICE_TOKEN,
@@ -22,23 +20,18 @@ from tests.support.socket_edge import (
     MSGPACK,
     NOW_MS,
     TENANT,
+    TOPIC,
     Client,
+    Follower,
     SocketEdge,
     board,
     feed,
     running_edge,
+    subscribe,
     until,
 )
 
-TOPIC = f"event:{EVENT}"
 BOARD = "leaderboard:points"
-Line = list[tuple[int, int, int]]  # (epoch, offset, inside) as a subscriber has them
-
-
-@pytest.fixture
-def quick_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Topics are asked for often; without it, renewal does not repair anything within a test."""
-    monkeypatch.setattr(live_hub, "WATCH_RENEW_MS", 30)
 
 
 @pytest.fixture
@@ -48,10 +41,6 @@ async def edge() -> AsyncIterator[SocketEdge]:
 
 
 both_wires = pytest.mark.parametrize("wire", [JSON, MSGPACK])
-
-
-async def subscribe(client: Client, topic: str = TOPIC, since: dict[str, int] | None = None) -> None:
-    await client.send({"t": "subscribe", "topic": topic} | ({"since": since} if since else {}))
 
 
 class TestSubscribing:
@@ -196,8 +185,10 @@ class TestWhoSeesWhat:
             assert (await ours.receive())["data"]["items"][0]["score"] == 0
             edge.engine.publish(TENANT, BOARD, board(6))
             assert (await ours.receive())["data"]["items"][0]["score"] == 6
-            await theirs.send({"t": "ping"})
-            assert (await theirs.receive())["t"] == "pong"
+            edge.engine.publish("org_b", BOARD, board(9))
+            assert (await theirs.receive())["data"]["items"][0]["score"] == 9
+            await ours.send({"t": "ping"})
+            assert (await ours.receive())["t"] == "pong"
 
     async def test_subscriptions_of_a_socket_are_limited(self, edge: SocketEdge) -> None:
         prototype = edge.engine.topics[(TENANT, TOPIC)]
@@ -223,151 +214,6 @@ class TestWhoSeesWhat:
             assert (await client.receive())["t"] == "snapshot"
 
 
-class TestLine:
-    """Rule 1 of `gateway.live_hub`, under loss, cut-offs and new epochs."""
-
-    async def test_a_lost_message_is_repaired_when_the_next_one_comes(self, edge: SocketEdge) -> None:
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            await client.receive()
-            edge.engine.loses = lambda digest: digest.update.offset in (2, 3)
-            for n in range(1, 5):
-                edge.engine.publish(TENANT, TOPIC, feed(n))
-            assert [(await client.receive())["offset"] for _ in range(4)] == [1, 2, 3, 4]
-
-    @pytest.mark.usefixtures("quick_renewal")
-    async def test_a_lost_last_message_is_found_by_the_renewal(self, edge: SocketEdge) -> None:
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            await client.receive()
-            edge.engine.loses = lambda _digest: True
-            edge.engine.publish(TENANT, TOPIC, feed(1))
-            update = await client.receive(10)
-            assert (update["t"], update["offset"]) == ("update", 1)
-
-    async def test_a_new_epoch_begins_with_a_snapshot_that_says_so(self, edge: SocketEdge) -> None:
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            assert "recovered" not in await client.receive()
-            edge.engine.publish(TENANT, TOPIC, feed(1))
-            await client.receive()
-            edge.engine.restart(TENANT, TOPIC)
-            edge.engine.publish(TENANT, TOPIC, feed(2))
-            snapshot = await client.receive()
-            assert (snapshot["t"], snapshot["epoch"], snapshot["offset"], snapshot["recovered"]) == (
-                "snapshot",
-                2,
-                1,
-                False,
-            )
-            assert snapshot["data"]["inside"] == 2
-
-    @pytest.mark.usefixtures("quick_renewal")
-    async def test_a_host_that_counts_anew_in_the_same_epoch_is_followed(self, edge: SocketEdge) -> None:
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            await client.receive()
-            for n in range(5):
-                edge.engine.publish(TENANT, TOPIC, feed(n))
-                await client.receive()
-            fresh = edge.engine.topics[(TENANT, TOPIC)]
-            edge.engine.topics[(TENANT, TOPIC)] = fresh.__class__(feed(77))
-            snapshot = await client.receive(10)
-            assert (snapshot["t"], snapshot["offset"], snapshot["data"]["inside"]) == ("snapshot", 0, 77)
-            edge.engine.publish(TENANT, TOPIC, feed(78))
-            assert (await client.receive(10))["offset"] == 1
-
-    async def test_resuming_gives_what_was_missed_and_nothing_twice(self, edge: SocketEdge) -> None:
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            await client.receive()
-        for n in range(1, 6):
-            edge.engine.publish(TENANT, TOPIC, feed(n))
-        async with edge.subscriber() as client:
-            await subscribe(client, since={"epoch": 1, "offset": 2})
-            frames = [await client.receive() for _ in range(3)]
-            assert [(frame["t"], frame["offset"]) for frame in frames] == [("update", 3), ("update", 4), ("update", 5)]
-            await client.send({"t": "ping"})
-            assert (await client.receive())["t"] == "pong"
-
-    @pytest.mark.parametrize(
-        "since", [{"epoch": 0, "offset": 3}, {"epoch": 1, "offset": 99}, {"epoch": 9, "offset": 0}]
-    )
-    async def test_what_cannot_be_resumed_gets_a_new_snapshot(self, edge: SocketEdge, since: dict[str, int]) -> None:
-        for n in range(1, 6):
-            edge.engine.publish(TENANT, TOPIC, feed(n))
-        async with edge.subscriber() as client:
-            await subscribe(client, since=since)
-            snapshot = await client.receive()
-            assert (snapshot["t"], snapshot["offset"], snapshot["recovered"]) == ("snapshot", 5, False)
-
-    async def test_updates_during_the_first_question_are_neither_lost_nor_doubled(self, edge: SocketEdge) -> None:
-        edge.engine.answers_topic.clear()
-        async with edge.subscriber() as client:
-            await subscribe(client)
-            await until(lambda: bool(edge.source._subscribed))
-            for n in range(1, 4):
-                edge.engine.publish(TENANT, TOPIC, feed(n))
-            edge.engine.answers_topic.set()
-            line = Follower()
-            while line.last != 3:
-                line.take(await client.receive())
-
-    async def test_a_thousand_boards_cost_two_questions(self, edge: SocketEdge) -> None:
-        subscribers = [Recorder() for _ in range(1_000)]
-        subscriptions = [edge.hub.subscribe(TENANT, TOPIC, subscriber) for subscriber in subscribers]
-        await until(lambda: all(subscriber.snapshots for subscriber in subscribers))
-        assert len(edge.engine.questions) <= 2
-        edge.engine.publish(TENANT, TOPIC, feed(1))
-        await until(lambda: all(subscriber.updates for subscriber in subscribers))
-        assert len({id(subscriber.updates[0]) for subscriber in subscribers}) == 1, "encoded once, shared by all"
-        for subscription in subscriptions:
-            edge.hub.unsubscribe(subscription)
-
-    @pytest.mark.usefixtures("quick_renewal")
-    @pytest.mark.parametrize("seed", range(12))
-    async def test_many_cut_offs_with_loss_and_new_epochs_leave_no_hole_and_no_double(
-        self, edge: SocketEdge, seed: int
-    ) -> None:
-        dice = random.Random(seed)
-        edge.engine.loses = lambda _digest: dice.random() < 0.2
-        published = 0
-        is_over = False
-
-        async def host() -> None:
-            nonlocal published
-            while published < 300:
-                published += 1
-                if dice.random() < 0.02:
-                    edge.engine.restart(TENANT, TOPIC)
-                edge.engine.publish(TENANT, TOPIC, feed(published))
-                await asyncio.sleep(dice.choice([0, 0, 0, 0.001, 0.003]))
-
-        async def board_that_is_cut_off(wire: str) -> Follower:
-            line = Follower()
-            while not is_over:
-                async with edge.subscriber(wire) as client:
-                    await subscribe(client, since=line.since)
-                    for _ in range(dice.randrange(1, 40)):
-                        try:
-                            line.take(await client.receive(0.2))
-                        except TimeoutError:
-                            break
-                    if dice.random() < 0.5:
-                        client.connection.transport.abort()  # type: ignore[attr-defined]
-            async with edge.subscriber(wire) as client:
-                await subscribe(client, since=line.since)
-                while line.last != published:
-                    line.take(await client.receive())
-            return line
-
-        boards = [asyncio.create_task(board_that_is_cut_off(wire)) for wire in (JSON, MSGPACK, JSON)]
-        await host()
-        is_over = True
-        for line in await asyncio.gather(*boards):
-            assert line.seen > 10
-
-
 class TestSlowReader:
     async def test_the_backlog_is_replaced_by_a_snapshot_and_memory_stays_bounded(
         self, monkeypatch: pytest.MonkeyPatch
@@ -382,7 +228,7 @@ class TestSlowReader:
                 await subscribe(client)
                 line = Follower()
                 line.take(await client.receive())
-                client.connection.transport.pause_reading()  # type: ignore[attr-defined]
+                client.connection.transport.pause_reading()
                 [topic] = edge.hub._topics.values()
                 [subscription] = topic.subscriptions
                 for n in range(1, 401):
@@ -390,7 +236,7 @@ class TestSlowReader:
                     await asyncio.sleep(0.0005)
                     feed_of_socket: Any = subscription.subscriber
                     assert len(feed_of_socket._backlog) <= limits.SUBSCRIBER_BACKLOG_MAX
-                client.connection.transport.resume_reading()  # type: ignore[attr-defined]
+                client.connection.transport.resume_reading()
                 while line.last != 400:
                     line.take(await client.receive())
                 assert line.seen < 200, "most of the backlog was replaced"
@@ -406,7 +252,7 @@ class TestSlowReader:
         async with running_edge(send_buffer_bytes=8_192) as edge, edge.subscriber() as client:
             await subscribe(client)
             await client.receive()
-            client.connection.transport.pause_reading()  # type: ignore[attr-defined]
+            client.connection.transport.pause_reading()
             [server_side] = edge.sockets._open
             async with asyncio.timeout(10):
                 while server_side.ended is None:
@@ -421,51 +267,7 @@ class TestSlowReader:
             for client in (slow, quick):
                 await subscribe(client)
                 await client.receive()
-            slow.connection.transport.pause_reading()  # type: ignore[attr-defined]
+            slow.connection.transport.pause_reading()
             for n in range(1, 2_001):
                 edge.engine.publish(TENANT, TOPIC, feed(n))
                 assert (await quick.receive())["offset"] == n
-
-
-class Recorder:
-    """A subscriber that remembers."""
-
-    def __init__(self) -> None:
-        self.snapshots: list[live_hub.Published] = []
-        self.updates: list[live_hub.Published] = []
-
-    def on_snapshot(self, snapshot: live_hub.Published, recovered: bool | None) -> None:
-        self.snapshots.append(snapshot)
-
-    def on_update(self, update: live_hub.Published) -> None:
-        self.updates.append(update)
-
-    def on_refused(self, code: str, detail: str, retry_after_ms: int) -> None:
-        raise AssertionError(code)
-
-
-class Follower:
-    """A board: takes frames and fails on a hole or on anything twice. `inside` counts what was published, over epochs
-    too."""
-
-    def __init__(self) -> None:
-        self.since: dict[str, int] | None = None
-        self.last = -1
-        self.seen = 0
-        self.snapshots = 0
-
-    def take(self, frame: dict[str, Any]) -> None:
-        assert frame["t"] in ("snapshot", "update"), frame
-        inside = frame["data"]["inside"]
-        self.seen += 1
-        if frame["t"] == "snapshot":
-            assert frame.get("recovered") is (None if self.since is None else False)
-            self.snapshots += 1
-            assert inside >= self.last, "a snapshot never goes back"
-            self.since = {"epoch": frame["epoch"], "offset": frame["offset"]}
-        else:
-            assert self.since is not None
-            assert frame["offset"] == self.since["offset"] + 1, "no hole and nothing twice"
-            assert inside == self.last + 1, "every update is there"
-            self.since["offset"] = frame["offset"]
-        self.last = inside

@@ -443,7 +443,7 @@ class TestEnds:
         monkeypatch.setattr(limits, "BACKLOG_BYTES_MAX", 20_000)
         monkeypatch.setattr(limits, "CLOSE_GRACE_MS", 100)
         async with edge.scanner() as client:
-            client.connection.transport.pause_reading()  # type: ignore[attr-defined]
+            client.connection.transport.pause_reading()
             items = [{"id": f"{n:060}", "credential": edge.credential()} for n in range(256)]
             [server_side] = edge.sockets._open
             while server_side.ended is None:

@@ -52,6 +52,7 @@ from gateway.sockets.scan import ScanEndpoint
 NOW_MS = 1_795_341_600_123
 TENANT, EVENT = "org_a", "evt_a"
 DEVICE_TOKEN, KEY_TOKEN, FOREIGN_TOKEN, OTHER_DEVICE_TOKEN = "device", "key", "foreign", "other-device"
+TOPIC = f"event:{EVENT}"
 JSON, MSGPACK = "mastervip.v1.json", "mastervip.v1.msgpack"
 UPDATES_KEPT = 32
 
@@ -77,8 +78,10 @@ class FakeEngine:
         self.held: list[tuple[CheckIn, Callable[[Reply], None]]] = []
         self.is_holding = False
         self.failure: Failed | None = None
-        self.answers_topic: asyncio.Event = asyncio.Event()
+        # Answers about topics wait for `answers_topic`; with `answers_early` they tell how it was when they were asked.
+        self.answers_topic = asyncio.Event()
         self.answers_topic.set()
+        self.answers_early = False
         self.loses: Callable[[Digest], bool] = lambda _digest: False
 
     async def ask(self, message: Message) -> Reply:
@@ -90,9 +93,10 @@ class FakeEngine:
                 return Failed("event_unknown", "there is no such event")
             return event_view()
         assert isinstance(message, GetTopic)
-        await self.answers_topic.wait()
         self.questions.append(message)
-        return self.topic_view(message)
+        early = self.topic_view(message)
+        await self.answers_topic.wait()
+        return early if self.answers_early else self.topic_view(message)
 
     def topic_view(self, question: GetTopic) -> Reply:
         topic = self.topics.get((question.tenant_id, question.topic))
@@ -175,6 +179,19 @@ def board(score: int) -> BoardView:
     return BoardView("points", "all", 1, (BoardRow(1, "card_1", "Lan", score),))
 
 
+class GatedLive(MemoryLive):
+    """A source whose subscriptions take until `gate` is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def subscribe(self, tenant_id: str, topic: str) -> None:
+        await self.gate.wait()
+        await super().subscribe(tenant_id, topic)
+
+
 class FakeIdentity:
     """Four tokens; `revoked` ones are nobody's, and while `is_away` nobody is known."""
 
@@ -226,7 +243,7 @@ class SocketEdge:
     """Everything, running. `url` is "ws://127.0.0.1:PORT"."""
 
     def __init__(self) -> None:
-        self.source = MemoryLive()
+        self.source = GatedLive()
         self.engine = FakeEngine(self.source)
         self.identity = FakeIdentity()
         self.hub = LiveHub(self.engine, self.source)
@@ -299,8 +316,13 @@ class Client:
 
     async def receive_any(self) -> dict[str, Any]:
         data = await self.connection.recv()
-        assert isinstance(data, str if self._is_json else bytes)
-        fields: dict[str, Any] = msgspec.json.decode(data) if self._is_json else msgspec.msgpack.decode(data)
+        fields: dict[str, Any]
+        if isinstance(data, str):
+            assert self._is_json
+            fields = msgspec.json.decode(data)
+        else:
+            assert not self._is_json
+            fields = msgspec.msgpack.decode(data)
         return fields
 
     async def closed(self, timeout_s: float = 5.0) -> int:
@@ -312,6 +334,38 @@ class Client:
         code = self.connection.close_code
         assert code is not None
         return code
+
+
+async def subscribe(client: Client, topic: str = TOPIC, since: dict[str, int] | None = None) -> None:
+    """Asks for a topic."""
+    await client.send({"t": "subscribe", "topic": topic} | ({"since": since} if since else {}))
+
+
+class Follower:
+    """A board: takes frames and fails on a hole or on anything twice. `inside` counts what was published, over epochs
+    too."""
+
+    def __init__(self) -> None:
+        self.since: dict[str, int] | None = None
+        self.last = -1
+        self.seen = 0
+        self.snapshots = 0
+
+    def take(self, frame: dict[str, Any]) -> None:
+        assert frame["t"] in ("snapshot", "update"), frame
+        inside = frame["data"]["inside"]
+        self.seen += 1
+        if frame["t"] == "snapshot":
+            assert frame.get("recovered") is (None if self.since is None else False)
+            self.snapshots += 1
+            assert inside >= self.last, "a snapshot never goes back"
+            self.since = {"epoch": frame["epoch"], "offset": frame["offset"]}
+        else:
+            assert self.since is not None
+            assert frame["offset"] == self.since["offset"] + 1, "no hole and nothing twice"
+            assert inside == self.last + 1, "every update is there"
+            self.since["offset"] = frame["offset"]
+        self.last = inside
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
