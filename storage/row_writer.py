@@ -11,7 +11,9 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import msgspec
 from msgspec.structs import astuple
@@ -39,25 +41,33 @@ LEDGER = (
     *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
 )
 
-_TENANTS_OPENED = """
+
+def _arrays(types: str) -> str:
+    """SQL for a table made of the first parameters, one array a column: "text*2 bigint" is
+    `unnest($1::text::text[], $2::text::text[], $3::bigint[])`. Strings come as the text of an array, see
+    `text_array`."""
+    names = [name for word in types.split() for name, _, times in [word.partition("*")] for _ in range(int(times or 1))]
+    casts = (f"text::{name}" if name in ("text", "jsonb") else name for name in names)
+    return "unnest(" + ", ".join(f"${number}::{cast}[]" for number, cast in enumerate(casts, 1)) + ")"
+
+
+_TENANTS_OPENED = f"""
 INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, position)
-SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::bigint[])
+SELECT * FROM {_arrays("text*2 jsonb bigint*2")}
 """
-_TENANTS_CHANGED = """
+_TENANTS_CHANGED = f"""
 UPDATE tenants AS t SET name = u.name, settings = u.settings, position = u.position
-FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[]) AS u (tenant_id, name, settings, position)
+FROM {_arrays("text*2 jsonb bigint")} AS u (tenant_id, name, settings, position)
 WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
-_CARDS_ISSUED = """
+_CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
     balance, entry_count, earned, earned_position, day, day_earned, day_position, position)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-$8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[],
-$16::bigint[], $17::bigint[])
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*4 integer bigint*3")}
 """
 # $14, $15: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
-_CARDS_CHANGED = """
+_CARDS_CHANGED = f"""
 UPDATE cards AS t SET
     position = u.position,
     state = coalesce(u.state, t.state),
@@ -69,27 +79,25 @@ UPDATE cards AS t SET
     day_earned = coalesce(u.day_earned, t.day_earned),
     day_position = CASE WHEN $15::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-    $9::bigint[], $10::bigint[], $11::integer[], $12::bigint[], $13::bigint[])
+FROM {_arrays("text*2 bigint text bigint*6 integer bigint*2")}
     AS u (tenant_id, card_id, position, state, first_entry_seq, balance_before, entry_count, balance,
     earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before))
 """
-_LOTS = """
+_LOTS = f"""
 INSERT INTO lots AS t (tenant_id, card_id, lot, remaining, expires_at_ms, position)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+SELECT * FROM {_arrays("text*2 bigint*4")}
 ON CONFLICT (tenant_id, card_id, lot) DO UPDATE SET
     remaining = excluded.remaining, expires_at_ms = excluded.expires_at_ms, position = excluded.position
 WHERE t.position < excluded.position
 """
-_EVENTS_CREATED = """
+_EVENTS_CREATED = f"""
 INSERT INTO events (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms,
     doors_close_ms, inside, admitted, refused)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[],
-$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+SELECT * FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6")}
 """
-_EVENTS_CHANGED = """
+_EVENTS_CHANGED = f"""
 UPDATE events AS t SET
     position = u.position,
     terms = coalesce(u.terms, t.terms),
@@ -101,17 +109,15 @@ UPDATE events AS t SET
     inside = coalesce(u.inside, t.inside),
     admitted = coalesce(u.admitted, t.admitted),
     refused = coalesce(u.refused, t.refused)
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[], $8::bigint[],
-    $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6")}
     AS u (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms, doors_close_ms,
     inside, admitted, refused)
 WHERE t.tenant_id = u.tenant_id AND t.event_id = u.event_id AND t.position < u.position
 """
-_ATTENDANCE = """
+_ATTENDANCE = f"""
 INSERT INTO attendance AS t (tenant_id, event_id, card_id, is_inside, entries, admitted_at_ms, gate_id, device_id,
 earned, earned_position, position)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::text[],
-$8::text[], $9::bigint[], $10::bigint[], $11::bigint[])
+SELECT * FROM {_arrays("text*3 boolean bigint*2 text*2 bigint*3")}
 ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
     is_inside = coalesce(excluded.is_inside, t.is_inside),
     entries = coalesce(excluded.entries, t.entries),
@@ -124,9 +130,9 @@ ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
 WHERE t.position < excluded.position
 """
 # $7: as $14 above.
-_DAY_SCORES = """
+_DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
-SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+SELECT * FROM {_arrays("text integer text bigint*3")}
 ON CONFLICT (tenant_id, day, card_id) DO UPDATE SET
     earned = excluded.earned,
     reached = CASE WHEN $7::boolean OR excluded.earned <> t.earned THEN excluded.reached ELSE t.reached END,
@@ -174,12 +180,39 @@ async def _write_set(connection: Connection, table: str, statement: str, rows: S
     index."""
     if not rows:
         return
-    done = _count(await connection.execute(statement, *map(list, zip(*sorted(rows), strict=True)), *more))
+    as_text = _text_parameters(statement)
+    columns = [
+        text_array(column) if number in as_text else list(column)
+        for number, column in enumerate(zip(*sorted(rows), strict=True), 1)
+    ]
+    done = _count(await connection.execute(statement, *columns, *more))
     if done != len(rows):
         raise PoisonEntry(
             f"{table}: {len(rows) - done} of {len(rows)} rows did not take their change: they are missing, newer "
             "than the journal, or their ledger stands elsewhere"
         )
+
+
+@cache
+def _text_parameters(statement: str) -> frozenset[int]:
+    """The numbers of the parameters that the statement takes as the text of an array."""
+    return frozenset(map(int, re.findall(r"\$(\d+)::text::", statement)))
+
+
+def text_array(values: Sequence[str | None]) -> str:
+    """An array of strings as Postgres writes it (PostgreSQL 18, 8.15.2). asyncpg spends 0.25 µs on each string of a
+    list and 0.03 µs on the same in this form."""
+    try:
+        joined = '","'.join(values)  # type: ignore[arg-type]
+    except TypeError:
+        pass  # a None among them
+    else:
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return f'{{"{joined}"}}'
+    quoted = (
+        "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values
+    )
+    return "{" + ",".join(quoted) + "}"
 
 
 async def _write_by_certainty(

@@ -83,6 +83,14 @@ async def test_a_migration_that_fails_leaves_nothing(postgres_database: str, dir
     assert await migrate(postgres_database, directory) == ["0002_second"]
 
 
+async def test_a_migration_and_its_row_come_together(postgres_database: str, directory: Path) -> None:
+    (directory / "0002_second.sql").write_text(SECOND + " ALTER TABLE schema_migrations DROP COLUMN name;")
+    with pytest.raises(asyncpg.PostgresError):
+        await migrate(postgres_database, directory)
+    (directory / "0002_second.sql").write_text(SECOND)
+    assert await migrate(postgres_database, directory) == ["0002_second"]
+
+
 @pytest.mark.parametrize("name", ["0002_again.sql", "0004_far.sql"])
 def test_files_are_numbered_without_holes(directory: Path, name: str) -> None:
     (directory / name).write_text("SELECT 1;")

@@ -11,6 +11,7 @@ import pytest
 
 from actors.entry import Entry, Mark
 from actors.ports import Journal, JournalGap, OutcomeUnknown
+from storage import postgres as postgres_module
 from storage import projector as projector_module
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.memory_journal import MemoryJournal
@@ -32,6 +33,7 @@ from tests.support.projecting import (
     wait_projected,
     wait_until,
 )
+from tests.support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
@@ -193,6 +195,29 @@ async def test_postgres_killed_and_started_again(tmp_path: Path, partition: int)
     await assert_postgres_holds(pool, source)
     await pool.close()
     server.stop()
+
+
+async def test_a_connection_that_falls_silent(dsn: str, partition: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_module, "WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.5)
+    account, _, rest = dsn.rpartition("@")
+    address, _, name = rest.partition("/")
+    journal = MemoryJournal()
+    source = Source(journal, partition)
+    async with TcpProxy("127.0.0.1", int(address.rpartition(":")[2])) as proxy:
+        pool = await writer_pool(f"{account}@127.0.0.1:{proxy.port}/{name}", 1)
+        async with projecting(journal, pool, [partition]) as projector:
+            await source.write(10)
+            await wait_projected(projector, source)
+            proxy.half_open()
+            await source.write(10)
+            await wait_until(lambda: bool(status(projector, partition).waiting_for), "notices")
+            assert status(projector, partition).lag_entries > 0
+            assert status(projector, partition).lag_ms > 0
+            proxy.heal()
+            await wait_projected(projector, source)
+        await assert_postgres_holds(pool, source)
+        await pool.close()
 
 
 class JournalThatFails(MemoryJournal):

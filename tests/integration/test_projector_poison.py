@@ -160,6 +160,21 @@ async def test_poison_halts_its_partition_before_it_and_no_other(
     await assert_postgres_holds(pool, ill, healthy)
 
 
+async def test_the_first_of_two_poisons_is_the_one_that_halts(pool: Pool, partition: int) -> None:
+    """The second is seen first: decoding comes before writing."""
+    journal = MemoryJournal()
+    source = Source(journal, partition)
+    await source.write(5)
+    healthy = list(source.entries)
+    first = what_postgres_cannot_store(healthy[-1])
+    journal._stream(partition).write(first)
+    journal._stream(partition).write(undecodable(first))
+    async with projecting(journal, pool, [partition]) as projector:
+        await wait_until(lambda: bool(status(projector, partition).halted), "halts")
+        assert status(projector, partition).halted.startswith(f"PoisonEntry: {first.epoch}-{first.seq}:")
+    await assert_postgres_holds(pool, source, healthy)
+
+
 @pytest.mark.parametrize("table", ["tenants", "cards", "lots", "events", "attendance", "day_scores"])
 async def test_a_row_newer_than_the_journal_halts(pool: Pool, partition: int, table: str) -> None:
     journal = MemoryJournal()
