@@ -58,5 +58,5 @@ def recover(opening: Entry, projected: Mark, durable: Mark, entries: Sequence[En
         return f"acknowledged entries were replaced: Postgres holds another entry {projected.seq}"
     try:
         return Recovered([(entry, decode_facts(entry)) for entry in entries])
-    except (UnknownEntryVersion, msgspec.DecodeError) as error:
+    except (UnknownEntryVersion, msgspec.DecodeError, ValueError) as error:
         return f"an entry cannot be read: {error}"
