@@ -17,12 +17,12 @@ from typing import Any
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import Fact
+from actors.facts import Fact, PointsPosted
 from actors.ids import position_of, seq_of
 from actors.judge import order_key
 from actors.partition import Partition
 from actors.queries import GetBoard, GetTopic, Query
-from actors.refusals import ID_REUSED
+from actors.refusals import ID_REUSED, UNAVAILABLE
 from actors.replies import (
     BoardView,
     CardView,
@@ -88,6 +88,7 @@ class Checker(Watcher):
         self.topic_views: list[tuple[Token, TopicView]] = []
         self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
         self.mailbox_max = 0
+        self._resident: dict[Partition, tuple[int, set[str], set[str]]] = {}
 
     def asked(self, command: Command) -> None:
         """A client is about to send this."""
@@ -202,12 +203,25 @@ class Checker(Watcher):
         """A reply leaves."""
         message = token.message
         self._world.note(f"reply {type(reply).__name__}{' ' + reply.code if isinstance(reply, Failed) else ''}")
+        self._note_source(message, reply, partition)
         if isinstance(reply, Done):
             self._told_done(token, reply)
         elif isinstance(reply, Failed):
             self._told_failed(token, reply)
         else:
             self._told_view(token, message, reply)
+
+    def _note_source(self, message: Any, reply: Reply, partition: Partition) -> None:
+        """Which of the interesting ways led to a reply. (This looks into the partition; the checks never do.)"""
+        if (isinstance(reply, Done) and reply.replayed) or (isinstance(reply, Failed) and reply.code == ID_REUSED):
+            remembered = partition._requests.get((message.tenant_id, message.request_id))
+            what = "replay" if isinstance(reply, Done) else "id_reused"
+            self._world.note(f"{what} from {'memory' if remembered else 'Postgres'}")
+        elif isinstance(reply, Done) and isinstance(reply.fact, PointsPosted) and reply.fact.reverses:
+            entry = partition._recent.get(reply.fact.card_id, reply.fact.reverses)
+            self._world.note(f"reversal of {'a recent' if entry else 'a forgotten'} entry")
+        elif isinstance(reply, Failed) and reply.code == UNAVAILABLE:
+            self._world.note("journal budget spent" if "journal" in reply.detail else "waited too long")
 
     def _told_done(self, token: Token, reply: Done) -> None:
         message: Any = token.message
@@ -332,7 +346,23 @@ class Checker(Watcher):
 
     def after_input(self, partition: Partition) -> None:
         """The mailbox is bounded."""
-        check(partition.waiting_count <= self.mailbox_max, f"10: {partition.waiting_count} messages wait")
+        held = len(partition._draft_held) + sum(len(entry.held) for entry in partition._pending)
+        waiting = len(partition._mailbox) + len(partition._parked) + held
+        check(waiting <= self.mailbox_max, f"10: {waiting} messages wait")
+        if partition.parked_count > 1:
+            commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
+            if commands > len(partition._parked_keys):
+                self._world.note("parked behind parked")
+        resident = {*partition.residents.cards, *partition.residents.events}
+        epoch, before, gone = self._resident.get(partition, (0, set(), set()))
+        if epoch == partition.epoch:
+            gone |= before - resident
+            if before - resident:
+                self._world.note("put away")
+            if resident & gone:
+                self._world.note("loaded again after being put away")
+                gone -= resident
+        self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
 def _plain(name: str, value: Any) -> Any:

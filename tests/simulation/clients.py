@@ -176,13 +176,13 @@ class Client:
         event_id = self._pick(tenant_id, EVENTS)
         window = rng.choice(("all", "day", f"event:{event_id}"))
         dice = rng.random()
-        if dice < 0.25:
+        if dice < 0.2:
             return GetCard(tenant_id, self._pick(tenant_id, CARDS))
-        if dice < 0.4:
+        if dice < 0.33:
             return GetEvent(tenant_id, event_id)
-        if dice < 0.45:
+        if dice < 0.36:
             return GetTenant(tenant_id)
-        if dice < 0.65:
+        if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
         topic = rng.choice((f"event:{event_id}", f"event:{event_id}", f"leaderboard:points:{window}"))

@@ -73,7 +73,8 @@ class JournalModel:
                     world.trace(f"append {entry.epoch}-{entry.seq} is written, its reply lost")
                     result = "unknown"
             hint = self.hint
-            line.after(world.rng.randint(1, 8), lambda: done(result, hint))
+            back = 150 if world.happens(world.faults.append_slow / 2) else world.rng.randint(1, 8)
+            line.after(back, lambda: done(result, hint))
 
         line.after(delay, execute)
 

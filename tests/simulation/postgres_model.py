@@ -222,7 +222,7 @@ class Projector:
         world = self._world
         if world.happens(world.faults.projector_crash):
             world.note("projector crashed")
-            self._succeed(world.rng.randint(10, 200))
+            self._succeed(world.rng.choice((20, 200, 1_200)))
             return
         delay = world.rng.randint(2, 25)
         if world.happens(world.faults.projector_crash / 3):

@@ -59,15 +59,16 @@ class Failure(Exception):
 def small_limits(world: World) -> Limits:
     """Limits that are met all the time."""
     rng = world.rng
+    wait_ms, timeout_ms = rng.choice((100, 300)), rng.choice((50, 150))
     return Limits(
         mailbox_messages_max=rng.choice((3, 8, 40)),
         appends_in_flight_max=rng.randint(1, 3),
         entry_bytes_target=rng.choice((500, 2_500, 14_000)),
         journal_bytes_max=rng.choice((1_500, 4_000, 1_000_000)),
         requests_remembered_max=rng.choice((0, 4, 30)),
-        memory_ms_min=900,
-        wait_ms_max=300,
-        load_timeout_ms=100,
+        memory_ms_min=2 * (wait_ms + timeout_ms),
+        wait_ms_max=wait_ms,
+        load_timeout_ms=timeout_ms,
         load_retry_ms=20,
         cards_resident_max=rng.choice((0, 2, 100)),
         events_resident_max=rng.choice((0, 1, 100)),
@@ -95,7 +96,7 @@ class Run:
         self.world = world = World(seed, trace=trace)
         limits = small_limits(world)
         self.checker = Checker(world)
-        self.checker.mailbox_max = limits.mailbox_messages_max + 60
+        self.checker.mailbox_max = limits.mailbox_messages_max
         self.journal = parts.make_journal(world, self.checker.on_written)
         self.postgres = parts.make_postgres(world)
         self.hosts = [
@@ -122,7 +123,7 @@ class Run:
         self._found(founding_commands(self.clients[0]))
         world.run(START_MS + ACTIVE_MS)
         world.heal()
-        if world.rng.random() < 0.04 and self.postgres.position.seq < self.journal.tail.seq:
+        if world.rng.random() < 0.1 and self.postgres.position.seq < self.journal.tail.seq:
             self._damage()
         else:
             end_ms = START_MS + ACTIVE_MS + HEAL_MS

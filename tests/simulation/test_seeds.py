@@ -1,0 +1,92 @@
+"""Every seed holds every invariant, and together the seeds meet every situation that matters.
+
+Run one again: `python -m tests.simulation.run --seed N --trace`. A seed that fails goes into `failing_seeds.txt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.run import Failure, Run, impatient_watchers, run_seed
+
+SEED_COUNT = int(os.environ.get("MASTERVIP_SEEDS", "1000"))
+FIRST_SEED = int(os.environ.get("MASTERVIP_FIRST_SEED", "10000"))
+CHUNK = 50
+
+# Each must have happened, or the seeds prove less than they seem to.
+SITUATIONS = (
+    *("append lost before it was written", "append written, reply lost", "append outcome unknown", "append refused"),
+    *("zombie append fenced", "open fenced", "opened, reply lost", "read met a gap", "journal restart"),
+    *("host crash", "crash between effects", "host pause", "graceful close", "wrong owner", "halt"),
+    *("projector crashed", "projector slept", "commit outcome unknown", "belated projector refused", "postgres outage"),
+    *("load failed", "load older than the present", "parked behind parked", "waited too long"),
+    *("put away", "loaded again after being put away", "journal budget spent", "client timed out"),
+    *("replay from memory", "replay from Postgres", "id_reused from memory", "id_reused from Postgres"),
+    *("reversal of a recent entry", "reversal of a forgotten entry", "reversal short"),
+    *("another tenant's entity is unknown", "card_unknown told", "event_unknown told"),
+    *("points award", "points redeem", "points reverse", "points expire"),
+    *("published", "topic recovered", "topic snapshot", "topic updates missed"),
+    *("reply BoardView", "reply CardView", "reply EventView", "reply TenantView", "reply TopicView"),
+    *("reply Failed moved", "reply Failed overloaded", "reply Failed unavailable"),
+    *("scan entry", "scan exit", "scan credential_invalid", "scan credential_expired", "scan card_revoked"),
+    *("scan card_suspended", "scan card_expired", "scan event_not_open", "scan event_closed", "scan event_cancelled"),
+    *("scan gate_unknown", "scan gate_closed", "scan already_admitted", "scan not_inside", "scan full"),
+    *("refused insufficient_points", "refused card_not_active", "refused card_revoked", "refused amount_invalid"),
+    *("refused entry_unknown", "refused entry_not_reversible", "refused already_reversed"),
+    *("refused capacity_invalid", "refused expiry_invalid"),
+)
+
+
+def failing_seeds() -> list[int]:
+    lines = (Path(__file__).parent / "failing_seeds.txt").read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+def run_chunk(first: int) -> tuple[Counter[str], list[str]]:
+    """Runs some seeds; in a process of its own."""
+    seen: Counter[str] = Counter()
+    failures = []
+    for seed in range(first, min(first + CHUNK, FIRST_SEED + SEED_COUNT)):
+        try:
+            seen += run_seed(seed)
+        except Failure as failure:
+            failures.append(str(failure))
+    return seen, failures
+
+
+def tail_of(seed: int) -> tuple[bytes, int]:
+    """What a seed's journal ends with, and when."""
+    run = Run(seed)
+    with impatient_watchers():
+        run.run()
+    return run.journal.tail.checksum, run.world.now_ms
+
+
+@pytest.mark.parametrize("seed", failing_seeds())
+def test_seeds_that_failed_once(seed: int) -> None:
+    run_seed(seed)
+
+
+def test_many_seeds() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(run_chunk, range(FIRST_SEED, FIRST_SEED + SEED_COUNT, CHUNK)))
+    failures = [failure for _, found in results for failure in found]
+    assert not failures, f"{len(failures)} seeds failed\n\n" + "\n\n".join(failures[:5])
+    seen: Counter[str] = Counter()
+    for counted, _ in results:
+        seen += counted
+    if SEED_COUNT >= 1_000:
+        missing = [situation for situation in SITUATIONS if not seen[situation]]
+        assert not missing, f"never met: {missing}"
+
+
+def test_a_seed_is_a_run_bit_for_bit() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        for seed in (FIRST_SEED, FIRST_SEED + 1):
+            assert pool.submit(tail_of, seed).result() == tail_of(seed)
