@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import psutil
 
+from actors.ids import partition_of
 from serve import connection
 from serve.connection import Connection
 from serve.stores import quiet_port
@@ -33,9 +35,17 @@ ROOT = Path(__file__).parents[2]
 class Running:
     """A running system. Use it as a context manager."""
 
-    def __init__(self, data: Path, *, hosts: int = 1, gateways: int = 1, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        hosts: int = 1,
+        gateways: int = 1,
+        settings: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
         self.data = data
-        self.port = quiet_port()
+        self.port = port or quiet_port()
         self._arguments = ["--port", str(self.port), "--hosts", str(hosts), "--gateways", str(gateways)]
         self._environment = {**os.environ, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,28 +66,45 @@ class Running:
         """Returns once a check-in would succeed. Raises `RuntimeError` with the log's end."""
         command = [sys.executable, "-m", "serve.cli", "up", "--data", str(self.data), *self._arguments]
         self.data.parent.mkdir(parents=True, exist_ok=True)
+        log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not (self.data / connection.FILE_NAME).exists() or b"ready http" not in self.log.read_bytes():
+        while not self._is_ready(log_start):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 self.stop()
                 raise RuntimeError(f"the system did not start; its log ends: {self.log.read_text()[-3000:]}")
             time.sleep(POLL_S)
 
-    def stop(self) -> None:
-        """Stops it as an operator would; what does not end by then is killed."""
+    def _is_ready(self, log_start: int) -> bool:
+        return (self.data / connection.FILE_NAME).exists() and b"ready http" in self.log.read_bytes()[log_start:]
+
+    def stop(self) -> int | None:
+        """Stops it as an operator would, and returns its exit status; what does not end by then is killed."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_TIMEOUT_S)
+            return process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            return process.wait()
+
+    def kill(self) -> None:
+        """Kills the process that was started; the system then stops by itself."""
+        assert self._process is not None, "it is not running"
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; all others come from it."""
+        assert self._process is not None, "it is not running"
+        return self._process.pid
 
     def connection(self) -> Connection:
         """`connection.json` as it is now."""
@@ -125,3 +152,22 @@ class Running:
         """The status document."""
         document: dict[str, Any] = msgspec.json.decode(self.command("status", "--json").stdout)
         return document
+
+    def organisations(self, count: int, members: int = 60, events: int = 1) -> list[dict[str, Any]]:
+        """Fixtures of so many organisations, each in a partition of its own."""
+        found: dict[int, dict[str, Any]] = {}
+        partitions = self.connection().partitions
+        while len(found) < count:
+            fixtures = self.seed(members, events)
+            found.setdefault(partition_of(fixtures["org_id"], partitions), fixtures)
+        return list(found.values())
+
+    def owner(self, partition: int) -> tuple[str, int]:
+        """Name and process id of the host that has a partition now."""
+        status = self.status()
+        name: str = next(line["owner"] for line in status["partitions"] if line["partition"] == partition)
+        return name, next(host["pid"] for host in status["hosts"] if host["name"] == name)
+
+    def tree(self, pid: int) -> list[int]:
+        """A process and all below it, parents first."""
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]

@@ -1,0 +1,27 @@
+"""One running system for the tests that leave it as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.chaos.run import HOSTS, MEMBERS
+from tests.support.running import Running
+
+
+@dataclass
+class Site:
+    """A running system with two organisations in partitions of their own."""
+
+    running: Running
+    organisations: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two hosts and the standby, one gateway."""
+    with Running(tmp_path_factory.mktemp("site") / "data", hosts=HOSTS) as running:
+        yield Site(running, running.organisations(2, MEMBERS))

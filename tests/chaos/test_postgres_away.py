@@ -1,0 +1,23 @@
+"""Postgres away for a while: check-ins go on, nothing is refused or lost, write-behind catches up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.conftest import Site
+from tests.chaos.run import Chaos, say, verdict
+
+AWAY_S = 20.0
+RATE = 150.0
+
+
+async def test_check_ins_do_not_need_postgres_for_a_while(site: Site, tmp_path: Path) -> None:
+    chaos = Chaos(site.running, site.organisations, tmp_path / "acks.jsonl", rate=RATE, seed=2)
+    await chaos.begin()
+    figures = await chaos.postgres_away(AWAY_S)
+    document = await chaos.end()
+    say(str(figures))
+    assert figures["trouble"] == 0, "nothing was refused, put off or lost on the way"
+    assert figures["acked_meanwhile"] > RATE * AWAY_S / 2
+    assert verdict(document) == []
+    assert document["drained"]
