@@ -2,7 +2,7 @@
 
 A signal to a whole process group (Ctrl-C, `timeout`, systemd, a test's `killpg`) would otherwise hit Ray's processes
 and the engine at the same time as us, and there would be nothing left to drain. If this process is killed, the kernel
-kills the system with it.
+tells the system to stop, which it then does as at any other time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     program = [sys.executable, "-m", "serve.cli", *arguments]
     # The launcher asks for the death signal and then becomes the program; it runs isolated, the program does not.
-    launch = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGKILL)), KEEP_USER]
+    launch = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(signal.SIGTERM)), KEEP_USER]
     process = subprocess.Popen([*launch, os.getcwd(), *program], start_new_session=True)
 
     def hand_on(number: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -45,6 +45,7 @@ from storage.redis_journal import RedisJournal
 READY_POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 PORT_WAIT_S = 3.0
+STOPPING = b"stopping"
 
 OnReady = Callable[[Connection, threading.Event], None]
 
@@ -66,6 +67,7 @@ class Up:
         self._stopping = threading.Event()
         self._started_s = time.monotonic()
         self._connection: Connection | None = None
+        self._lock: _DataLock | None = None
 
     def run(self, on_ready: OnReady | None = None) -> int:
         """Starts, prints "ready", calls `on_ready` in a thread, waits for a signal, stops. Raises `StartError`."""
@@ -91,7 +93,7 @@ class Up:
     def _start(self, cleanup: ExitStack) -> None:
         settings = self._settings
         data = settings.data.resolve()
-        cleanup.enter_context(_DataLock(data))
+        self._lock = cleanup.enter_context(_DataLock(data, self._say))
         cleanup.enter_context(_guarded_port(settings.bind_address, settings.port))
         processes.clear(data)
         connection.remove(data)
@@ -264,6 +266,8 @@ class Up:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
+        if self._lock is not None:
+            self._lock.note_stopping()
 
     def _check_stopping(self, progress: str = "") -> None:
         if progress:
@@ -272,7 +276,8 @@ class Up:
             raise _Stopped
 
     def _say(self, text: str) -> None:
-        echo(f"{time.monotonic() - self._started_s:6.1f} s  {text}", err=True)
+        with suppress(OSError):  # nobody may be there to read it any more
+            echo(f"{time.monotonic() - self._started_s:6.1f} s  {text}", err=True)
 
 
 def _started(wait: Callable[[], None], keeper: StoreKeeper) -> Callable[[], str]:
@@ -287,24 +292,44 @@ def _started(wait: Callable[[], None], keeper: StoreKeeper) -> Callable[[], str]
 
 
 class _DataLock:
-    """Holds the data directory: at most one `up` runs on it."""
+    """Holds the data directory: at most one `up` runs on it. One that is just stopping is waited for."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, say: Callable[[str], None]) -> None:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._data = data
+        self._say = say
         self._descriptor = os.open(data / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _DataLock:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not self._is_taken():
+                self._say(f"waiting for the `mastervip up` that is stopping on {self._data}")
+                while not self._is_taken():
+                    time.sleep(READY_POLL_S)
+            os.truncate(self._descriptor, 0)
+        except StartError:
             os.close(self._descriptor)
-            raise StartError(
-                f"another `mastervip up` runs on {self._data}: stop it, or choose another --data DIR"
-            ) from None
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
+
+    def note_stopping(self) -> None:
+        """Tells the next one that the directory will be free."""
+        os.pwrite(self._descriptor, STOPPING, 0)
+
+    def _is_taken(self) -> bool:
+        """Whether the directory is ours now; False while its holder is stopping. Raises `StartError` if it is not."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if os.pread(self._descriptor, len(STOPPING), 0) == STOPPING:
+                return False
+            raise StartError(
+                f"another `mastervip up` runs on {self._data}: stop it, or choose another --data DIR"
+            ) from None
+        return True
 
 
 def _guarded_port(address: str, port: int) -> socket.socket:
