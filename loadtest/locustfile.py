@@ -27,13 +27,13 @@ _ids = RequestIds()
 _fixtures: dict[str, Any] = {}
 
 
-@events.init_command_line_parser.add_listener
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_option(parser: Any) -> None:
     """`--fixtures`: the file that `mastervip seed` wrote (also FIXTURES in the environment)."""
     parser.add_argument("--fixtures", env_var="FIXTURES", default="fixtures.json", help="fixtures of `mastervip seed`")
 
 
-@events.init.add_listener
+@events.init.add_listener  # type: ignore[untyped-decorator]
 def read_fixtures(environment: Any, **_: Any) -> None:
     """Once per process."""
     path = Path(environment.parsed_options.fixtures)

@@ -270,8 +270,8 @@ async def chaos(options: argparse.Namespace, directory: Path) -> int:
     say(run.table())
     say(
         f"{document['acked']} commands acknowledged in {took_s:.0f} s, {document['tries']} tries, "
-        f"{document['replayed']} replayed; latency p50 {document['latency_p50_ms']} ms, p99 {document['latency_p99_ms']} ms, "
-        f"max {document['latency_max_ms']} ms"
+        f"{document['replayed']} replayed; latency p50 {document['latency_p50_ms']} ms, "
+        f"p99 {document['latency_p99_ms']} ms, max {document['latency_max_ms']} ms"
     )
     say(f"trouble on the way: {document['trouble']}")
     say(f"audit: {document['entries']} entries, {document['facts']} facts, {document['live_actors']} actors in memory")

@@ -1,7 +1,7 @@
 """A damaged journal stops its own partition and says why; the others go on.
 
-Each test damages the journal of one organisation's partition of a system of its own, in two ways that Redis itself does not notice:
-a byte of an entry is another one (the stream is rewritten so that fence and tail still agree), and the last entries are gone.
+Each test damages the journal of one organisation's partition, in ways that Redis itself does not notice: a byte of an
+entry is another one (the stream is rewritten so that fence and tail still agree), or the last entries are gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

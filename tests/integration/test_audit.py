@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -18,12 +18,10 @@ from actors.entry import Entry, sealed
 from actors.facts import Fact, PointsPosted, ScanJudged
 from serve.audit import outcome_of
 from storage.acks import AckBook
-from storage.audit import FactListener, NotLive, PartitionAudit, Sources, audit, summary
-from storage.postgres import Pool, reader_pool
-from storage.postgres_store import PostgresStore
+from storage.postgres import reader_pool
+from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
 from tests.support.small_history import (
     FIRST,
-    PARTITION_COUNT,
     SECOND,
     THIRD,
     History,
@@ -33,7 +31,6 @@ from tests.support.small_history import (
 )
 
 REDIS_DATABASE = 9
-JOURNAL = "mv:{p01}:journal"
 
 
 @dataclass
@@ -44,42 +41,6 @@ class Base:
     template: str
     redis_url: str
     redis_keys: dict[bytes, bytes]
-
-
-class FrozenLive:
-    """The actors of the host that made the history, as they were at its end."""
-
-    def __init__(self, digests: dict[int, tuple[int, dict[str, bytes]]]) -> None:
-        self.by_partition = dict(digests)
-
-    async def digests(self, partition: int) -> tuple[int, dict[str, bytes]]:
-        if partition not in self.by_partition:
-            raise NotLive("it is halted: planted")
-        return self.by_partition[partition]
-
-
-@dataclass
-class System:
-    """A copy of the history that a test may damage."""
-
-    pool: Pool
-    redis: Redis
-    live: FrozenLive
-    history: History
-
-    async def audit(self, *listeners: FactListener, live: bool = True) -> list[PartitionAudit]:
-        store = PostgresStore(self.pool)
-        with_live = self.live if live else None
-        return await audit(Sources(self.pool, self.redis, store, PARTITION_COUNT, with_live, listeners))
-
-    async def failing(self) -> set[str]:
-        """The names of the checks that fail."""
-        return {check for check, number in summary(await self.audit()).items() if number}
-
-    async def sql(self, query: str, *arguments: object) -> None:
-        """Changes something; the planted fault must hit."""
-        status = await self.pool.execute(query, *arguments)
-        assert status.split()[-1] != "0", status
 
 
 @pytest.fixture(scope="module")
@@ -135,213 +96,6 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
     assert len(kinds) == 9, "the history has facts of every kind"
-
-
-Plant = Callable[[System], Awaitable[None]]
-
-
-async def lose_a_ledger_row(system: System) -> None:
-    await system.sql(
-        "DELETE FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq = 2", FIRST, f"card_{FIRST}_0"
-    )
-
-
-async def change_a_balance(system: System) -> None:
-    await system.sql("UPDATE cards SET balance = balance + 1 WHERE card_id = $1", f"card_{FIRST}_0")
-
-
-async def change_an_amount(system: System) -> None:
-    await system.sql("UPDATE ledger SET amount = amount + 1 WHERE tenant_id = $1 AND entry_seq = 1", SECOND)
-
-
-async def lower_a_count(system: System) -> None:
-    await system.sql("UPDATE events SET inside = inside - 1 WHERE event_id = $1", f"evt_{FIRST}")
-
-
-async def raise_the_refused(system: System) -> None:
-    await system.sql("UPDATE events SET refused = refused + 1 WHERE event_id = $1", f"evt_{SECOND}")
-
-
-async def duplicate_a_scan(system: System) -> None:
-    columns = (
-        "event_id, at_ms, scanned_at_ms, card_id, gate_id, device_id, direction, reason, member_id, member_name, tier"
-    )
-    columns += (
-        ", inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id, tenant_id"
-    )
-    await system.sql(
-        f"INSERT INTO scans (position, request_id, {columns}) SELECT position + 1000, 'another', {columns} FROM scans"
-        " WHERE tenant_id = $1 ORDER BY position LIMIT 1",
-        FIRST,
-    )
-
-
-async def lose_a_scan(system: System) -> None:
-    await system.sql("DELETE FROM scans WHERE reason = 'full' AND tenant_id = $1", SECOND)
-
-
-async def give_a_scan_to_another_tenant(system: System) -> None:
-    await system.sql(
-        "UPDATE scans SET tenant_id = $2 WHERE tenant_id = $1 AND card_id = $3", FIRST, THIRD, f"card_{FIRST}_0"
-    )
-
-
-async def lose_a_request(system: System) -> None:
-    await system.sql("DELETE FROM requests WHERE tenant_id = $1 AND request_id = 'req-12'", SECOND)
-
-
-async def rename_a_request(system: System) -> None:
-    await system.sql("UPDATE requests SET request_id = 'nobody' WHERE request_id = 'req-12'")
-
-
-async def move_the_position_back(system: System) -> None:
-    await system.sql(
-        "UPDATE positions SET (epoch, seq, checksum) = (SELECT epoch, seq, checksum FROM journal_entries"
-        " WHERE partition_id = 1 AND seq = positions.seq - 1) WHERE partition_id = 1"
-    )
-
-
-async def move_the_position_ahead(system: System) -> None:
-    await system.sql("UPDATE positions SET seq = seq + 5 WHERE partition_id = 1")
-
-
-async def swap_two_archived_entries(system: System) -> None:
-    await system.sql("UPDATE journal_entries SET seq = 1000 WHERE partition_id = 1 AND seq = 5")
-    await system.sql("UPDATE journal_entries SET seq = 5 WHERE partition_id = 1 AND seq = 6")
-    await system.sql("UPDATE journal_entries SET seq = 6 WHERE partition_id = 1 AND seq = 1000")
-
-
-async def flip_an_archived_byte(system: System) -> None:
-    await system.sql(
-        "UPDATE journal_entries SET payload = set_byte(payload, 20, get_byte(payload, 20) # 1)"
-        " WHERE partition_id = 1 AND seq = 4"
-    )
-
-
-async def lose_an_archived_entry(system: System) -> None:
-    await system.sql("DELETE FROM journal_entries WHERE partition_id = 1 AND seq = 7")
-
-
-async def change_the_archived_epoch(system: System) -> None:
-    await system.sql("UPDATE journal_entries SET epoch = epoch + 1 WHERE partition_id = 1 AND seq = 3")
-
-
-async def lose_the_stream(system: System) -> None:
-    assert await system.redis.delete(JOURNAL)
-
-
-async def cut_the_streams_tail(system: System) -> None:
-    (last,) = await system.redis.xrevrange(JOURNAL, count=1)
-    assert await system.redis.xdel(JOURNAL, last[0])
-
-
-async def alter_the_stream(system: System) -> None:
-    """Another payload under the same id: the whole stream is written anew, as an operator with redis-cli could."""
-    rows = await system.redis.xrange(JOURNAL)
-    await system.redis.delete(JOURNAL)
-    for entry_id, fields in rows:
-        await system.redis.xadd(JOURNAL, {**fields, b"f": fields[b"f"] + b"x"}, id=entry_id)
-
-
-async def append_past_the_fence(system: System) -> None:
-    (last,) = await system.redis.xrevrange(JOURNAL, count=1)
-    epoch, _, seq = last[0].partition(b"-")
-    entry = sealed(last[1][b"c"], int(epoch) - 1, int(seq) + 1, 1, b"\x90")
-    fields = {"v": 1, "t": 1, "c": entry.checksum, "f": entry.payload}
-    await system.redis.xadd(JOURNAL, fields, id=f"{int(epoch)}-{int(seq) + 1}")
-
-
-async def change_a_board_score(system: System) -> None:
-    await system.sql("UPDATE cards SET earned = earned + 5 WHERE card_id = $1", f"card_{FIRST}_1")
-
-
-async def change_a_day_score(system: System) -> None:
-    await system.sql("UPDATE day_scores SET earned = earned - 5 WHERE card_id = $1", f"card_{SECOND}_0")
-
-
-async def change_who_was_first(system: System) -> None:
-    await system.sql("UPDATE attendance SET earned_position = 1 WHERE card_id = $1", f"card_{SECOND}_1")
-
-
-async def forget_an_attendance(system: System) -> None:
-    await system.sql("DELETE FROM attendance WHERE card_id = $1", f"card_{FIRST}_1")
-
-
-async def change_a_lot(system: System) -> None:
-    await system.sql(
-        "UPDATE lots SET remaining = remaining + 1 WHERE tenant_id = $1 AND card_id = $2", FIRST, f"card_{FIRST}_0"
-    )
-
-
-async def resume_a_suspended_card(system: System) -> None:
-    await system.sql("UPDATE cards SET state = 'active' WHERE state = 'suspended' AND tenant_id = $1", FIRST)
-
-
-async def change_the_rules(system: System) -> None:
-    await system.sql("UPDATE tenants SET settings = jsonb_set(settings, '{1}', '9999') WHERE tenant_id = $1", FIRST)
-
-
-async def change_the_terms(system: System) -> None:
-    await system.sql("UPDATE events SET capacity = 1000000 WHERE event_id = $1", f"evt_{SECOND}")
-
-
-async def name_another_tenants_event(system: System) -> None:
-    await system.sql(
-        "INSERT INTO devices (tenant_id, device_id, event_id, name, token_hash, created_at_ms)"
-        " VALUES ($1, 'dev_1', $2, 'x', '\\x00', 1)",
-        FIRST,
-        f"evt_{THIRD}",
-    )
-
-
-async def let_memory_differ(system: System) -> None:
-    seq, digests = system.live.by_partition[1]
-    system.live.by_partition[1] = (seq, {**digests, f"card_{FIRST}_0": bytes(16)})
-
-
-async def remember_a_card_that_never_was(system: System) -> None:
-    seq, digests = system.live.by_partition[1]
-    system.live.by_partition[1] = (seq, {**digests, "card_dreamt": bytes(16)})
-
-
-async def halt_the_partition(system: System) -> None:
-    del system.live.by_partition[1]
-
-
-PLANTED: dict[Plant, str] = {
-    lose_a_ledger_row: "ledger_rows",
-    change_a_balance: "cards_rows",
-    change_an_amount: "ledger_rows",
-    lower_a_count: "events_rows",
-    raise_the_refused: "postgres_state",
-    duplicate_a_scan: "scans_rows",
-    lose_a_scan: "scans_rows",
-    give_a_scan_to_another_tenant: "tenants_apart",
-    lose_a_request: "requests_rows",
-    rename_a_request: "requests_rows",
-    move_the_position_back: "journal_position",
-    move_the_position_ahead: "journal_position",
-    swap_two_archived_entries: "journal_chain",
-    flip_an_archived_byte: "journal_chain",
-    lose_an_archived_entry: "journal_chain",
-    change_the_archived_epoch: "journal_chain",
-    lose_the_stream: "journal_stream",
-    cut_the_streams_tail: "journal_stream",
-    alter_the_stream: "journal_stream",
-    append_past_the_fence: "journal_stream",
-    change_a_board_score: "leaderboards",
-    change_a_day_score: "leaderboards",
-    change_who_was_first: "leaderboards",
-    forget_an_attendance: "attendance_rows",
-    change_a_lot: "lots_rows",
-    resume_a_suspended_card: "postgres_state",
-    change_the_rules: "tenants_rows",
-    change_the_terms: "events_rows",
-    name_another_tenants_event: "tenants_apart",
-    let_memory_differ: "live_state",
-    remember_a_card_that_never_was: "live_state",
-    halt_the_partition: "live_state",
-}
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
