@@ -161,9 +161,11 @@ class TestWhoSeesWhat:
             (KEY_TOKEN, f"{TOPIC}\n"),
             (KEY_TOKEN, "nonsense"),
             (DEVICE_TOKEN, "event:evt_none"),
+            (DEVICE_TOKEN, "event:evt_other"),
         ],
     )
     async def test_a_foreign_topic_looks_like_an_absent_one(self, edge: SocketEdge, token: str, topic: str) -> None:
+        edge.engine.topics[(TENANT, "event:evt_other")] = edge.engine.topics[(TENANT, TOPIC)]
         async with edge.subscriber(token=token) as client:
             await subscribe(client, topic)
             error = await client.receive()
