@@ -61,6 +61,7 @@ class Listener:
                 backlog=settings.listen_backlog,
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
+                proxy_headers=False,  # no proxy is trusted: a client's address is that of its connection
                 access_log=False,
                 server_header=False,
                 log_config=None,
