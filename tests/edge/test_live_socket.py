@@ -187,8 +187,9 @@ class TestWhoSeesWhat:
             assert (await ours.receive())["data"]["items"][0]["score"] == 0
             edge.engine.publish(TENANT, BOARD, board(6))
             assert (await ours.receive())["data"]["items"][0]["score"] == 6
-            edge.engine.publish("org_b", BOARD, board(9))
-            assert (await theirs.receive())["data"]["items"][0]["score"] == 9
+            for score in (8, 9):
+                edge.engine.publish("org_b", BOARD, board(score))
+                assert (await theirs.receive())["data"]["items"][0]["score"] == score
             await ours.send({"t": "ping"})
             assert (await ours.receive())["t"] == "pong"
 
