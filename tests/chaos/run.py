@@ -257,16 +257,20 @@ async def chaos(options: argparse.Namespace, directory: Path) -> int:
         say(f"a system on {running.data}, seed {options.seed}")
         organisations = running.organisations(ORGANISATIONS, MEMBERS)
         run = Chaos(running, organisations, directory / "acks.jsonl", rate=options.rate, seed=options.seed)
-        await run.begin()
         begun_s = time.monotonic()
-        if options.zombie_seconds:
-            say(str(await run.zombie(options.zombie_seconds)))
-        if options.postgres_away_seconds:
-            await run.postgres_away(options.postgres_away_seconds)
-        await run.run(options.kills, options.seconds_between)
+        stuck: list[str] = []
+        try:
+            await run.begin()
+            if options.zombie_seconds:
+                say(str(await run.zombie(options.zombie_seconds)))
+            if options.postgres_away_seconds:
+                await run.postgres_away(options.postgres_away_seconds)
+            await run.run(options.kills, options.seconds_between)
+        except TimeoutError as error:
+            stuck.append(f"stuck: {error}")  # the audit may tell why
         took_s = time.monotonic() - begun_s
         document = await run.end()
-    wrong = verdict(document)
+    wrong = [*stuck, *verdict(document)]
     say(run.table())
     say(
         f"{document['acked']} commands acknowledged in {took_s:.0f} s, {document['tries']} tries, "
