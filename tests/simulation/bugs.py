@@ -96,17 +96,6 @@ def unknown_outcome_answered_as_failed() -> Iterator[None]:
         yield
 
 
-@planted
-def report_of_an_old_epoch_believed() -> Iterator[None]:
-    def appended(original: Any, self: Any, epoch: int, seq: int, hint: int, now_ms: int) -> Any:
-        if self.state != "open" or not self._pending:
-            return []
-        return original(self, self.epoch, seq, hint, now_ms)
-
-    with around(Partition, "on_appended", appended):
-        yield
-
-
 # --- one writer, one order -------------------------------------------------------------------------------------------
 
 

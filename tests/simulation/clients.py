@@ -71,6 +71,7 @@ class Client:
         # decided before a reopening and comes again after it is a known gap (test_known_gaps.py).
         far_ahead = (4 * clock_ahead_ms, 12 * clock_ahead_ms) if world.faults.keep_memory else ()
         self._skew_ms = world.rng.choice((0, 0, 5, clock_ahead_ms // 2, -3_000, *far_ahead))
+        self._pause_ms = world.rng.choice((4, 60))
         self._count = 0
         self._asked: list[Command] = []
         self._open: list[Pending] = []
@@ -90,7 +91,9 @@ class Client:
             then()
             return
         message = self._next_message()
-        self.ask(message, lambda: world.after(world.rng.randint(1, 60), lambda: self.start(commands - 1, then)))
+        self.ask(
+            message, lambda: world.after(world.rng.randint(1, self._pause_ms), lambda: self.start(commands - 1, then))
+        )
         if world.rng.random() < 0.3:
             self.ask(self._next_message(), lambda: None)
 

@@ -143,7 +143,7 @@ class HostModel:
     def _read_hint(self, life: Life) -> None:
         """An idle partition has no append to learn Postgres' position from."""
         partition = life.partition
-        if partition.state != "open" or self.world.rng.random() < 0.7 or self._journal.is_away:
+        if partition.state != "open" or self.world.rng.random() < 0.4 or self._journal.is_away:
             return
         hint = self._journal.hint
 
@@ -250,7 +250,7 @@ class HostModel:
         delay = world.rng.randint(1, 10)
         back = world.rng.randint(1, 10)
         if world.happens(world.faults.load_slow):
-            delay, back = world.rng.randint(0, timeout_ms * 2 // 3), world.rng.randint(0, timeout_ms * 2 // 3)
+            delay, back = world.rng.randint(0, timeout_ms // 4), world.rng.randint(timeout_ms // 3, timeout_ms)
 
         def read() -> None:
             fails = self._postgres.is_away or world.happens(world.faults.load_fails) or delay + back > timeout_ms

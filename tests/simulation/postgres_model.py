@@ -224,7 +224,7 @@ class Projector:
             world.note("projector crashed")
             self._succeed(world.rng.choice((20, 200, 1_200)))
             return
-        delay = world.rng.randint(2, 25)
+        delay = world.rng.randint(1, 12)
         if world.happens(world.faults.projector_crash / 3):
             # Asleep between two steps, while a successor takes over: a zombie, which ends after this round.
             world.note("projector slept")
@@ -278,4 +278,4 @@ class Projector:
 
     def _again(self) -> None:
         if not self.is_dead:
-            self._world.after(self._world.rng.randint(5, 60), lambda: self._next(self._read))
+            self._world.after(self._world.rng.randint(5, 40), lambda: self._next(self._read))

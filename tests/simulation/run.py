@@ -38,8 +38,8 @@ from tests.simulation.world import START_MS, Violation, World
 ACTIVE_MS = 5_000
 HEAL_MS = 30_000
 BELATED_MS = 1_500
-CLIENTS = 3
-COMMANDS_PER_CLIENT = 40
+CLIENTS = 4
+COMMANDS_PER_CLIENT = 48
 
 
 @dataclass

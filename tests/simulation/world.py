@@ -57,7 +57,7 @@ class Faults:
         def rate(most: float) -> float:
             return rng.choice((0.0, most * rng.random(), most))
 
-        calm = cls(message_loss=rate(0.3), message_copies=rate(0.5), load_fails=rate(0.1), load_slow=rate(0.3))
+        calm = cls(message_loss=rate(0.3), message_copies=rate(0.5), load_fails=rate(0.1), load_slow=rate(0.5))
         if rng.random() < 0.15:
             return calm
         return cls(
@@ -66,10 +66,10 @@ class Faults:
             append_lost=rate(0.04),
             append_reply_lost=rate(0.06),
             append_refused=rate(0.04),
-            append_slow=rate(0.1),
+            append_slow=rate(0.2),
             store_restart=rate(0.3),
             load_fails=rate(0.3),
-            load_slow=rate(0.3),
+            load_slow=rate(0.5),
             postgres_outage=rate(0.3),
             projector_crash=rate(0.15),
             host_crash=rate(0.2),

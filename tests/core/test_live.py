@@ -1,0 +1,167 @@
+"""Live topics: what is published when, offsets, coming back, and what is put away."""
+
+from __future__ import annotations
+
+from actors.board import Board
+from actors.checkin import decide_check_in
+from actors.event import Event
+from actors.facts import PointsPosted, ScanJudged
+from actors.ids import position_of
+from actors.live import FEED_SCANS_MAX, PUBLISH_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
+from actors.replies import EventFeed
+from tests.core.build import NOW_MS, card, check_in, event, tenant
+
+
+def scan(the_event: Event, number: int) -> ScanJudged:
+    """The next scan, applied to the event."""
+    facts = decide_check_in(
+        tenant(), card(f"card{number}"), the_event, check_in(f"scan{number}", f"card{number}"), NOW_MS
+    )
+    assert isinstance(facts[0], ScanJudged)
+    the_event.apply(facts[0], position_of(number, 0))
+    return facts[0]
+
+
+def show(views: Views, fact: ScanJudged, number: int, the_event: Event | None) -> None:
+    views.durable_seq = number
+    views.take_scan(fact, position_of(number, 0), the_event)
+
+
+def watched(the_event: Event) -> tuple[Views, Topic]:
+    views = Views(7)
+    topic = views.event_topic(the_event)
+    view, digest = topic.watch(NOW_MS, 0, -1, -1)
+    assert (view.offset, view.recovered, digest) == (0, False, None)
+    return views, topic
+
+
+def test_updates_come_at_most_once_in_an_interval_with_the_scans_since() -> None:
+    the_event = event(capacity=50)
+    views, _ = watched(the_event)
+    show(views, scan(the_event, 1), 1, the_event)
+    (first,) = views.due(NOW_MS)
+    show(views, scan(the_event, 2), 2, the_event)
+    show(views, scan(the_event, 3), 3, the_event)
+    assert views.due(NOW_MS + PUBLISH_INTERVAL_MS - 1) == []
+    (second,) = views.due(NOW_MS + PUBLISH_INTERVAL_MS)
+    assert views.due(NOW_MS + 2 * PUBLISH_INTERVAL_MS) == []
+    assert [digest.update.offset for digest in (first, second)] == [1, 2]
+    assert isinstance(second.update.data, EventFeed)
+    assert [line.scan_id for line in second.update.data.scans] == ["scan2", "scan3"]
+    assert second.update.data.inside == 3
+
+
+def test_only_watched_topics_are_published_and_a_look_catches_up() -> None:
+    the_event = event(capacity=50)
+    views, topic = watched(the_event)
+    show(views, scan(the_event, 1), 1, the_event)
+    late_ms = NOW_MS + WATCHED_MS + 1
+    assert views.due(late_ms) == []
+    view, digest = topic.watch(late_ms, views.durable_seq, 7, 0)
+    assert digest is not None
+    assert view.recovered
+    assert [update.offset for update in view.missed] == [1]
+
+
+def test_who_comes_back_gets_what_was_missed_or_a_snapshot() -> None:
+    the_event = event(capacity=1_000)
+    views, topic = watched(the_event)
+    count = UPDATES_KEPT + 5
+    for number in range(1, count + 1):
+        show(views, scan(the_event, number), number, the_event)
+        views.due(NOW_MS + number * PUBLISH_INTERVAL_MS)
+    for since, missed in ((count, []), (count - 2, [count - 1, count]), (5, list(range(6, count + 1)))):
+        view, _ = topic.watch(NOW_MS, count, 7, since)
+        assert (view.recovered, [update.offset for update in view.missed]) == (True, missed)
+    for epoch, since in ((7, 4), (6, count), (7, count + 1), (-1, -1)):
+        view, _ = topic.watch(NOW_MS, count, epoch, since)
+        assert (view.recovered, view.offset) == (False, count)
+        assert isinstance(view.snapshot, EventFeed)
+        assert len(view.snapshot.scans) == FEED_SCANS_MAX
+
+
+def test_a_feed_that_begins_ahead_of_the_journal_is_not_published_before_it_is_durable() -> None:
+    the_event = event(capacity=50)
+    views = Views(7)
+    first = scan(the_event, 1)
+    second = scan(the_event, 2)
+    topic = views.event_topic(the_event)
+    topic.watch(NOW_MS, 0, -1, -1)
+    show(views, first, 1, the_event)
+    assert views.due(NOW_MS) == []
+    assert topic.watch(NOW_MS, 1, 7, 0)[1] is None
+    show(views, second, 2, the_event)
+    (digest,) = views.due(NOW_MS)
+    assert isinstance(digest.update.data, EventFeed)
+    assert (digest.update.data.inside, len(digest.update.data.scans)) == (2, 2)
+
+
+def test_older_terms_do_not_replace_what_a_feed_began_with() -> None:
+    the_event = event(name="New", capacity=9)
+    the_event.position = position_of(5, 0)
+    views, topic = watched(the_event)
+    views.take_terms("event", "Old", 3, position_of(4, 0))
+    view, _ = topic.watch(NOW_MS, 5, -1, -1)
+    assert isinstance(view.snapshot, EventFeed)
+    assert (view.snapshot.name, view.snapshot.capacity) == ("New", 9)
+    views.take_terms("event", "Newer", 4, position_of(6, 0))
+    view, _ = topic.watch(NOW_MS, 6, -1, -1)
+    assert isinstance(view.snapshot, EventFeed)
+    assert (view.snapshot.name, view.snapshot.capacity) == ("Newer", 4)
+
+
+def posting(amount: int) -> PointsPosted:
+    return PointsPosted(
+        "org",
+        "id",
+        b"",
+        NOW_MS,
+        "card",
+        "Ann",
+        1,
+        "award",
+        amount,
+        amount,
+        "request",
+        "",
+        "",
+        "",
+        20270115,
+        amount,
+        amount,
+        0,
+    )
+
+
+def test_a_board_topic_that_was_put_away_begins_above_all_its_offsets() -> None:
+    views = Views(7)
+    name = "leaderboard:points"
+    board = Board(())
+    views.add_board("org", "all", board)
+    topic = views.board_topic("org", name, "points", "all", board)
+    topic.watch(NOW_MS, 0, -1, -1)
+    views.take_points(posting(5), position_of(1, 0))
+    (digest,) = views.due(NOW_MS)
+    late_ms = NOW_MS + 2 * WATCHED_MS + 1
+    views.drop_unwatched(late_ms, 0)
+    assert views.board_count == 0
+    views.add_board("org", "all", board)
+    again = views.board_topic("org", name, "points", "all", board)
+    view, _ = again.watch(late_ms, 1, 7, digest.update.offset)
+    assert not view.recovered
+    assert view.offset > digest.update.offset
+
+
+def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
+    views = Views(7)
+    name = "leaderboard:points:day"
+    today, tomorrow = Board(()), Board(())
+    views.add_board("org", "day:20270115", today)
+    views.add_board("org", "day:20270116", tomorrow)
+    topic = views.board_topic("org", name, "points", "day:20270115", today)
+    topic.watch(NOW_MS, 0, -1, -1)
+    assert views.board_topic("org", name, "points", "day:20270116", tomorrow) is topic
+    (digest,) = views.due(NOW_MS)
+    assert digest.update.data.window == "day:20270116"  # type: ignore[union-attr]
+    views.take_points(posting(5), position_of(1, 0))
+    assert views.due(NOW_MS + PUBLISH_INTERVAL_MS) == [], "what happens to the old day's board is not shown any more"
