@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     postgres_connections_per_process: int = Field(4, ge=1)
 
     # Calls to hosts.
-    submit_timeout_ms: int = Field(2_000, ge=1)
+    submit_timeout_ms: int = Field(1_500, ge=1)
     collect_timeout_ms: int = Field(6_000, ge=1, description="above the time that a partition lets a message wait")
     actor_lookup_timeout_ms: int = Field(1_000, ge=1)
 
