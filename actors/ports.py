@@ -149,5 +149,9 @@ class EntityStore(Protocol):
     async def position(self, partition: int) -> Mark:
         """How far Postgres holds the partition (all zero: nothing yet). Raises `StoreUnavailable`."""
 
+    async def claims(self, partition: int) -> dict[str, int]:
+        """For each tenant whose request ids have been ahead of the clock: the latest time they claimed
+        (`actors.ids.claimed_ahead_ms`), over all that Postgres holds. Raises `StoreUnavailable`."""
+
     async def load(self, partition: int, request: LoadRequest) -> Loaded:
         """Reads what is asked in one snapshot, from the primary. Raises `StoreUnavailable`."""

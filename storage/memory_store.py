@@ -13,7 +13,7 @@ from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Event
 from actors.facts import Fact, PointsPosted
-from actors.ids import position_of
+from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import (
     BoardScore,
     LedgerEntry,
@@ -36,6 +36,7 @@ class _Projected:
         self.mark = Mark()
         self.world = WorldState()
         self.requests: dict[TenantRequest, tuple[Fact, int]] = {}
+        self.claims: dict[str, int] = {}
         self.ledger: dict[TenantLedgerEntry, PointsPosted] = {}
         self.reversed: set[TenantLedgerEntry] = set()
         # (tenant, day) → card → (score, position at which it was reached)
@@ -45,6 +46,9 @@ class _Projected:
         self.world.apply(fact, position)
         if fact.request_id:
             self.requests[fact.tenant_id, fact.request_id] = (fact, position)
+            claimed_ms = claimed_ahead_ms(fact.request_id, fact.at_ms)
+            if claimed_ms:
+                self.claims[fact.tenant_id] = max(claimed_ms, self.claims.get(fact.tenant_id, 0))
         if isinstance(fact, PointsPosted):
             self.ledger[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
             if fact.reverses:
@@ -74,6 +78,9 @@ class MemoryStore:
 
     async def position(self, partition: int) -> Mark:
         return self._of(partition).mark
+
+    async def claims(self, partition: int) -> dict[str, int]:
+        return dict(self._of(partition).claims)
 
     async def load(self, partition: int, request: LoadRequest) -> Loaded:
         projected = self._of(partition)

@@ -47,6 +47,7 @@ DAY_WINDOW = "day:"
 EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
+_CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
 _TENANTS = "SELECT tenant_id, name, settings, position FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
@@ -111,6 +112,10 @@ class PostgresStore:
     async def position(self, partition: int) -> Mark:
         async with self._snapshot() as connection:
             return await _position(connection, partition)
+
+    async def claims(self, partition: int) -> dict[str, int]:
+        async with self._snapshot() as connection:
+            return {row[0]: row[1] for row in await connection.fetch(_CLAIMS, partition)}
 
     async def load(self, partition: int, request: LoadRequest) -> Loaded:
         async with self._snapshot() as connection:

@@ -140,6 +140,12 @@ ON CONFLICT (tenant_id, day, card_id) DO UPDATE SET
 WHERE t.position < excluded.position
 """
 
+_CLAIMS = """
+INSERT INTO claims AS t (tenant_id, partition_id, until_ms)
+SELECT u.tenant_id, $3, u.until_ms FROM unnest($1::text::text[], $2::bigint[]) AS u (tenant_id, until_ms)
+ON CONFLICT (tenant_id) DO UPDATE SET until_ms = greatest(t.until_ms, excluded.until_ms)
+"""
+
 
 class PositionLost(Exception):
     """The partition's position is not where this projector believes: another one moved it. Nothing was written."""
@@ -151,6 +157,7 @@ async def write(connection: Connection, batch: RowBatch, expected: Mark, reached
     await _move_position(connection, batch.partition, expected, reached)
     await _append(connection, "journal_entries", JOURNAL_ENTRIES, batch.journal_entries)
     await _append(connection, "requests", REQUESTS, batch.requests)
+    await _write_set(connection, "claims", _CLAIMS, list(batch.claims.items()), batch.partition)
     await _append(connection, "scans", SCANS, batch.scans)
     await _append(connection, "ledger", LEDGER, batch.ledger)
     await _write_tenants(connection, batch)

@@ -30,7 +30,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
-from actors.ids import FACTS_PER_ENTRY_MAX, position_of
+from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from actors.terms import EventTerms, TenantSettings
 
 
@@ -122,6 +122,7 @@ class RowBatch(msgspec.Struct):
     payload_bytes: int = 0
     journal_entries: list[Row] = msgspec.field(default_factory=list)
     requests: list[Row] = msgspec.field(default_factory=list)
+    claims: dict[str, int] = msgspec.field(default_factory=dict)
     scans: list[Row] = msgspec.field(default_factory=list)
     ledger: list[Row] = msgspec.field(default_factory=list)
     tenants: dict[str, TenantRow] = msgspec.field(default_factory=dict)
@@ -163,6 +164,9 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
     for fact in facts:
         if fact.request_id:
             requests.append((fact.tenant_id, fact.request_id, batch.partition, position, fact.at_ms))
+            claimed_ms = claimed_ahead_ms(fact.request_id, fact.at_ms)
+            if claimed_ms:
+                batch.claims[fact.tenant_id] = max(claimed_ms, batch.claims.get(fact.tenant_id, 0))
         # By frequency: nearly all facts are of the first two kinds.
         if isinstance(fact, ScanJudged):
             _scan(batch, fact, position)

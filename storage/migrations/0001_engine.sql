@@ -19,6 +19,15 @@ CREATE TABLE positions (
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE positions IS 'partition: how far the journal is projected';
 
+-- Up to when request ids claim to have been made, where clocks ran ahead of ours: such an id tells nothing about its age.
+CREATE TABLE claims (
+    tenant_id text NOT NULL PRIMARY KEY,
+    partition_id integer NOT NULL,
+    until_ms bigint NOT NULL
+);
+CREATE INDEX claims_of_partition ON claims (partition_id);
+COMMENT ON TABLE claims IS 'tenant: how far ahead of the clock its request ids have been';
+
 -- The journal's archive and the outbox in one: the relay expands an entry to facts <partition>-<seq>-<index>.
 CREATE TABLE journal_entries (
     partition_id integer NOT NULL,
