@@ -32,9 +32,11 @@ from actors.commands import Command, fingerprint
 from actors.entry import ENTRY_VERSION, Entry
 from actors.facts import Fact
 from actors.pending import weight_of
+from actors.points import decide_redeem
 from actors.queries import GetBoard, GetTopic
 from actors.replies import BoardRow, BoardView, Deferred, Digest, Done, Failed, Update
-from tests.core.build import NOW_MS, award, check_in, founding
+from actors.terms import Lot
+from tests.core.build import NOW_MS, award, card, check_in, founding, redeem, tenant
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "facts_v1.json").read_text())
 # Where each kind had its last field without a default when it was released: a fact cut off there still decodes.
@@ -70,6 +72,19 @@ def test_fields_that_were_added_later_have_defaults(row: dict[str, Any]) -> None
 def test_a_facts_weight_is_at_least_its_size(row: dict[str, Any]) -> None:
     data = bytes.fromhex(row["encoding"])
     assert weight_of(decode_fact(data)) >= len(data)
+
+
+def test_a_redemption_from_many_lots_weighs_what_it_takes() -> None:
+    lots = tuple(Lot(1_000_000 + n, 1_000_000_000, NOW_MS) for n in range(1_000))
+    (fact,) = decide_redeem(tenant(), card(balance=10**12, lots=lots), redeem(10**9), NOW_MS - 1)
+    (everything,) = decide_redeem(
+        tenant(),
+        card(balance=1_000, lots=tuple(Lot(10**6 + n, 1, NOW_MS) for n in range(1_000))),
+        redeem(1_000),
+        NOW_MS - 1,
+    )
+    for posted in (fact, everything):
+        assert weight_of(posted) >= len(encode_fact(posted))
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,15 @@ def test_what_cannot_be_reversed(entry_seq: int, reason: str) -> None:
     assert reason_of(account.reverse(entry_seq, NOW_MS + 2)) == reason
 
 
+def test_a_fact_that_was_applied_changes_nothing() -> None:
+    account = Account()
+    account.award(10)
+    account.award(10)
+    for position, entry in enumerate(account.entries, 1):
+        account.card.apply(entry, position)
+    assert (account.card.balance, account.card.entry_count, account.card.position) == (20, 2, 2)
+
+
 def test_scores_count_per_day_and_a_cards_day_never_goes_back() -> None:
     account = Account(time_zone="Asia/Ho_Chi_Minh")
     noon_ms = 1_800_014_400_000  # 12:00 UTC, 19:00 in Ho Chi Minh City

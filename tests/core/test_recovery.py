@@ -103,7 +103,7 @@ def test_postgres_ahead_of_the_journal() -> None:
     [
         (b"\xc1", ENTRY_VERSION),
         (b"\x91\x93\x63\x01\x02", ENTRY_VERSION),
-        (b"\x91\x94\x01\xa1\xff\xa1r\xc4\x00", ENTRY_VERSION),
+        (PAYLOADS[3].replace(b"Ann", b"\xffnn"), ENTRY_VERSION),
         (EMPTY_PAYLOAD, ENTRY_VERSION + 1),
     ],
     ids=["no msgpack", "unknown fact", "not UTF-8", "newer version"],

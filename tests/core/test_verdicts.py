@@ -123,7 +123,7 @@ def test_being_inside_already_takes_no_seat_and_being_full_is_no_reason(reentry:
 def test_already_admitted_tells_the_first_admission() -> None:
     fact = judged(check_in(), None, event(attendance={"card": INSIDE}, inside=1))
     assert (fact.first_at_ms, fact.first_gate_id, fact.first_device_id) == (500, "gate_a", "dev_1")
-    other = judged(check_in(), None, event(inside=2))
+    other = judged(check_in(), None, event(attendance={"card": INSIDE}, inside=1, state="closed"))
     assert (other.first_at_ms, other.first_gate_id, other.first_device_id) == (0, "", "")
 
 

@@ -163,8 +163,8 @@ def mailbox_without_bound() -> Iterator[None]:
 
 @planted
 def dedupe_lost_at_restart() -> Iterator[None]:
-    def init(original: Any, self: Any, limits: Any, *, is_complete: bool, forgotten_until_ms: int) -> None:
-        original(self, limits, is_complete=True, forgotten_until_ms=0)
+    def init(original: Any, self: Any, limits: Any, **_: Any) -> None:
+        original(self, limits, is_complete=True, forgotten_until_ms=0, claims={})
 
     with around(RequestMemory, "__init__", init):
         yield
@@ -178,8 +178,8 @@ def requests_forgotten_before_projected() -> Iterator[None]:
 
 @planted
 def clock_ahead_trusted() -> Iterator[None]:
-    def is_certainly_new(self: Any, request_id: str, now_ms: int) -> bool:
-        made_ms = actors.requests.uuid7_time_ms(request_id)
+    def is_certainly_new(self: Any, key: tuple[str, str], now_ms: int) -> bool:
+        made_ms = actors.requests.uuid7_time_ms(key[1])
         return self._is_complete or (made_ms is not None and made_ms > self._forgotten_until_ms)
 
     with patch.object(RequestMemory, "is_certainly_new", is_certainly_new):
@@ -424,7 +424,7 @@ def real_offsets_begin_again() -> Iterator[None]:
 @planted
 def real_clock_ahead_forgotten() -> Iterator[None]:
     def forget(original: Any, self: Any, projected: int, now_ms: int) -> None:
-        with patch("actors.requests.uuid7_time_ms", lambda request_id: None):
+        with patch("actors.requests.claimed_ahead_ms", lambda request_id, at_ms, ahead_ms_max: 0):
             original(self, projected, now_ms)
 
     with around(RequestMemory, "forget", forget):
@@ -439,4 +439,10 @@ def real_hint_lost_with_its_projector() -> Iterator[None]:
         self._journal.hint = noted
 
     with around(Projector, "_read", read):
+        yield
+
+
+@planted
+def real_claims_lost_at_restart() -> Iterator[None]:
+    with around(Partition, "on_opened", lambda original, self, *args: original(self, *args[:4], {}, args[5])):
         yield

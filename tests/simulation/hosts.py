@@ -315,7 +315,7 @@ class HostModel:
 
         def read(position: Mark, after: Mark, entries: list[Entry]) -> None:
             if after.seq >= opening.seq:
-                self._feed(life, life.partition.on_opened, attempt, opening, position, entries)
+                self._feed(life, life.partition.on_opened, attempt, opening, position, entries, self._postgres.claims)
                 return
             found = self._journal.read(after, READ_MAX)
             if isinstance(found, str):

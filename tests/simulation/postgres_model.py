@@ -24,7 +24,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
-from actors.ids import position_of
+from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import BoardScore, LedgerEntry, Loaded, LoadRequest
 from actors.tenant import Tenant
 from actors.terms import Lot
@@ -32,6 +32,8 @@ from tests.simulation.journal_model import JournalModel
 from tests.simulation.world import World
 
 READ_MAX = 4
+# As small as everything else in this world, so that clocks get there within a seed.
+CLOCK_AHEAD_MS_MAX = 200
 
 
 class PostgresModel:
@@ -47,6 +49,7 @@ class PostgresModel:
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
+        self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
         self.reversed: set[tuple[str, str, int]] = set()
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
@@ -81,6 +84,9 @@ class PostgresModel:
         if fact.request_id:
             assert (fact.tenant_id, fact.request_id) not in self.requests, "requests has a primary key"
             self.requests[fact.tenant_id, fact.request_id] = (fact, position)
+            claimed_ms = claimed_ahead_ms(fact.request_id, fact.at_ms, CLOCK_AHEAD_MS_MAX)
+            if claimed_ms:
+                self.claims[fact.tenant_id] = max(claimed_ms, self.claims.get(fact.tenant_id, 0))
         match fact:
             case TenantOpened() | TenantChanged():
                 self.tenants[fact.tenant_id] = (fact.name, fact.settings, position)

@@ -32,7 +32,7 @@ from tests.simulation.checker import Checker, check
 from tests.simulation.clients import Client, founding_commands
 from tests.simulation.hosts import HostModel, Supervisor, Trouble
 from tests.simulation.journal_model import JournalModel
-from tests.simulation.postgres_model import PostgresModel, Projector
+from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX, PostgresModel, Projector
 from tests.simulation.world import START_MS, Violation, World
 
 ACTIVE_MS = 5_000
@@ -73,7 +73,7 @@ def small_limits(world: World) -> Limits:
         cards_resident_max=rng.choice((0, 2, 100)),
         events_resident_max=rng.choice((0, 1, 100)),
         boards_resident_max=rng.choice((0, 1, 100)),
-        clock_ahead_ms_max=200,
+        clock_ahead_ms_max=CLOCK_AHEAD_MS_MAX,
     )
 
 
@@ -172,7 +172,7 @@ class Run:
             entries.pop(rng.randrange(len(entries) - 1))
         partition = self.hosts[0].make_partition(0, self._limits)
         partition.open(self.world.now_ms)
-        effects = partition.on_opened(1, opening, position, entries, self.world.now_ms)
+        effects = partition.on_opened(1, opening, position, entries, {}, self.world.now_ms)
         check(partition.state == "halted", "12: a damaged journal was opened")
         check(any(isinstance(effect, Halted) for effect in effects), "12: nobody was told of the halt")
         self.world.note("halt")

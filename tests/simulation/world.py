@@ -43,13 +43,6 @@ class Faults:
     host_close: float = 0.0
     wrong_owner: float = 0.0
 
-    @property
-    def keep_memory(self) -> bool:
-        """Whether one host has the partition all the time."""
-        ends = (self.append_lost, self.append_reply_lost, self.append_refused, self.store_restart, self.host_crash)
-        more = (self.crash_between_effects, self.host_pause, self.host_close, self.wrong_owner)
-        return not any((*ends, *more))
-
     @classmethod
     def drawn(cls, rng: Random) -> Faults:
         """A mix: some faults are absent in some seeds, so that each also shows without the others."""
