@@ -18,7 +18,7 @@ Token = object
 
 class OpenJournal(msgspec.Struct, frozen=True):
     """Open a new epoch (only if the journal is still in `expected_epoch`, where given), then read Postgres' position
-    and all entries after it; report `on_opened` or `on_open_failed`."""
+    all entries after it, and the claims; report `on_opened` or `on_open_failed`."""
 
     attempt: int
     expected_epoch: int | None

@@ -313,7 +313,9 @@ class Host:
     async def _open(self, partition: Partition, effect: OpenJournal) -> None:
         failure: OpenFailure
         try:
-            opening, projected, entries = await self._read_journal(partition.number, effect.expected_epoch)
+            opening = await self._journal.open(partition.number, effect.expected_epoch, self._clock_ms())
+            projected, entries = await self._read_journal(partition.number, opening)
+            claims = await self._store.claims(partition.number)
         except Fenced as error:
             failure, detail = "fenced", str(error)
         except JournalCorrupt as error:
@@ -323,12 +325,12 @@ class Host:
             await asyncio.sleep(random.uniform(*REOPEN_DELAY_MS) / 1000)
         else:
             now_ms = self._clock_ms()
-            self._feed(partition, partition.on_opened, effect.attempt, opening, projected, entries, now_ms)
+            self._feed(partition, partition.on_opened, effect.attempt, opening, projected, entries, claims, now_ms)
             return
         self._feed(partition, partition.on_open_failed, effect.attempt, failure, detail, self._clock_ms())
 
-    async def _read_journal(self, number: int, expected_epoch: int | None) -> tuple[Entry, Mark, list[Entry]]:
-        opening = await self._journal.open(number, expected_epoch, self._clock_ms())
+    async def _read_journal(self, number: int, opening: Entry) -> tuple[Mark, list[Entry]]:
+        """Postgres' position, and the entries after it up to the opening one."""
         while True:
             projected = await self._store.position(number)
             entries: list[Entry] = []
@@ -343,7 +345,7 @@ class Host:
             except JournalGap:
                 # The projector went on and trimmed meanwhile: its new position has what is gone from the journal.
                 continue
-            return opening, projected, entries
+            return projected, entries
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

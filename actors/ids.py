@@ -9,8 +9,9 @@ from zlib import crc32
 
 PARTITION_COUNT_DEFAULT = 16
 REQUEST_ID_CHARS_MAX = 64
-# How far the clock that made a UUIDv7 may be ahead of ours for its time to be believed, and how long ids are remembered.
+# How far a clock that makes UUIDv7s may be ahead of ours for their time to be believed.
 CLOCK_AHEAD_MS_MAX = 10_000
+# How long request ids are remembered at least.
 RETENTION_MS = 7 * 24 * 3_600_000
 
 # A fact's position orders all facts of a partition: journal sequence number and index within the entry in one integer.
@@ -44,13 +45,14 @@ def uuid7_time_ms(request_id: str) -> int | None:
         return None
 
 
-def claimed_ahead_ms(request_id: str, at_ms: int) -> int:
-    """The time that an id claims to have been made at, where that lies beyond belief for an id that came at `at_ms`; else 0.
+def claimed_ahead_ms(request_id: str, at_ms: int, ahead_ms_max: int = CLOCK_AHEAD_MS_MAX) -> int:
+    """The time that an id claims to have been made at, where that lies beyond belief for an id that came at `at_ms`;
+    else 0.
 
-    Once the clock gets there, such an id looks as if it were new. One that is further ahead than ids are remembered gets
-    there too late to matter.
+    Once the clock gets there, such an id looks as if it were new. One that is further ahead than ids are remembered
+    gets there too late to matter.
     """
     made_ms = uuid7_time_ms(request_id)
-    if made_ms is None or not at_ms + CLOCK_AHEAD_MS_MAX < made_ms <= at_ms + RETENTION_MS:
+    if made_ms is None or not at_ms + ahead_ms_max < made_ms <= at_ms + RETENTION_MS:
         return 0
     return made_ms

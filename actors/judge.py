@@ -141,7 +141,7 @@ class Judge:
         before = self._requests.get(key) or (known.answer if known is not None else None)
         if before is not None:
             return self._replayed(command, *before)
-        is_new = (known is not None and known.is_new) or self._requests.is_certainly_new(command.request_id, at_ms)
+        is_new = (known is not None and known.is_new) or self._requests.is_certainly_new(key, at_ms)
         if not is_new:
             wants.requests.add(key)
         if isinstance(command, CheckIn):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX
+from actors.ids import CLOCK_AHEAD_MS_MAX
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
     events_resident_max: int = 2_000
     boards_resident_max: int = 200
     # How far the clock that made a UUIDv7 may be ahead of ours and still be believed.
-    clock_ahead_ms_max: int = 10_000
+    clock_ahead_ms_max: int = CLOCK_AHEAD_MS_MAX
 
     def __post_init__(self) -> None:
         assert self.memory_ms_min >= 2 * (self.wait_ms_max + self.load_timeout_ms), "memory must outlast every look-up"

@@ -19,7 +19,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from actors.board import Board
@@ -77,7 +77,7 @@ class Partition:
     def _forget(self) -> None:
         """An empty memory: what is in it comes from the journal and from Postgres."""
         self.residents = Residents()
-        self._requests = RequestMemory(self._limits, is_complete=False, forgotten_until_ms=self._now_ms)
+        self._requests = RequestMemory(self._limits, is_complete=False, forgotten_until_ms=self._now_ms, claims={})
         self._recent = RecentEntries(self._limits)
         self._views = Views(self.epoch)
         self._judge = Judge(self.residents, self._requests, self._recent)
@@ -104,9 +104,16 @@ class Partition:
         return self._take_effects()
 
     def on_opened(
-        self, attempt: int, opening: Entry, projected: Mark, entries: Sequence[Entry], now_ms: int
+        self,
+        attempt: int,
+        opening: Entry,
+        projected: Mark,
+        entries: Sequence[Entry],
+        claims: Mapping[str, int],
+        now_ms: int,
     ) -> list[Effect]:
-        """The journal is open in a new epoch; `entries` is all it holds after Postgres' position."""
+        """The journal is open in a new epoch; `entries` is all it holds after Postgres' position. `claims` tells how
+        far ahead of the clock request ids have been (`actors.ports.EntityStore.claims`)."""
         self._tick_clock(now_ms)
         if self.state != "opening" or attempt != self._attempt:
             return self._take_effects()
@@ -125,6 +132,7 @@ class Partition:
             self._limits,
             is_complete=projected.seq == 0,
             forgotten_until_ms=entries[0].at_ms if entries else opening.at_ms,
+            claims=claims,
         )
         self._judge = Judge(self.residents, self._requests, self._recent)
         self._viewer = Viewer(self._judge, self._views)

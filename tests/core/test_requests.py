@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.facts import CommandRefused
-from actors.ids import uuid7_time_ms
+from actors.ids import RETENTION_MS, claimed_ahead_ms, uuid7_time_ms
 from actors.limits import Limits
 from actors.requests import RequestMemory
 from tests.core.build import NOW_MS
@@ -19,8 +19,8 @@ def uuid7(made_ms: int, tail: str = "0") -> str:
     return f"{text[:8]}-{text[8:]}-7000-8000-00000000000{tail}"
 
 
-def memory(*, is_complete: bool = False) -> RequestMemory:
-    return RequestMemory(LIMITS, is_complete=is_complete, forgotten_until_ms=FORGOTTEN_MS)
+def memory(*, is_complete: bool = False, claims: dict[str, int] | None = None) -> RequestMemory:
+    return RequestMemory(LIMITS, is_complete=is_complete, forgotten_until_ms=FORGOTTEN_MS, claims=claims or {})
 
 
 def remember(requests: RequestMemory, request_id: str, position: int, at_ms: int) -> None:
@@ -57,8 +57,8 @@ def test_the_time_in_a_uuid7(request_id: str, made_ms: int | None) -> None:
     ],
 )
 def test_what_is_certainly_new(request_id: str, is_new: bool) -> None:
-    assert memory().is_certainly_new(request_id, NOW_MS) is is_new
-    assert memory(is_complete=True).is_certainly_new(request_id, NOW_MS)
+    assert memory().is_certainly_new(("org", request_id), NOW_MS) is is_new
+    assert memory(is_complete=True).is_certainly_new(("org", request_id), NOW_MS)
 
 
 def test_only_the_oldest_over_the_limit_and_projected_and_old_are_forgotten() -> None:
@@ -83,11 +83,11 @@ def test_after_forgetting_memory_is_complete_no_more() -> None:
     for number in range(3):
         remember(requests, f"id-{number}", number + 1, NOW_MS)
     now_ms = NOW_MS + 20_000
-    assert requests.is_certainly_new("other", now_ms)
+    assert requests.is_certainly_new(("org", "other"), now_ms)
     requests.forget(9, now_ms)
-    assert not requests.is_certainly_new("other", now_ms)
-    assert not requests.is_certainly_new(uuid7(NOW_MS + 1_000), now_ms)
-    assert requests.is_certainly_new(uuid7(NOW_MS + 1_001), now_ms)
+    assert not requests.is_certainly_new(("org", "other"), now_ms)
+    assert not requests.is_certainly_new(("org", uuid7(NOW_MS + 1_000)), now_ms)
+    assert requests.is_certainly_new(("org", uuid7(NOW_MS + 1_001)), now_ms)
 
 
 def test_an_id_from_a_clock_ahead_is_looked_up_when_its_time_has_come() -> None:
@@ -98,7 +98,7 @@ def test_an_id_from_a_clock_ahead_is_looked_up_when_its_time_has_come() -> None:
         remember(requests, f"id-{number}", number + 2, NOW_MS)
     requests.forget(9, NOW_MS + 20_000)
     assert requests.get(("org", ahead)) is None
-    assert not requests.is_certainly_new(ahead, NOW_MS + 3_600_000)
+    assert not requests.is_certainly_new(("org", ahead), NOW_MS + 3_600_000)
 
 
 def test_one_effect_per_id() -> None:
@@ -106,3 +106,23 @@ def test_one_effect_per_id() -> None:
     remember(requests, "id", 1, NOW_MS)
     with pytest.raises(AssertionError, match="exactly one effect"):
         remember(requests, "id", 2, NOW_MS)
+
+
+def test_within_a_tenants_claim_every_id_is_looked_up_and_other_tenants_do_not_pay_for_it() -> None:
+    requests = memory(claims={"org": NOW_MS + 500})
+    assert not requests.is_certainly_new(("org", uuid7(NOW_MS + 500)), NOW_MS)
+    assert requests.is_certainly_new(("org", uuid7(NOW_MS + 501)), NOW_MS)
+    assert requests.is_certainly_new(("other", uuid7(NOW_MS)), NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("made_ms", "claim_ms"),
+    [
+        (NOW_MS + 1_000, 0),
+        (NOW_MS + 1_001, NOW_MS + 1_001),
+        (NOW_MS + RETENTION_MS, NOW_MS + RETENTION_MS),
+        (NOW_MS + RETENTION_MS + 1, 0),
+    ],
+)
+def test_what_an_id_claims(made_ms: int, claim_ms: int) -> None:
+    assert claimed_ahead_ms(uuid7(made_ms), NOW_MS, 1_000) == claim_ms
