@@ -193,10 +193,13 @@ class TestRedisDirectory:
                 assert await anext(changes) == first
                 second = await place(2)
                 assert await anext(changes) == second
+                coming = asyncio.ensure_future(anext(changes))
                 await redis.publish(PLACEMENT_CHANNEL, "again")
+                await asyncio.sleep(0.2)
+                assert not coming.done()
                 proxy.cut()
                 third = await place(3)
-                assert await anext(changes) == third
+                assert await coming == third
                 await redis.set(PLACEMENT_KEY, "not JSON")
                 await redis.publish(PLACEMENT_CHANNEL, "4")
                 assert await directory.placement() is None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from actors.replies import Failed
+from gateway.http import AsgiMessage
 from gateway.sockets import codes, limits
-from gateway.sockets.connection import OpenSockets
+from gateway.sockets.connection import Connection, OpenSockets
+from gateway.sockets.wire import JSON as JSON_WIRE
 from tests.support.socket_edge import (
     EVENT,
     FOREIGN_TOKEN,
@@ -22,6 +24,7 @@ from tests.support.socket_edge import (
     TENANT,
     Client,
     SocketEdge,
+    clock_ms,
     feed,
     judged,
     running_edge,
@@ -248,97 +251,6 @@ class TestScans:
         on_reply(judged(check_in))
 
 
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("scan", "field", "item_id"),
-        [
-            ({"t": "scan", "id": "1", "credential": 5}, "credential", "1"),
-            ({"t": "scan", "id": "1", "credential": ""}, "credential", "1"),
-            ({"t": "scan", "id": "1", "credential": "x" * 513}, "credential", "1"),
-            ({"t": "scan", "id": "1"}, "credential", "1"),
-            ({"t": "scan", "credential": "x"}, "id", None),
-            ({"t": "scan", "id": 7, "credential": "x"}, "id", None),
-            ({"t": "scan", "id": "", "credential": "x"}, "id", None),
-            ({"t": "scan", "id": "a\x00b", "credential": "x"}, "id", None),
-            ({"t": "scan", "id": "x" * 65, "credential": "x"}, "id", None),
-            ({"t": "scan", "id": "1", "credential": "x", "direction": "up"}, "direction", "1"),
-            ({"t": "scan", "id": "1", "credential": "x", "gate_id": "a b"}, "gate_id", "1"),
-            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": -1}, "scanned_at", "1"),
-            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": 2**63}, "scanned_at", "1"),
-            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": 1.5}, "scanned_at", "1"),
-            ({"t": "scan", "id": "1", "credential": "x", "scanned_at": "now"}, "scanned_at", "1"),
-            ({"t": "nonsense"}, "t", None),
-            ({"t": 5}, "t", None),
-            ({}, "t", None),
-            ([], "", None),
-            ({"t": "scans"}, "items", None),
-            ({"t": "scans", "items": 5}, "items", None),
-            ({"t": "scans", "items": [{}] * 257}, "items", None),
-            ({"t": "ping", "n": "x"}, "n", None),
-            ({"t": "hello", "event_id": EVENT}, "hello", None),
-        ],
-    )
-    @both_wires
-    async def test_a_bad_frame_is_named_and_the_socket_stays_open(
-        self, edge: SocketEdge, wire: str, scan: Any, field: str, item_id: str | None
-    ) -> None:
-        async with edge.scanner(wire) as client:
-            await client.send(scan)
-            error = await client.receive()
-            assert (error["t"], error["code"]) == ("error", codes.FRAME_INVALID)
-            assert field in error["message"]
-            assert error.get("id") == item_id
-            await client.send({"t": "scan", "id": "good", "credential": edge.credential()})
-            assert (await client.receive())["id"] == "good"
-
-    @both_wires
-    async def test_one_bad_item_is_answered_by_itself_and_its_mates_are_judged(
-        self, edge: SocketEdge, wire: str
-    ) -> None:
-        good = [{"id": f"g{n}", "credential": edge.credential()} for n in range(3)]
-        bad: list[Any] = [
-            {"id": "b0", "credential": 5},
-            {"id": 5},
-            "text",
-            {"id": "b3", "credential": edge.credential(), "gate_id": "\x00"},
-        ]
-        async with edge.scanner(wire) as client:
-            await client.send({"t": "scans", "items": [good[0], bad[0], bad[1], good[1], bad[2], bad[3], good[2]]})
-            answer = await client.receive()
-        by_kind: dict[str, list[dict[str, Any]]] = {"verdict": [], "error": []}
-        for item in answer["items"]:
-            by_kind[item["t"]].append(item)
-        assert [item["id"] for item in by_kind["verdict"]] == ["g0", "g1", "g2"]
-        assert [item.get("id") for item in by_kind["error"]] == ["b0", None, None, "b3"]
-        assert {item["code"] for item in by_kind["error"]} == {codes.FRAME_INVALID}
-
-    async def test_binary_in_text_mode_and_text_in_binary_mode(self, edge: SocketEdge) -> None:
-        async with edge.scanner(JSON) as client:
-            await client.connection.send(b"\x80")
-            assert "text" in (await client.receive())["message"]
-        async with edge.scanner(MSGPACK) as client:
-            await client.connection.send("{}")
-            assert "binary" in (await client.receive())["message"]
-
-    async def test_nothing_but_bad_frames_is_not_our_protocol(self, edge: SocketEdge) -> None:
-        async with edge.scanner() as client:
-            for _ in range(limits.BAD_FRAMES_MAX):
-                await client.connection.send("nonsense")
-            assert await client.closed() == codes.PROTOCOL_ERROR.code
-
-    @both_wires
-    async def test_a_frame_that_is_too_big(self, edge: SocketEdge, wire: str) -> None:
-        async with edge.scanner(wire) as client:
-            await client.send({"t": "scan", "id": "1", "credential": "x" * limits.FRAME_BYTES_MAX})
-            assert (await client.receive())["code"] == codes.FRAME_TOO_BIG.name
-            assert await client.closed() == codes.FRAME_TOO_BIG.code
-
-    async def test_a_frame_far_too_big_is_cut_off_by_the_server(self, edge: SocketEdge) -> None:
-        async with edge.scanner() as client:
-            await client.connection.send("x" * (limits.SERVER_FRAME_BYTES_MAX + 1))
-            assert await client.closed() == 1009
-
-
 class TestPings:
     @both_wires
     async def test_a_ping_is_answered_with_the_time(self, edge: SocketEdge, wire: str) -> None:
@@ -456,6 +368,21 @@ class TestEnds:
             # The writer cannot even send the close. It is given up; nothing of the socket stays behind.
             await until(lambda: not len(edge.sockets))
 
+    @pytest.mark.parametrize("error", [OSError, RuntimeError])
+    async def test_a_peer_that_is_gone_when_we_write_is_no_error(self, error: type[Exception]) -> None:
+        async def send(_message: AsgiMessage) -> None:
+            raise error
+
+        async def receive() -> AsgiMessage:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        connection = Connection(JSON_WIRE, receive, send, clock_ms)
+        connection.send_map({"t": "pong"})
+        sockets = OpenSockets()
+        await asyncio.wait_for(sockets.serve(connection, receive_all(connection)), 5)
+        assert len(sockets) == 0
+
     def test_the_table_of_closes_is_in_its_ranges(self) -> None:
         assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 11
         assert all(4000 <= close.code <= 4999 and close.message for close in codes.CLOSES)
@@ -464,3 +391,12 @@ class TestEnds:
 
     def test_an_empty_register_is_empty(self) -> None:
         assert len(OpenSockets()) == 0
+
+
+def receive_all(connection: Connection) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A conversation that only listens."""
+
+    async def listen() -> None:
+        await connection.frame()
+
+    return listen
