@@ -125,8 +125,11 @@ class Worker:
 class RestWorker(Worker):
     """Check-ins with a device's token, or points with the organisation's key."""
 
-    def __init__(self, *more: Any, host: str, port: int, fixtures: Json, does_points: bool) -> None:
+    def __init__(
+        self, *more: Any, host: str, port: int, fixtures: Json, does_points: bool, reverses: bool = True
+    ) -> None:
         super().__init__(*more)
+        self._reverses = reverses
         event = self.rng.choice(fixtures["events"])
         self._event_id: str = event["id"]
         self._does_points = does_points
@@ -148,7 +151,7 @@ class RestWorker(Worker):
         card_id: str = self.next_card()["id"]
         dice = self.rng.random()
         seqs = self._entries.get(card_id)
-        if dice < 0.15 and seqs:
+        if dice < 0.15 and seqs and self._reverses:
             return f"/v1/cards/{card_id}/points/reverse", {"entry_seq": self.rng.choice(seqs)}
         if dice < 0.5:
             return f"/v1/cards/{card_id}/points/redeem", {"amount": self.rng.randint(1, 60)}
@@ -314,10 +317,20 @@ class SocketWorker(Worker):
 
 
 class Load:
-    """All workers: per organisation some over REST, for points and over sockets; together `rate` commands a second."""
+    """All workers: per organisation some over REST, for points and over sockets; together `rate` commands a second.
+
+    Without `reverses` nothing is reversed: that needs Postgres once the entry has left memory."""
 
     def __init__(
-        self, base_url: str, organisations: list[Json], acks: Path, *, rate: float, seed: int, per_kind: int = 1
+        self,
+        base_url: str,
+        organisations: list[Json],
+        acks: Path,
+        *,
+        rate: float,
+        seed: int,
+        per_kind: int = 1,
+        reverses: bool = True,
     ) -> None:
         self.tally = Tally()
         self._acks = AckFile(acks)
@@ -329,7 +342,7 @@ class Load:
             for _ in range(per_kind):
                 kinds += [
                     lambda *a, f=fixtures: RestWorker(*a, **where, fixtures=f, does_points=False),
-                    lambda *a, f=fixtures: RestWorker(*a, **where, fixtures=f, does_points=True),
+                    lambda *a, f=fixtures: RestWorker(*a, **where, fixtures=f, does_points=True, reverses=reverses),
                     lambda *a, f=fixtures: SocketWorker(*a, **where, fixtures=f),
                 ]
             for number, kind in enumerate(kinds):

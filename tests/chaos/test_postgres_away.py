@@ -12,7 +12,7 @@ RATE = 150.0
 
 
 async def test_check_ins_do_not_need_postgres_for_a_while(site: Site, tmp_path: Path) -> None:
-    chaos = Chaos(site.running, site.organisations, tmp_path / "acks.jsonl", rate=RATE, seed=2)
+    chaos = Chaos(site.running, site.organisations, tmp_path / "acks.jsonl", rate=RATE, seed=2, reverses=False)
     await chaos.begin()
     figures = await chaos.postgres_away(AWAY_S)
     document = await chaos.end()
