@@ -24,6 +24,7 @@ class Drive:
         self.now_ms = NOW_MS
         self.journal: list[Entry] = []
         self.projected = Mark()
+        self.claims: dict[str, int] = {}
         self.appends: list[Append] = []
         self.loads: list[Load] = []
         self.opens: list[OpenJournal] = []
@@ -60,7 +61,7 @@ class Drive:
         opening = self.write(EMPTY_PAYLOAD, epoch)
         attempt = self.opens[-1].attempt
         entries = self.journal[self.projected.seq :]
-        self.do(self.partition.on_opened(attempt, opening, self.projected, entries, {}, self.now_ms))
+        self.do(self.partition.on_opened(attempt, opening, self.projected, entries, self.claims, self.now_ms))
 
     def send(self, *messages: tuple[object, Message]) -> None:
         self.do(self.partition.receive(messages, self.now_ms))

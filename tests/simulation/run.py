@@ -12,7 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ from tests.simulation.clients import Client, founding_commands
 from tests.simulation.hosts import HostModel, Supervisor, Trouble
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX, PostgresModel, Projector
-from tests.simulation.world import START_MS, Violation, World
+from tests.simulation.world import START_MS, Faults, Violation, World
 
 ACTIVE_MS = 5_000
 HEAL_MS = 30_000
@@ -44,8 +44,10 @@ COMMANDS_PER_CLIENT = 48
 
 @dataclass
 class Parts:
-    """What a run is made of; planted bugs change these."""
+    """What a run is made of; a search for something rare changes these."""
 
+    faults: Faults | None = None
+    limits: dict[str, int] = field(default_factory=dict)
     make_partition: Callable[[int, Limits], Partition] = Partition
     make_journal: Callable[..., JournalModel] = JournalModel
     make_postgres: Callable[[World], PostgresModel] = PostgresModel
@@ -94,7 +96,8 @@ class Run:
     def __init__(self, seed: int, parts: Parts | None = None, *, trace: bool = False) -> None:
         parts = parts or Parts()
         self.world = world = World(seed, trace=trace)
-        limits = small_limits(world)
+        world.faults = parts.faults or world.faults
+        limits = msgspec.structs.replace(small_limits(world), **parts.limits)
         self.checker = Checker(world)
         self.checker.mailbox_max = limits.mailbox_messages_max
         self.journal = parts.make_journal(world, self.checker.on_written)
