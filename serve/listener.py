@@ -18,6 +18,8 @@ from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
 from serve.settings import Settings
 
 START_POLL_S = 0.01
+WS_PING_INTERVAL_S = 20
+WS_PING_TIMEOUT_S = 20
 
 
 class _QuietServer(uvicorn.Server):
@@ -30,7 +32,7 @@ class _QuietServer(uvicorn.Server):
 
 def shared_socket(address: str, port: int) -> socket.socket:
     """A socket bound to the port, which other sockets of this user may share. Raises `OSError` when it is taken."""
-    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -57,7 +59,9 @@ class Listener:
                 ws="websockets-sansio",
                 ws_max_size=SERVER_FRAME_BYTES_MAX,
                 ws_per_message_deflate=False,
-                ws_ping_interval=None,  # the sockets have pings of their own
+                # Finds peers that are gone without a word; the sockets' own pings only keep the clock.
+                ws_ping_interval=WS_PING_INTERVAL_S,
+                ws_ping_timeout=WS_PING_TIMEOUT_S,
                 backlog=settings.listen_backlog,
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),

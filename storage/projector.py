@@ -146,6 +146,8 @@ class _Course:
         once."""
         if self.mark is None:
             self.mark = await self._position()
+            # A projector may have died between its commit and the hint, and nothing may come after that for long.
+            await self._journal.note_projected(self.partition, self.mark.seq)
         await self._read(self.mark)
         if self.pending:
             batch, poison = self._gather(self.mark)

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import msgspec
 import pytest
 
-from actors.entry import Entry, Mark
+from actors.codec import encode_facts
+from actors.entry import EMPTY_PAYLOAD, GENESIS_CHECKSUM, Entry, Mark, sealed
+from actors.facts import CommandRefused, Fact
 from actors.ports import BoardScore, EntityStore, Loaded, LoadRequest
 from storage.memory_store import MemoryStore
 from storage.migrate import migrate
@@ -25,8 +27,15 @@ CARDS = tuple(f"card_{n}" for n in range(7))
 EVENTS = tuple(f"evt_{n}" for n in range(3))
 DAYS = (20_261_121, 20_261_122, 20_261_123)
 
+AT_MS = 1_700_000_000_000
+
 Feed = Callable[[Sequence[Entry]], Awaitable[None]]
 canonical = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def uuid7(made_ms: int) -> str:
+    text = f"{made_ms:012x}"
+    return f"{text[:8]}-{text[8:]}-7000-8000-000000000001"
 
 
 class Stage:
@@ -88,6 +97,19 @@ def everything(author: Author) -> LoadRequest:
             for window in ("all", *(f"day:{day}" for day in DAYS), *(f"event:{event}" for event in EVENTS))
         ),
     )
+
+
+async def test_the_latest_time_that_ids_from_clocks_ahead_claim_is_kept_for_each_tenant(stage: Stage) -> None:
+    ids = [uuid7(AT_MS), uuid7(AT_MS + 3_600_000), uuid7(AT_MS + 60_000), uuid7(AT_MS + 30 * 24 * 3_600_000), "scan-1"]
+    asked = [*(("org_A", request_id) for request_id in ids), ("org_B", uuid7(AT_MS + 1))]
+    facts: list[Fact] = [
+        CommandRefused(tenant_id, request_id, b"", AT_MS, "AwardPoints", "card", "amount_invalid", "")
+        for tenant_id, request_id in asked
+    ]
+    opening = sealed(GENESIS_CHECKSUM, 1, 1, AT_MS, EMPTY_PAYLOAD)
+    await stage.feed([opening, sealed(opening.checksum, 1, 2, AT_MS, encode_facts(facts))])
+    assert await stage.store.claims(PARTITION) == {"org_A": AT_MS + 3_600_000}
+    assert await stage.store.claims(PARTITION + 1) == {}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

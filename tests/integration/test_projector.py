@@ -33,6 +33,7 @@ from tests.support.projecting import (
     wait_projected,
     wait_until,
 )
+from tests.support.projection import project
 from tests.support.tcp_proxy import TcpProxy
 
 
@@ -88,6 +89,17 @@ async def test_a_new_projector_goes_on_where_the_last_one_stopped(journal: Journ
         async with projecting(journal, pool, [partition]) as projector:
             await wait_projected(projector, source)
     await assert_postgres_holds(pool, source)
+
+
+async def test_a_hint_that_died_with_its_projector_is_left_by_the_next(pool: Pool, partition: int) -> None:
+    """Nothing may ever be written after it: the writer would wait for the hint in vain."""
+    source = Source(MemoryJournal(), partition)
+    await source.write(10)
+    mark = await project(pool, partition, Mark(), source.entries)
+    assert await source.journal.projected_hint(partition) == 0
+    async with projecting(source.journal, pool, [partition]) as projector:
+        await wait_projected(projector, source)
+    assert await source.journal.projected_hint(partition) == mark.seq
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
