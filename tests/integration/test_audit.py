@@ -16,8 +16,10 @@ from redis.asyncio import Redis
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import Fact, PointsPosted, ScanJudged
+from gateway.render import verdict_frame
 from serve.audit import outcome_of
-from storage.acks import AckBook
+from storage.acks import AckBook, canonical
+from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
 from tests.support.small_history import (
@@ -183,6 +185,22 @@ async def test_a_wrong_fact_in_an_intact_journal_is_found(system: System, name: 
     assert check in await system.failing()
 
 
+async def test_an_entry_that_cannot_be_read_is_found(system: System) -> None:
+    mark = await system.pool.fetchrow("SELECT * FROM journal_entries WHERE partition_id = 1 ORDER BY seq DESC LIMIT 1")
+    assert mark is not None
+    entry = sealed(mark["checksum"], mark["epoch"], mark["seq"] + 1, 1, b"no facts")
+    await system.sql(
+        "INSERT INTO journal_entries VALUES (1, $1, $2, 1, 1, $3, $4)",
+        *(entry.seq, entry.epoch, entry.checksum, entry.payload),
+    )
+    assert "facts" in await system.failing()
+
+
+def test_every_check_has_a_fault_that_it_finds() -> None:
+    found = {*PLANTED.values(), *(check for *_, check in WRONG_FACTS.values()), "facts", "replay", "acks"}
+    assert found == set(CHECKS)
+
+
 async def test_a_fact_left_out_is_found(system: System) -> None:
     is_it = first_of(PointsPosted, kind="expire")
     await rewrite(system, lambda fact: None if is_it(fact) else fact)
@@ -214,6 +232,13 @@ async def test_everything_acknowledged_is_there(system: System) -> None:
     lines = ack_lines(system.history)
     assert len(lines) > 50
     assert await acks_failing(system, [*lines, *lines]) == []
+
+
+async def test_what_a_socket_told_is_the_same_as_what_rest_told(system: System) -> None:
+    facts = [done.fact for done in system.history.answers.values() if isinstance(done.fact, ScanJudged)]
+    assert any(fact.first_at_ms for fact in facts)
+    for fact in facts:
+        assert canonical(verdict_frame(fact, True, fact.request_id)) == canonical(outcome_of(fact))
 
 
 async def test_an_acknowledgement_without_a_fact_is_found(system: System) -> None:

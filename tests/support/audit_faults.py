@@ -174,6 +174,10 @@ async def change_a_day_score(system: System) -> None:
     await system.sql("UPDATE day_scores SET earned = earned - 5 WHERE card_id = $1", f"card_{SECOND}_0")
 
 
+async def change_when_a_day_score_was_reached(system: System) -> None:
+    await system.sql("UPDATE day_scores SET position = position - 1 WHERE card_id = $1", f"card_{SECOND}_0")
+
+
 async def change_who_was_first(system: System) -> None:
     await system.sql("UPDATE attendance SET earned_position = 1 WHERE card_id = $1", f"card_{SECOND}_1")
 
@@ -246,6 +250,7 @@ PLANTED: dict[Plant, str] = {
     append_past_the_fence: "journal_stream",
     change_a_board_score: "leaderboards",
     change_a_day_score: "leaderboards",
+    change_when_a_day_score_was_reached: "day_scores_rows",
     change_who_was_first: "leaderboards",
     forget_an_attendance: "attendance_rows",
     change_a_lot: "lots_rows",
