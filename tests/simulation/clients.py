@@ -112,7 +112,9 @@ class Client:
             return rng.choice(self._asked)
         if self._asked and dice < 0.11:
             old = rng.choice(self._asked)
-            return self._command(old.request_id, old.tenant_id)
+            other = self._command(old.request_id, old.tenant_id)
+            # With the same fingerprint (only the device differs, say) it is the same request, so not another body.
+            return self._checker.commands[old.tenant_id, old.request_id].get(other.fingerprint, other)
         if dice < 0.3:
             return self._query()
         return self._command(self._id(), rng.choice(TENANTS))
