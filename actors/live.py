@@ -17,6 +17,7 @@ from actors.board import Board
 from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
 from actors.ids import seq_of
+from actors.limits import Limits
 from actors.replies import BoardView, Digest, EventFeed, ScanSummary, TopicView, Update
 
 WATCHED_MS = 30_000
@@ -168,6 +169,11 @@ class Views:
         """How many boards are in memory."""
         return sum(len(boards) for boards in self._boards.values())
 
+    @property
+    def feed_count(self) -> int:
+        """How many events' feeds are in memory."""
+        return len(self._feeds)
+
     def take_scan(self, fact: ScanJudged, position: int, event: Event | None) -> None:
         """Takes in a durable scan; `event` is its event, if in memory."""
         feed = self._feeds.get(fact.event_id)
@@ -254,14 +260,28 @@ class Views:
                     digests.append(digest)
         return digests
 
-    def drop_unwatched(self, now_ms: int, boards_max: int) -> None:
-        """Puts away boards over the limit that nobody watches."""
+    def _drop_feeds(self, now_ms: int, feeds_max: int) -> None:
+        if len(self._feeds) <= feeds_max:
+            return
+        for event_id in list(self._feeds):
+            topic = self._by_feed.get(event_id)
+            if topic is None or topic.watched_until_ms < now_ms - WATCHED_MS:
+                del self._feeds[event_id]
+                if topic is not None:
+                    del self._by_feed[event_id]
+                    del self._topics[(topic.tenant_id, topic.name)]
+                    self._offset_start = max(self._offset_start, topic.offset + 1)
+
+    def drop_unwatched(self, now_ms: int, limits: Limits) -> None:
+        """Puts away what nobody watches: topics of boards at once, boards and feeds over their limits."""
         for (tenant_id, name), topic in list(self._topics.items()):
             if topic.watched_until_ms < now_ms - WATCHED_MS and isinstance(topic.source, BoardSource):
                 del self._topics[(tenant_id, name)]
                 self._offset_start = max(self._offset_start, topic.offset + 1)
                 self._by_board[(tenant_id, topic.source.window)].remove(topic)
-        if self.board_count <= boards_max:
+        self._by_board = {key: topics for key, topics in self._by_board.items() if topics}
+        self._drop_feeds(now_ms, limits.events_resident_max)
+        if self.board_count <= limits.boards_resident_max:
             return
         watched = {key for key, topics in self._by_board.items() if topics}
         for tenant_id, boards in self._boards.items():

@@ -14,6 +14,8 @@ Rules:
    mailbox, a new epoch is opened, the journal is replayed, and the mailbox is judged again; request ids make that safe.
 4. A fenced partition closes and answers `moved`: it never takes itself back.
 5. The commands of one actor keep their order while some of them wait for a load.
+6. "No such card" is final, so it must not come from a writer that was replaced and does not know: it leaves only with
+   an entry that was begun after it was decided.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from actors.pending import Sealed, Waiting, weight_of
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
-from actors.refusals import HALTED, MOVED, OVERLOADED, UNAVAILABLE
+from actors.refusals import FAILURES_NOT_FOUND, HALTED, MOVED, OVERLOADED, UNAVAILABLE
 from actors.replies import Done, Failed, Reply
 from actors.requests import RequestMemory
 from actors.residents import Residents
@@ -46,6 +48,7 @@ from actors.viewer import Viewer
 State = Literal["closed", "opening", "open", "halted"]
 RETRY_SOON_MS = 50
 RETRY_LATER_MS = 1_000
+JOURNAL_FULL = "the journal is full of entries that Postgres has not taken yet"
 
 # What an open that failed means: another writer has it, the journal contradicts itself, or a store is away for now.
 OpenFailure = Literal["fenced", "corrupt", "away"]
@@ -267,7 +270,7 @@ class Partition:
         self._requests.forget(projected, self._now_ms)
         self._recent.forget(projected, self._now_ms)
         self.residents.put_away(projected, self._limits, self._parked_keys)
-        self._views.drop_unwatched(self._now_ms, self._limits.boards_resident_max)
+        self._views.drop_unwatched(self._now_ms, self._limits)
         if self._parked and self._asked is None and self._now_ms >= self._load_retry_ms:
             return self._rerun_parked()
         return self._turn()
@@ -284,10 +287,8 @@ class Partition:
             self._current = None
             self._seal()
             self._load()
-            digests = self._views.due(self._now_ms)
-            if self._viewer.digests:
-                digests = self._viewer.digests + digests
-                self._viewer.digests = []
+            digests = [*self._viewer.digests, *self._views.due(self._now_ms)]
+            self._viewer.digests = []
             if digests:
                 self._effects.append(Publish(digests))
         return self._take_effects()
@@ -315,17 +316,19 @@ class Partition:
         if outcome is None:
             self._parked.append(waiting)
             self._parked_keys.add(key)
-        elif not isinstance(outcome, list):
+            return
+        is_absent = isinstance(outcome, Failed) and outcome.code in FAILURES_NOT_FOUND
+        if not isinstance(outcome, list) and not is_absent:
             self._hold(waiting, outcome)
         elif self._tail.bytes > self._limits.journal_bytes_max:
-            detail = "the journal is full of entries that Postgres has not taken yet"
-            self._ready.append((waiting.token, Failed(UNAVAILABLE, detail, RETRY_LATER_MS)))
-        else:
+            self._ready.append((waiting.token, Failed(UNAVAILABLE, JOURNAL_FULL, RETRY_LATER_MS)))
+        elif isinstance(outcome, list):
             self._accept(waiting, outcome)
+        else:
+            self._draft_held.append((waiting, outcome))  # rule 6
 
     def _accept(self, waiting: Waiting, facts: list[Fact]) -> None:
-        """Applies the facts and puts them into the draft; the fact that answers the command is the one with its
-        request id."""
+        """Applies the facts and puts them into the draft; the one with the request id answers the command."""
         seq = self.last.seq + 1
         answer: Done | None = None
         for fact in facts:
@@ -355,7 +358,7 @@ class Partition:
             self._ready.append((waiting.token, reply))
 
     def _seal(self) -> None:
-        if not self._draft or len(self._pending) >= self._limits.appends_in_flight_max:
+        if not (self._draft or self._draft_held) or len(self._pending) >= self._limits.appends_in_flight_max:
             return
         payload = encode_facts(self._draft)
         assert len(payload) <= ENTRY_PAYLOAD_BYTES_MAX, "an entry stays within what the journal takes"

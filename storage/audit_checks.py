@@ -76,11 +76,11 @@ class ChainCheck:
             self._findings.add("journal_chain", f"{name} follows {last.epoch}-{last.seq}")
         if not is_intact(last.checksum, entry):
             self._findings.add("journal_chain", f"{name} does not match its checksum and the entry before it")
-        if entry.payload == EMPTY_PAYLOAD:
+        if entry.epoch != last.epoch:
             if entry.epoch != last.epoch + 1:
                 self._findings.add("journal_chain", f"{name} opens an epoch after epoch {last.epoch}")
-        elif entry.epoch != last.epoch:
-            self._findings.add("journal_chain", f"{name} has facts, but its epoch was not opened before it")
+            if entry.payload != EMPTY_PAYLOAD:
+                self._findings.add("journal_chain", f"{name} has facts, but its epoch was not opened before it")
         self.last = Mark(entry.epoch, entry.seq, entry.checksum)
 
 

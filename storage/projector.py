@@ -130,6 +130,7 @@ class _Course:
         self._pool = pool
         self._tally = tally
         self._trimmed_seq = -1
+        self._noted_seq = -1
         self._maintained_at = 0.0
         self._gap_at: Mark | None = None
         self._read_limit = ENTRIES_PER_READ_FIRST
@@ -146,8 +147,6 @@ class _Course:
         once."""
         if self.mark is None:
             self.mark = await self._position()
-            # A projector may have died between its commit and the hint, and nothing may come after that for long.
-            await self._journal.note_projected(self.partition, self.mark.seq)
         await self._read(self.mark)
         if self.pending:
             batch, poison = self._gather(self.mark)
@@ -223,8 +222,12 @@ class _Course:
         self.oldest_at_ms = self.pending[0].at_ms if self.pending else None
         self._tally.add(count, batch.fact_count)
         self.written_at = time.monotonic()
-        await self._journal.note_projected(self.partition, reached.seq)
+        await self._note(reached)
         return True
+
+    async def _note(self, mark: Mark) -> None:
+        await self._journal.note_projected(self.partition, mark.seq)
+        self._noted_seq = mark.seq
 
     async def _commit(self, mark: Mark, batch: RowBatch, reached: Mark) -> None:
         connection = await self._pool.acquire()
@@ -248,6 +251,9 @@ class _Course:
             return
         self._maintained_at = now
         self.tail_seq = (await self._journal.tail(self.partition)).seq
+        if self.mark.seq != self._noted_seq:
+            # A projector may have died between its commit and the hint, and nothing may come after that for long.
+            await self._note(self.mark)
         if self.mark.seq > self._trimmed_seq:
             await self._journal.trim(self.partition, self.mark)
             self._trimmed_seq = self.mark.seq

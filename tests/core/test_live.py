@@ -7,8 +7,10 @@ from actors.checkin import decide_check_in
 from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
 from actors.ids import position_of
+from actors.limits import Limits
 from actors.live import FEED_SCANS_MAX, PUBLISH_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
 from actors.replies import EventFeed
+from actors.terms import EventTerms
 from tests.core.build import NOW_MS, card, check_in, event, tenant
 
 
@@ -146,7 +148,7 @@ def test_a_board_topic_that_was_put_away_begins_above_all_its_offsets() -> None:
     views.take_points(posting(5), position_of(1, 0))
     (digest,) = views.due(NOW_MS)
     late_ms = NOW_MS + 2 * WATCHED_MS + 1
-    views.drop_unwatched(late_ms, 0)
+    views.drop_unwatched(late_ms, Limits(boards_resident_max=0))
     assert views.board_count == 0
     views.add_board("org", "all", board)
     again = views.board_topic("org", name, "points", "all", board)
@@ -168,3 +170,18 @@ def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
     assert digest.update.data.window == "day:20270116"  # type: ignore[union-attr]
     views.take_points(posting(5), position_of(1, 0))
     assert views.due(NOW_MS + PUBLISH_INTERVAL_MS) == [], "what happens to the old day's board is not shown any more"
+
+
+def test_feeds_over_the_limit_are_put_away_unless_somebody_watches_them() -> None:
+    views = Views(1)
+    events = [Event("org", f"evt_{number}", EventTerms("Gala", 10)) for number in range(3)]
+    watched = views.event_topic(events[0])
+    views.event_topic(events[1]).watch(NOW_MS, 0, -1, -1)
+    show(views, scan(events[2], 1), 1, events[2])
+    late_ms = NOW_MS + 2 * WATCHED_MS + 1
+    watched.watch(late_ms, 0, -1, -1)
+    views.drop_unwatched(late_ms, Limits(events_resident_max=3))
+    assert views.feed_count == 3, "within the limit nothing goes"
+    views.drop_unwatched(late_ms, Limits(events_resident_max=2))
+    assert views.feed_count == 1
+    assert views.event_topic(events[0]) is watched

@@ -103,7 +103,9 @@ class Checker(Watcher):
         check(is_intact(self.tail.checksum, entry), f"5: entry {entry.seq} does not continue the chain")
         facts = decode_facts(entry)
         is_opening = entry.epoch > self.tail.epoch
-        check(not facts if is_opening else bool(facts), f"3: epoch {entry.epoch} opens with facts, or goes on without")
+        check(not (is_opening and facts), f"3: epoch {entry.epoch} opens with facts")
+        if not facts and not is_opening:
+            self._world.note("barrier")
         self.tail = Mark(entry.epoch, entry.seq, entry.checksum)
         index = 0
         while index < len(facts):
@@ -198,6 +200,7 @@ class Checker(Watcher):
     def received(self, token: Token, partition: Partition) -> None:
         """Remembers what the partition knew to be durable when it was asked."""
         token.seen_seq = min(partition.durable.seq, self.tail.seq)
+        token.tail_seq = self.tail.seq
 
     def delivered(self, token: Token, reply: Reply, partition: Partition) -> None:
         """A reply leaves."""
@@ -253,7 +256,8 @@ class Checker(Watcher):
             kind = reply.code.removesuffix("_unknown")
             entity = str(getattr(message, f"{kind}_id", ""))
             existed = self.history[kind, entity].positions if kind != "board" and entity else []
-            if not existed or seq_of(existed[0]) > token.seen_seq:
+            known_seq = token.tail_seq if isinstance(message, Command) else token.seen_seq
+            if not existed or seq_of(existed[0]) > known_seq:
                 self._world.note(f"{reply.code} told")
                 return
             tenant = self.oracle.cards.get(entity, self.oracle.events.get(entity, {})).get("tenant", message.tenant_id)
@@ -317,8 +321,8 @@ class Checker(Watcher):
         log = self.updates[digest.epoch, digest.tenant_id, digest.topic]
         offset = digest.update.offset
         check(offset not in log, f"5: {digest.topic} has offset {offset} of epoch {digest.epoch} twice")
-        # A board's topic may be put away and begin again further on.
-        follows = not log or (offset - 1 in log if digest.topic.startswith("event:") else offset > max(log))
+        # A topic that was put away begins again further on.
+        follows = not log or offset - 1 in log or min(offset, partition._views._offset_start) > max(log)
         check(follows, f"5: {digest.topic} jumps to offset {offset}")
         log[offset] = digest.update
 

@@ -42,7 +42,7 @@ class Watcher:
 class Token:
     """A message on its way through one life of one host."""
 
-    __slots__ = ("answered", "life", "message", "number", "on_reply", "seen_seq")
+    __slots__ = ("answered", "life", "message", "number", "on_reply", "seen_seq", "tail_seq")
 
     def __init__(self, message: Message, on_reply: Callable[[Reply], None]) -> None:
         self.message = message
@@ -50,6 +50,7 @@ class Token:
         self.life: Life | None = None
         self.number = 0
         self.seen_seq = 0
+        self.tail_seq = 0
         self.answered = 0
 
 
