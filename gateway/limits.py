@@ -7,7 +7,8 @@ from __future__ import annotations
 
 # --- dispatcher -------------------------------------------------------------------------------------------------------
 DEADLINE_MS = 5_000  # from arrival at the dispatcher to an answer, whatever happens in between
-IN_FLIGHT_BATCHES_PER_HOST_MAX = 2  # one being executed, one on the way: more would only split batches
+# A Ray call costs about a millisecond of CPU whatever it carries: a second batch under way only makes both smaller.
+IN_FLIGHT_BATCHES_PER_HOST_MAX = 1
 BATCH_MESSAGES_MAX = 300
 BATCH_BYTES_MAX = 90_000  # Ray inlines arguments below 100 kB; above, every call would go through the object store
 QUEUE_MESSAGES_MAX = 20_000  # per host
