@@ -19,6 +19,7 @@ from actors.facts import PointsPosted, ScanJudged
 from actors.ids import seq_of
 from actors.limits import Limits
 from actors.replies import BoardView, Digest, EventFeed, ScanSummary, TopicView, Update
+from actors.terms import EventTerms
 
 WATCHED_MS = 30_000
 PUBLISH_INTERVAL_MS = 100
@@ -38,6 +39,7 @@ class Feed:
         self.admitted = event.admitted
         self.refused = event.refused
         self.capacity = event.terms.capacity
+        self.gates = event.terms.gates
         self.position = event.position
         self.since_seq = seq_of(event.position)
         self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
@@ -58,6 +60,7 @@ class Feed:
     def state(self, scans: int) -> EventFeed:
         """The counts with the last `scans` scans."""
         shown = list(self.scans)[-scans:] if scans else []
+        names = {gate.gate_id: gate.name for gate in self.gates}
         return EventFeed(
             self.event_id,
             self.name,
@@ -66,11 +69,11 @@ class Feed:
             self.refused,
             self.capacity,
             self.position,
-            tuple(_summary(fact) for fact in shown),
+            tuple(_summary(fact, names.get(fact.gate_id, "")) for fact in shown),
         )
 
 
-def _summary(fact: ScanJudged) -> ScanSummary:
+def _summary(fact: ScanJudged, gate_name: str) -> ScanSummary:
     return ScanSummary(
         fact.request_id,
         fact.at_ms,
@@ -83,6 +86,7 @@ def _summary(fact: ScanJudged) -> ScanSummary:
         fact.gate_id,
         fact.device_id,
         fact.points_awarded,
+        gate_name,
     )
 
 
@@ -186,12 +190,12 @@ class Views:
         if topic is not None:
             topic.is_dirty = True
 
-    def take_terms(self, event_id: str, name: str, capacity: int, position: int) -> None:
+    def take_terms(self, event_id: str, terms: EventTerms, position: int) -> None:
         """Takes in a durable change of an event's terms."""
         feed = self._feeds.get(event_id)
         if feed is not None:
             if position > feed.position:
-                feed.name, feed.capacity = name, capacity
+                feed.name, feed.capacity, feed.gates = terms.name, terms.capacity, terms.gates
             topic = self._by_feed.get(event_id)
             if topic is not None:
                 topic.is_dirty = True

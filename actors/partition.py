@@ -391,7 +391,7 @@ class Partition:
         elif isinstance(fact, PointsPosted):
             self._views.take_points(fact, position)
         elif isinstance(fact, EventChanged):
-            self._views.take_terms(fact.event_id, fact.terms.name, fact.terms.capacity, position)
+            self._views.take_terms(fact.event_id, fact.terms, position)
 
     def _add_board(self, tenant_id: str, window: str, board: Board, loaded_seq: int) -> None:
         """Takes in a board as Postgres had it at `loaded_seq`, brought up to what is durable here."""

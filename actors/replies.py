@@ -100,6 +100,7 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gate_id: str
     device_id: str
     points_awarded: int
+    gate_name: str = ""
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -83,6 +83,7 @@ def _scan_map(scan: ScanSummary) -> dict[str, Any]:
         "member": {"name": scan.member_name} if scan.member_name else None,
         "tier": scan.tier or None,
         "gate_id": scan.gate_id or None,
+        "gate_name": scan.gate_name or None,
         "device_id": scan.device_id or None,
         "points": scan.points_awarded,
     }

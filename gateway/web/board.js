@@ -165,7 +165,7 @@ function showScans(newCount) {
     const who = make("div", "who");
     who.append(make("b", "", scan.member ? scan.member.name : "Unknown card"));
     const line = make("small");
-    line.append(make("em", "", word), [scan.tier && capital(scan.tier), scan.gate_id && gateName(scan.gate_id)].filter(Boolean).map((text) => ` · ${text}`).join(""));
+    line.append(make("em", "", word), [scan.tier && capital(scan.tier), scan.gate_name || (scan.gate_id && gateName(scan.gate_id))].filter(Boolean).map((text) => ` · ${text}`).join(""));
     who.append(line);
     const when = make("div", "when");
     when.append(make("b", "", scan.points ? `+${numbers.format(scan.points)}` : ""), make("small", "", clockWithSeconds.format(scan.at)));
@@ -194,7 +194,7 @@ function make(tag, className, text) {
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-// Ids are all that the feed has of a gate: "gate_north_2" reads "North 2", "gate_vip" reads "VIP".
+// For a gate that the event no longer names, its id has to do: "gate_north_2" reads "North 2", "gate_vip" reads "VIP".
 function gateName(id) {
   const words = id.replace(/^gate_/, "").replace(/[_-]+/g, " ");
   return words.length <= 3 ? words.toUpperCase() : capital(words);

@@ -10,7 +10,7 @@ from actors.ids import position_of
 from actors.limits import Limits
 from actors.live import FEED_SCANS_MAX, PUBLISH_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
 from actors.replies import EventFeed
-from actors.terms import EventTerms
+from actors.terms import EventTerms, Gate
 from tests.core.build import NOW_MS, card, check_in, event, tenant
 
 
@@ -105,14 +105,27 @@ def test_older_terms_do_not_replace_what_a_feed_began_with() -> None:
     the_event = event(name="New", capacity=9)
     the_event.position = position_of(5, 0)
     views, topic = watched(the_event)
-    views.take_terms("event", "Old", 3, position_of(4, 0))
+    views.take_terms("event", EventTerms("Old", 3), position_of(4, 0))
     view, _ = topic.watch(NOW_MS, 5, -1, -1)
     assert isinstance(view.snapshot, EventFeed)
     assert (view.snapshot.name, view.snapshot.capacity) == ("New", 9)
-    views.take_terms("event", "Newer", 4, position_of(6, 0))
+    views.take_terms("event", EventTerms("Newer", 4, gates=(Gate("gate1", "River"),)), position_of(6, 0))
     view, _ = topic.watch(NOW_MS, 6, -1, -1)
     assert isinstance(view.snapshot, EventFeed)
     assert (view.snapshot.name, view.snapshot.capacity) == ("Newer", 4)
+
+
+def test_scans_name_their_gate_as_it_is_called_now() -> None:
+    the_event = event()
+    views, topic = watched(the_event)
+    facts = decide_check_in(tenant(), card("card1"), the_event, check_in("scan1", "card1", gate_id="gate1"), NOW_MS)
+    assert isinstance(facts[0], ScanJudged)
+    show(views, facts[0], 1, the_event)
+    for name in ("North", "River"):
+        views.take_terms("event", EventTerms("Gala", 10, gates=(Gate("gate1", name),)), position_of(9, 0))
+        view, _ = topic.watch(NOW_MS, 9, -1, -1)
+        assert isinstance(view.snapshot, EventFeed)
+        assert view.snapshot.scans[0].gate_name == name
 
 
 def posting(amount: int) -> PointsPosted:

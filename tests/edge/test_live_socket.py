@@ -46,7 +46,7 @@ both_wires = pytest.mark.parametrize("wire", [JSON, MSGPACK])
 class TestSubscribing:
     @both_wires
     async def test_a_snapshot_and_then_each_update(self, edge: SocketEdge, wire: str) -> None:
-        scan = ScanSummary("s", NOW_MS, True, "", "entry", "card_1", "Lan", "gold", "gate_1", "dev_1", 10)
+        scan = ScanSummary("s", NOW_MS, True, "", "entry", "card_1", "Lan", "gold", "gate_1", "dev_1", 10, "River")
         refused = ScanSummary("r", NOW_MS, False, "full", "entry", "", "", "", "", "", 0)
         async with edge.subscriber(wire) as client:
             await subscribe(client)
@@ -77,6 +77,7 @@ class TestSubscribing:
             "member": {"name": "Lan"},
             "tier": "gold",
             "gate_id": "gate_1",
+            "gate_name": "River",
             "device_id": "dev_1",
             "points": 10,
         }
