@@ -14,6 +14,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import resource
 import signal
 import socket
 import threading
@@ -42,6 +43,7 @@ from storage.migrate import MigrationError, migrate
 from storage.process import EmbeddedStoreError
 from storage.redis_journal import RedisJournal
 
+FILES_WANTED = 65_536
 READY_POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 PORT_WAIT_S = 3.0
@@ -93,6 +95,7 @@ class Up:
     def _start(self, cleanup: ExitStack) -> None:
         settings = self._settings
         data = settings.data.resolve()
+        _raise_file_limit()
         self._lock = cleanup.enter_context(_DataLock(data, self._say))
         cleanup.enter_context(_guarded_port(settings.bind_address, settings.port))
         processes.clear(data)
@@ -278,6 +281,14 @@ class Up:
     def _say(self, text: str) -> None:
         with suppress(OSError):  # nobody may be there to read it any more
             echo(f"{time.monotonic() - self._started_s:6.1f} s  {text}", err=True)
+
+
+def _raise_file_limit() -> None:
+    """A socket is a file: systems allow 1,024 unless asked, fewer than one gateway's scanners. Children inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _started(wait: Callable[[], None], keeper: StoreKeeper) -> Callable[[], str]:
