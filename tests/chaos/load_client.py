@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +33,8 @@ PAUSE_S_MAX = 0.5
 STOP_TIMEOUT_S = 40.0
 ASK_AGAIN_SHARE = 0.02
 SOCKET_WINDOW = 6
+RATE_PER_WORKER_MAX = 40
+KINDS_OF_WORKERS = 3
 REFUSALS = frozenset(
     {"insufficient_points", "card_not_active", "card_revoked", "amount_invalid", "limit_reached"}
     | {"entry_unknown", "entry_not_reversible", "already_reversed"}
@@ -329,7 +332,6 @@ class Load:
         *,
         rate: float,
         seed: int,
-        per_kind: int = 1,
         reverses: bool = True,
     ) -> None:
         self.tally = Tally()
@@ -337,6 +339,8 @@ class Load:
         host, _, port = base_url.removeprefix("http://").partition(":")
         where: Json = {"host": host, "port": int(port)}
         self.workers: list[Worker] = []
+        # A worker waits for each answer before it asks again: so many of them make the rate.
+        per_kind = max(1, ceil(rate / (RATE_PER_WORKER_MAX * KINDS_OF_WORKERS * len(organisations))))
         for fixtures in organisations:
             kinds: list[Callable[..., Worker]] = []
             for _ in range(per_kind):
