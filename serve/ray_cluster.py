@@ -70,6 +70,15 @@ def attach(address: RayAddress) -> None:
     )
 
 
+def own_ip(settings: Settings) -> str:
+    """The address on which this process can be reached by the system's others, and by as few besides as may be: a Ray
+    that `up` started is of one machine."""
+    if not settings.ray_address:
+        return "127.0.0.1"
+    util: Any = ray.util  # it has no types
+    return str(util.get_node_ip_address())
+
+
 def stop(settings: Settings) -> None:
     """Leaves the cluster, and ends it if we started it; its logs move to DATA/logs."""
     ray.shutdown()

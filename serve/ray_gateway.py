@@ -13,8 +13,10 @@ import ray.serve as ray_serve
 
 from serve import processes
 from serve.edge import Edge
+from serve.frame_transport import FrameTransport
+from serve.frame_wire import wire_key
 from serve.listener import Listener
-from serve.ray_transport import RayTransport
+from serve.ray_addresses import RayAddresses
 from serve.settings import Settings
 
 APPLICATION = "gateway"
@@ -27,10 +29,14 @@ class Gateway:
     """One replica."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
-        transport = RayTransport(
-            settings.submit_timeout_ms, settings.collect_timeout_ms, settings.actor_lookup_timeout_ms
+        self._transport = FrameTransport(
+            RayAddresses().find,
+            wire_key(settings.secret()),
+            settings.submit_timeout_ms,
+            settings.collect_timeout_ms,
+            settings.actor_lookup_timeout_ms,
         )
-        self._edge = Edge(settings, transport)
+        self._edge = Edge(settings, self._transport)
         await self._edge.start()
         self._listener = Listener(self._edge.app, settings)
         await self._listener.start()
@@ -45,6 +51,7 @@ class Gateway:
         self._edge.drain()
         await self._listener.stop()
         await self._edge.stop()
+        await self._transport.close()
 
 
 def deploy(settings: Settings) -> None:

@@ -1,11 +1,13 @@
-"""The Ray actor around `actors.host.Host`: builds its adapters, passes calls on, and answers for its health.
+"""The Ray actor around `actors.host.Host`: builds its adapters, opens its listener for the gateways, passes the
+supervisor's calls on, and answers for its health.
 
 Rules:
 1. `health` runs in a concurrency group (a thread) of its own, so that it answers also while the host's loop is busy,
    and says how long ago that loop last turned.
 2. A restarted process is a new incarnation that owns nothing; the supervisor tells it what to adopt.
-3. Calls are never retried by Ray (`max_task_retries=0`): after a failure the caller does not know, and its own retry,
-   with the same request ids, is what is safe.
+3. Messages come over sockets (`serve.frame_listener`), not over Ray, whose calls cost a millisecond each. Ray places
+   and supervises hosts, and tells where they listen.
+4. Calls are never retried by Ray (`max_task_retries=0`): it must not talk to the next process about the one before.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import structlog
 from ray.actor import ActorHandle
 
 from actors.host import Host, HostHealth, PartitionStatus
-from serve import processes
+from serve import processes, ray_cluster
 from serve.clocks import wall_clock_ms
+from serve.frame_listener import FrameListener
+from serve.frame_wire import HostAddress, wire_key
 from serve.live_publisher import RedisPublisher
 from serve.ray_cluster import NAMESPACE
 from serve.settings import Settings
@@ -57,18 +61,15 @@ class HostActor:
         self._incarnation = f"{name}/{os.getpid()}/{time.time_ns()}"
         self._started_ms = wall_clock_ms()
         self._host: Host | None = None
+        self._listener: FrameListener | None = None
         self._starting: asyncio.Task[Host] = asyncio.get_running_loop().create_task(self._start())
         self._starting.add_done_callback(_end_process_on_error)
 
-    async def submit(self, batch: bytes) -> bytes:
-        """See `gateway.ports.Transport`."""
-        host = self._host or await self._started()
-        return await host.submit(batch)
-
-    async def collect(self, ticket: int) -> bytes:
-        """See `gateway.ports.Transport`."""
-        host = self._host or await self._started()
-        return await host.collect(ticket)
+    async def address(self) -> HostAddress:
+        """Where this process takes messages."""
+        await self._started()
+        assert self._listener is not None
+        return self._listener.address
 
     async def adopt(self, partitions: Sequence[int]) -> None:
         """Begins to open these partitions; returns at once. Idempotent."""
@@ -91,9 +92,11 @@ class HostActor:
         return await host.state_digests(partition)
 
     async def shutdown(self) -> None:
-        """Answers what is under way, then closes everything. The process stays, and answers `moved`."""
+        """Answers what is under way, then closes everything. The process stays."""
         host = self._host or await self._started()
         await host.drain()
+        assert self._listener is not None
+        await self._listener.close()
         await host.stop()
 
     @ray.method(concurrency_group="control")
@@ -127,6 +130,8 @@ class HostActor:
             settings.partitions,
         )
         await host.start()
+        self._listener = FrameListener(host, wire_key(settings.secret()), self._incarnation)
+        await self._listener.start(ray_cluster.own_ip(settings))
         self._host = host
         return host
 
