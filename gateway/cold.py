@@ -2,7 +2,7 @@
 
 Rules:
 1. `tenant_id` leads every key and every condition; a foreign row and an absent one look the same.
-2. No secret is stored: hashes of tokens and codes only (`gateway.tokens`).
+2. No secret is stored: hashes of tokens and codes only (`gateway.identity.tokens`).
 3. `once` executes a cold POST and remembers its answer in one transaction, so that a retry with the same request id
    gets the same answer. What is remembered has no secrets in it; those are derived again.
 4. When Postgres is away, everything here raises `StoreUnavailable`.
@@ -19,9 +19,9 @@ import msgspec
 from actors.ports import StoreUnavailable
 from actors.refusals import ID_REUSED
 from gateway import limits
-from gateway.identity import Caller, CallerRecord
+from gateway.identity.callers import Caller, CallerRecord
+from gateway.identity.tokens import Token
 from gateway.problems import Problem
-from gateway.tokens import Token
 from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
 
 Work = Callable[[Connection], Awaitable[dict[str, Any]]]
@@ -90,7 +90,7 @@ class ColdStore:
     # --- callers ------------------------------------------------------------------------------------------------------
 
     async def find_holder(self, token: Token) -> CallerRecord | None:
-        """See `gateway.identity.CallerStore`."""
+        """See `gateway.identity.callers.CallerStore`."""
         async with self.connection() as connection:
             if token.kind == "api_key":
                 key = await connection.fetchrow(
@@ -112,8 +112,7 @@ class ColdStore:
             )
         if device is None:
             return None
-        scopes = frozenset({"scan"})
-        caller = Caller(token.tenant_id, "device", scopes, device_id=token.holder_id, event_id=device["event_id"])
+        caller = Caller(token.tenant_id, "device", device_id=token.holder_id, event_id=device["event_id"])
         return CallerRecord(device["token_hash"], caller)
 
     async def add_api_key(

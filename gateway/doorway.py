@@ -4,7 +4,7 @@ Rules:
 1. A credential whose signature fails, or that is another tenant's, never reaches the engine: it is answered
    `credential_invalid` here, counted, and logged per device at most once a second, so that forged codes cannot fill the
    journal or the log.
-2. A device scans for the event it is bound to and no other.
+2. A device that is bound to an event scans for that event and no other.
 3. The caller's tenant is the command's tenant, whatever the request says.
 """
 
@@ -19,7 +19,7 @@ from actors.replies import Failed, Reply
 from actors.terms import Direction
 from gateway import limits
 from gateway.credentials import CredentialBook
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.ports import Engine
 from gateway.render import refused_at_edge
 
@@ -51,10 +51,10 @@ class Doorway:
     ) -> None:
         """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
         caller."""
-        if caller.event_id != event_id and caller.kind == "device":
+        if caller.event_id and caller.event_id != event_id:
             on_reply(WRONG_EVENT)
             return
-        if "scan" not in caller.scopes:
+        if caller.reach("checkins.create") is None:
             on_reply(NO_SCANNING)
             return
         claims = self._credentials.verify(credential)

@@ -35,7 +35,7 @@ from gateway.http import (
     send_json,
     send_problem,
 )
-from gateway.identity import Caller, Identity
+from gateway.identity.callers import Caller, Identity
 from gateway.ids import IdMaker, is_id
 from gateway.metrics import EdgeMetrics
 from gateway.ports import Engine
@@ -172,7 +172,7 @@ class FastLane:
 
     async def _points(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         card_id, _, verb = scope["path"][len(CARDS_PREFIX) :].partition(POINTS_MARK)
-        if "manage" not in caller.scopes:
+        if caller.reach("points.write") is None:
             raise Problem("forbidden")
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
         request: AwardRequest | RedeemRequest | ReverseRequest = decode(_points_decoders[verb], body)

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.identity import Caller, Identity
+from gateway import limits
+from gateway.identity.callers import Caller, Identity
+from gateway.identity.tokens import API_KEY_PREFIX
 from gateway.ids import is_request_id
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
-from gateway.tokens import API_KEY_PREFIX
 
 Scope = MutableMapping[str, Any]
 AsgiMessage = MutableMapping[str, Any]
@@ -20,6 +21,8 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+# The organisation that an account with several calls for.
+ORG_HEADER = b"x-org-id"
 JSON_TYPE = (b"content-type", b"application/json")
 # On every answer. Answers are nobody's to cache, to frame or to guess a type of.
 SECURITY_HEADERS: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
@@ -37,6 +40,7 @@ class RequestHeaders(msgspec.Struct, gc=False):
     is_api_key_header: bool = False
     idempotency_key: str | None = None
     content_bytes: int = 0
+    org_id: str = ""
 
 
 def request_headers(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
@@ -53,6 +57,8 @@ def request_headers(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
             found.idempotency_key = idempotency_key(value.decode("latin-1"))
         elif name == b"content-length" and value.isdigit():
             found.content_bytes = int(value[:18])
+        elif name == ORG_HEADER:
+            found.org_id = value.strip().decode("latin-1")[: limits.ID_CHARS_MAX]
     return found
 
 
@@ -72,14 +78,16 @@ def content_bytes(headers: list[tuple[bytes, bytes]]) -> int:
     return next((int(value[:18]) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
 
 
-async def caller_of(identity: Identity, headers: RequestHeaders) -> Caller:
-    """Who is calling. Raises `Problem` (401) or `StoreUnavailable`."""
+async def caller_of(identity: Identity, headers: RequestHeaders, org_id: str = "") -> Caller:
+    """Who is calling; `org_id` is the organisation that an account calls for, as far as the request says so. Raises
+    `Problem` (401) or `StoreUnavailable`."""
     token = headers.token
     if token is None:
         raise Problem("unauthenticated")
     if headers.is_api_key_header and not token.startswith(API_KEY_PREFIX):
         raise Problem("unauthenticated", "X-API-Key takes API keys only.")
-    caller = identity.cached(token) or await identity.authenticate(token)
+    org_id = org_id or headers.org_id
+    caller = identity.cached(token, org_id) or await identity.authenticate(token, org_id)
     if caller is None:
         raise Problem("unauthenticated")
     return caller

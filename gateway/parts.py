@@ -7,12 +7,13 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.access_feed import AccessFeed
 from gateway.credentials import CredentialBook
-from gateway.identity import Identity
+from gateway.identity.callers import Identity
+from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.metrics import EdgeMetrics
 from gateway.ports import Engine
-from gateway.tokens import SecretMaker
 from storage.postgres import Pool
 
 
@@ -36,4 +37,5 @@ class EdgeParts(msgspec.Struct, frozen=True):
     ids: IdMaker
     clock_ms: Callable[[], int]
     metrics: EdgeMetrics
+    access: AccessFeed
     is_ready: Callable[[], Awaitable[bool]]

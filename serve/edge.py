@@ -12,11 +12,13 @@ import time
 from hashlib import sha256
 
 from actors.codec import encode_messages
+from gateway.access_feed import RedisAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.dispatcher import Dispatcher
-from gateway.identity import Identity
+from gateway.identity.callers import Identity
+from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.live_hub import LiveHub
 from gateway.metrics import EdgeMetrics
@@ -27,7 +29,6 @@ from gateway.redis_live import RedisLiveSource
 from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
 from gateway.sockets.scan import ScanEndpoint
-from gateway.tokens import SecretMaker
 from gateway.web.pages import PREFIX, BoardPages
 from serve.clocks import monotonic_ms, wall_clock_ms
 from serve.settings import Settings
@@ -49,6 +50,7 @@ class Edge:
         self._transport = transport
         self._directory = RedisDirectory(redis_url)
         self._live_source = RedisLiveSource(redis_url)
+        self._access = RedisAccessFeed(redis_url)
         self._dispatcher = Dispatcher(transport, self._directory, random.random)
         self._hub = LiveHub(self._dispatcher, self._live_source)
         self._sockets = OpenSockets()
@@ -76,8 +78,12 @@ class Edge:
             ids=IdMaker(wall_clock_ms, os.urandom),
             clock_ms=wall_clock_ms,
             metrics=EdgeMetrics(),
+            access=self._access,
             is_ready=self._is_ready,
         )
+        self._access.follow(parts.identity.on_change)
+        self._access.follow(self._sockets.on_change)
+        self._access.start()
         self.app = EdgeApp(parts)
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
@@ -93,6 +99,7 @@ class Edge:
             self._hub_task.cancel()
             await asyncio.gather(self._hub_task, return_exceptions=True)
         await self._dispatcher.close()
+        await self._access.close()
         await self._live_source.close()
         await self._directory.close()
         if self._pool is not None:

@@ -14,14 +14,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from actors.commands import ChangeCardState, IssueCard
 from actors.facts import CardIssued, CardStateChanged
 from actors.queries import GetCard
-from actors.refusals import CARD_REVOKED
+from actors.refusals import CARD_REVOKED, CARD_UNKNOWN
 from actors.replies import CardView as EngineCardView
 from actors.terms import CardState, Tier
 from gateway import limits
@@ -33,15 +33,14 @@ from gateway.problems import Problem
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import (
     ID_PATTERN,
+    Allowed,
     Body,
     Call,
     Cursor,
     Id,
     Limit,
-    Manager,
     Note,
     PathId,
-    Reader,
     RequestIdField,
     Time,
     View,
@@ -50,6 +49,11 @@ from gateway.rest.common import (
 )
 from gateway.rest.members import NewMember, member_row
 
+Issuer = Annotated[Call, Depends(Allowed("cards.issue"))]
+Changer = Annotated[Call, Depends(Allowed("cards.change"))]
+Lister = Annotated[Call, Depends(Allowed("cards.list"))]
+CardReader = Annotated[Call, Depends(Allowed("cards.read"))]
+Holder = Annotated[Call, Depends(Allowed("cards.credential"))]
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 batch_router = APIRouter(tags=["cards"])
 
@@ -203,14 +207,14 @@ class LedgerPage(View):
 
 
 @router.post("", status_code=201, summary="Issue a card")
-async def issue_card(body: NewCard, call: Manager) -> IssuedCardView:
+async def issue_card(body: NewCard, call: Issuer) -> IssuedCardView:
     """The credential comes with it."""
     members = await _members(call, [(call.request_id, body)])
     return await _issue(call, call.request_id, body, members)
 
 
 @batch_router.post("/v1/cards:batch", summary="Issue up to 1,000 cards")
-async def issue_cards(body: NewCards, call: Manager) -> CardResults:
+async def issue_cards(body: NewCards, call: Issuer) -> CardResults:
     """Each with its own result; one that fails holds up no other."""
     named = [(item.request_id or _item_id(call, index), item) for index, item in enumerate(body.items)]
     members = await _members(call, named)
@@ -220,37 +224,42 @@ async def issue_cards(body: NewCards, call: Manager) -> CardResults:
 
 @router.get("", summary="Cards")
 async def cards(
-    call: Reader,
+    call: Lister,
     member_id: Annotated[str | None, Query(min_length=1, max_length=64, pattern=ID_PATTERN)] = None,
     limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     cursor: Cursor = None,
 ) -> CardPage:
-    """Oldest first; all, or a member's."""
+    """Oldest first; all, or a member's. A member gets their own."""
+    if call.reach == "own":
+        own = call.caller.member_id
+        if not own or member_id not in (None, own):
+            return CardPage(items=[], next_cursor=None, stale=False)
+        member_id = own
     is_fresh = await call.is_fresh()
     page = await list_cards(call.parts.pool, call.tenant_id, member_id, limit, cursor)
     return CardPage(items=[_listed(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 @router.get("/{card_id}", summary="A card")
-async def get_card(card_id: PathId, call: Reader) -> CardView:
+async def get_card(card_id: PathId, call: CardReader) -> CardView:
     """As it is now."""
-    return _view(await call.query(GetCard(call.tenant_id, card_id), EngineCardView))
+    return _view(await _card(call, card_id))
 
 
 @router.post("/{card_id}/suspend", summary="Suspend a card")
-async def suspend(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+async def suspend(card_id: PathId, call: Changer, body: StateChange | None = None) -> CardStateView:
     """Scans are refused with `card_suspended` until it is resumed."""
     return await _change_state(call, card_id, "suspended", body)
 
 
 @router.post("/{card_id}/resume", summary="Resume a suspended card")
-async def resume(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+async def resume(card_id: PathId, call: Changer, body: StateChange | None = None) -> CardStateView:
     """A revoked card cannot be resumed."""
     return await _change_state(call, card_id, "active", body)
 
 
 @router.post("/{card_id}/revoke", summary="Revoke a card, for good")
-async def revoke(card_id: PathId, call: Manager, body: StateChange | None = None) -> CardStateView:
+async def revoke(card_id: PathId, call: Changer, body: StateChange | None = None) -> CardStateView:
     """Scans are refused with `card_revoked` from now on."""
     return await _change_state(call, card_id, "revoked", body)
 
@@ -274,12 +283,12 @@ async def revoke(card_id: PathId, call: Manager, body: StateChange | None = None
 )
 async def credential(
     card_id: PathId,
-    call: Reader,
+    call: Holder,
     format: Annotated[Literal["text", "png", "svg", "ndef"] | None, Query()] = None,
 ) -> Response | CredentialView:
     """Without `format`: JSON. `text`, `png` and `svg` are the QR code's text and picture, `ndef` an NFC tag's
     message."""
-    view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    view = await _card(call, card_id)
     if view.state == "revoked":
         raise Problem(CARD_REVOKED, "A revoked card has no credential.")
     text = call.parts.credentials.issue(
@@ -297,9 +306,9 @@ async def credential(
 
 
 @router.get("/{card_id}/balance", summary="A card's points")
-async def balance(card_id: PathId, call: Reader) -> BalanceView:
+async def balance(card_id: PathId, call: CardReader) -> BalanceView:
     """From the engine, durable state only."""
-    view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    view = await _card(call, card_id)
     lots = [LotView(lot=lot.lot, remaining=lot.remaining, expires_at=rfc3339(lot.expires_at_ms)) for lot in view.lots]
     return BalanceView(
         card_id=view.card_id,
@@ -313,13 +322,20 @@ async def balance(card_id: PathId, call: Reader) -> BalanceView:
 
 @router.get("/{card_id}/ledger", summary="A card's points ledger")
 async def ledger(
-    card_id: PathId, call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
+    card_id: PathId, call: CardReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
 ) -> LedgerPage:
     """Newest first."""
-    await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    await _card(call, card_id)
     is_fresh = await call.is_fresh()
     page = await list_ledger(call.parts.pool, call.tenant_id, card_id, limit, cursor)
     return LedgerPage(items=[_entry(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
+
+
+async def _card(call: Call, card_id: str) -> EngineCardView:
+    """The card, as far as the caller may see it. Raises `Problem`."""
+    view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
+    call.sees_member(view.member_id, CARD_UNKNOWN)
+    return view
 
 
 async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str, MemberRow]:

@@ -28,7 +28,8 @@ from actors.replies import Done, Failed, Reply
 from gateway import limits
 from gateway.cold import ColdStore
 from gateway.http import caller_of, request_headers
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
+from gateway.identity.policy import POLICY, Reach
 from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
@@ -114,11 +115,31 @@ class Call(msgspec.Struct, frozen=True):
     caller: Caller
     request_id: str
     is_named: bool
+    reach: Reach = "own"
 
     @property
     def tenant_id(self) -> str:
         """Rule 1."""
         return self.caller.tenant_id
+
+    def in_org(self, org_id: str) -> Call:
+        """The call within the organisation that the path names. One beyond the caller's reach is absent: raises
+        `Problem`."""
+        if self.reach == "platform":
+            return msgspec.structs.replace(self, caller=msgspec.structs.replace(self.caller, tenant_id=org_id))
+        if org_id != self.tenant_id or not org_id:
+            raise Problem("tenant_unknown")
+        return self
+
+    def sees_member(self, member_id: str, absent: str) -> None:
+        """Raises `Problem(absent)` where the caller reaches only what is their own and this member's is not."""
+        if self.reach == "own" and (not self.caller.member_id or self.caller.member_id != member_id):
+            raise Problem(absent)
+
+    def sees_event(self, event_id: str) -> None:
+        """Raises `Problem` where the caller reaches only another event."""
+        if self.reach == "event" and self.caller.event_id not in ("", event_id):
+            raise Problem("event_unknown")
 
     async def query(self, message: Message, kind: type[Reply_]) -> Reply_:
         """The engine's answer to a question. Raises `Problem`."""
@@ -169,33 +190,26 @@ async def anyone(
 ) -> Call:
     """Any known caller. Raises `Problem` (401) or `StoreUnavailable`."""
     headers = request_headers(request.scope["headers"])
-    caller = await caller_of(parts.identity, headers)
+    caller = await caller_of(parts.identity, headers, request.path_params.get("org_id", ""))
     request_id = headers.idempotency_key or parts.ids.request_id()
     cold: ColdStore = request.app.state.cold
     return Call(parts, cold, caller, request_id, headers.idempotency_key is not None)
 
 
-def _requires(scope: str) -> Callable[[Call], Call]:
-    def check(call: Annotated[Call, Depends(anyone)]) -> Call:
-        if scope not in call.caller.scopes:
-            raise Problem("forbidden", f"This needs the scope {scope!r}.")
-        return call
+class Allowed:
+    """The dependency of every route that needs a caller: may the caller do `action` at all (`gateway.identity.policy`)?
+    With which things, the route says by `Call.sees_member`, `Call.sees_event` or `Call.in_org`."""
 
-    return check
+    def __init__(self, action: str) -> None:
+        assert action in POLICY, action
+        self.action = action
 
-
-may_manage = _requires("manage")
-may_read = _requires("read")
-may_open_orgs = _requires("orgs")
-Manager = Annotated[Call, Depends(may_manage)]
-Reader = Annotated[Call, Depends(may_read)]
-Superadmin = Annotated[Call, Depends(may_open_orgs)]
-
-
-def own_org(call: Call, org_id: str) -> None:
-    """An organisation other than the caller's is absent."""
-    if org_id != call.tenant_id:
-        raise Problem("tenant_unknown")
+    def __call__(self, call: Annotated[Call, Depends(anyone)]) -> Call:
+        """The call, with the caller's reach. Raises `Problem` (403)."""
+        reach = call.caller.reach(self.action)
+        if reach is None:
+            raise Problem("forbidden", f"This caller may not do {self.action!r}.")
+        return msgspec.structs.replace(call, reach=reach)
 
 
 def ms(time: datetime | None) -> int:

@@ -18,16 +18,18 @@ from pydantic import Field
 from actors.queries import GetEvent
 from actors.replies import EventView
 from gateway import limits
+from gateway.access_feed import AccessChange
 from gateway.cold import ColdStore
 from gateway.http import request_headers
+from gateway.identity.tokens import hash_secret, make_token
 from gateway.ids import derived_id, is_id
 from gateway.parts import EdgeParts
 from gateway.problems import Problem
 from gateway.render import rfc3339
-from gateway.rest.common import Body, Manager, Name, PathId, View, edge_parts
-from gateway.tokens import hash_secret, make_token
+from gateway.rest.common import Allowed, Body, Call, Name, PathId, View, edge_parts
 from storage.postgres import Connection
 
+DeviceManager = Annotated[Call, Depends(Allowed("devices.manage"))]
 router = APIRouter(prefix="/v1", tags=["devices"])
 
 
@@ -85,7 +87,7 @@ class PairingAttempts:
 
 
 @router.post("/events/{event_id}/devices", status_code=201, summary="Make a pairing code for a scanner")
-async def add_device(event_id: PathId, body: NewDevice, call: Manager) -> PairingCodeView:
+async def add_device(event_id: PathId, body: NewDevice, call: DeviceManager) -> PairingCodeView:
     """The code works once."""
     await call.query(GetEvent(call.tenant_id, event_id), EventView)
     code = f"{call.tenant_id}.{call.parts.secrets.code('pairing', call.tenant_id, event_id, call.request_id)}"
@@ -127,11 +129,11 @@ async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depe
 
 
 @router.delete("/devices/{device_id}", status_code=204, summary="Revoke a device")
-async def revoke_device(device_id: PathId, call: Manager) -> Response:
-    """Its token stops working, through other gateways within `IDENTITY_FRESH_MS`."""
+async def revoke_device(device_id: PathId, call: DeviceManager) -> Response:
+    """Its token stops working everywhere within a second, and its socket is closed."""
     if not await call.cold.revoke("devices", call.tenant_id, device_id):
         raise Problem("device_unknown")
-    call.parts.identity.forget(device_id)
+    await call.parts.access.publish(AccessChange("device", device_id, call.tenant_id))
     return Response(status_code=204)
 
 

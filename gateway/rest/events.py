@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -18,11 +18,14 @@ from gateway.ids import derived_id
 from gateway.lists import EventRow, list_events
 from gateway.problems import Problem
 from gateway.render import rfc3339_or_none
-from gateway.rest.common import Body, Cursor, Limit, Manager, Name, PathId, Reader, Time, TimeZone, View, ms
+from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, Time, TimeZone, View, ms
 
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 Reentry = Literal["none", "after_exit", "multiple"]
 EventState = Literal["open", "closed", "cancelled"]
+Creator = Annotated[Call, Depends(Allowed("events.create"))]
+Changer = Annotated[Call, Depends(Allowed("events.change"))]
+EventReader = Annotated[Call, Depends(Allowed("events.read"))]
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
@@ -132,7 +135,7 @@ class AttendanceView(View):
 
 
 @router.post("", status_code=201, summary="Create an event")
-async def create_event(body: NewEvent, call: Manager) -> EventView:
+async def create_event(body: NewEvent, call: Creator) -> EventView:
     """Gates can be given here or added later."""
     gates = tuple(
         Gate(derived_id("gate", call.tenant_id, call.request_id, str(index)), gate.name)
@@ -155,8 +158,10 @@ async def create_event(body: NewEvent, call: Manager) -> EventView:
 
 
 @router.get("", summary="Events")
-async def events(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> EventPage:
+async def events(call: EventReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> EventPage:
     """Oldest first."""
+    if call.caller.event_id:
+        raise Problem("forbidden", "A device that is bound to an event sees that event only.")
     is_fresh = await call.is_fresh()
     page = await list_events(call.parts.pool, call.tenant_id, limit, cursor)
     items = [_summary(row) for row in page.rows]
@@ -164,14 +169,15 @@ async def events(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor:
 
 
 @router.get("/{event_id}", summary="An event")
-async def get_event(event_id: PathId, call: Reader) -> EventView:
+async def get_event(event_id: PathId, call: EventReader) -> EventView:
     """As it is now."""
+    call.sees_event(event_id)
     view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
     return event_view(view.event_id, view.terms)
 
 
 @router.patch("/{event_id}", summary="Change an event")
-async def change_event(event_id: PathId, body: EventChange, call: Manager) -> EventView:
+async def change_event(event_id: PathId, body: EventChange, call: Changer) -> EventView:
     """Changes what is given. The capacity cannot go below the number of people inside."""
     fact = await call.tell(
         ChangeEvent(
@@ -194,7 +200,7 @@ async def change_event(event_id: PathId, body: EventChange, call: Manager) -> Ev
 
 
 @router.post("/{event_id}/gates", status_code=201, summary="Add a gate")
-async def add_gate(event_id: PathId, body: NewGate, call: Manager) -> GateView:
+async def add_gate(event_id: PathId, body: NewGate, call: Changer) -> GateView:
     """A new door, open."""
     gate = Gate(derived_id("gate", call.tenant_id, call.request_id), body.name)
     await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=gate), EventChanged)
@@ -202,7 +208,7 @@ async def add_gate(event_id: PathId, body: NewGate, call: Manager) -> GateView:
 
 
 @router.patch("/{event_id}/gates/{gate_id}", summary="Open, close or rename a gate")
-async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call: Manager) -> GateView:
+async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call: Changer) -> GateView:
     """Takes effect with the next scan."""
     view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
     gate = next((gate for gate in view.terms.gates if gate.gate_id == gate_id), None)
@@ -216,8 +222,9 @@ async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call:
 
 
 @router.get("/{event_id}/attendance", summary="Live counts of an event")
-async def attendance(event_id: PathId, call: Reader) -> AttendanceView:
+async def attendance(event_id: PathId, call: EventReader) -> AttendanceView:
     """From the engine's memory, durable state only."""
+    call.sees_event(event_id)
     view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
     return AttendanceView(
         event_id=view.event_id,

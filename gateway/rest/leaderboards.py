@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from actors.queries import GetBoard
 from actors.replies import BoardView
 from gateway import limits
-from gateway.rest.common import ID_PATTERN, PathId, Reader, View
+from gateway.rest.common import ID_PATTERN, Allowed, Call, PathId, View
 
+BoardReader = Annotated[Call, Depends(Allowed("leaderboards.read"))]
 router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 
 
@@ -37,7 +38,7 @@ class LeaderboardView(View):
 @router.get("/{board}", summary="A leaderboard")
 async def leaderboard(
     board: PathId,
-    call: Reader,
+    call: BoardReader,
     window: Annotated[
         str, Query(max_length=80, pattern=r"^[A-Za-z0-9_.:-]+$", examples=["all", "event:evt_1"])
     ] = "all",

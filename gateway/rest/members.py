@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from gateway import limits
@@ -13,11 +13,14 @@ from gateway.ids import derived_id
 from gateway.lists import list_members
 from gateway.problems import Problem
 from gateway.render import rfc3339
-from gateway.rest.common import Body, Cursor, Limit, Manager, Name, PathId, Reader, View
+from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, View
 from storage.postgres import Connection
 
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
 Phone = Annotated[str, Field(min_length=3, max_length=32, pattern=r"^\+?[0-9 ().-]+$")]
+Adder = Annotated[Call, Depends(Allowed("members.create"))]
+Lister = Annotated[Call, Depends(Allowed("members.list"))]
+MemberReader = Annotated[Call, Depends(Allowed("members.read"))]
 router = APIRouter(prefix="/v1/members", tags=["members"])
 
 
@@ -47,7 +50,7 @@ class MemberPage(View):
 
 
 @router.post("", status_code=201, summary="Add a member")
-async def add_member(body: NewMember, call: Manager) -> MemberView:
+async def add_member(body: NewMember, call: Adder) -> MemberView:
     """The id is derived from the request id."""
     member = member_row(call.tenant_id, call.request_id, body, call.parts.clock_ms())
 
@@ -60,7 +63,7 @@ async def add_member(body: NewMember, call: Manager) -> MemberView:
 
 
 @router.get("", summary="Members")
-async def members(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> MemberPage:
+async def members(call: Lister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> MemberPage:
     """In the order of their ids."""
     page = await list_members(call.parts.pool, call.tenant_id, limit, cursor)
     items = [member_view(row, row.created_at_ms) for row in page.rows]
@@ -68,8 +71,9 @@ async def members(call: Reader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor
 
 
 @router.get("/{member_id}", summary="A member")
-async def get_member(member_id: PathId, call: Reader) -> MemberView:
+async def get_member(member_id: PathId, call: MemberReader) -> MemberView:
     """Only the caller's own organisation's."""
+    call.sees_member(member_id, "member_unknown")
     found = await call.cold.members(call.tenant_id, [member_id])
     if member_id not in found:
         raise Problem("member_unknown")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from actors.commands import ChangeTenant, OpenTenant
@@ -16,10 +16,11 @@ from actors.queries import GetTenant
 from actors.replies import TenantView
 from actors.terms import POINTS_PER_ENTRY_MAX, TenantSettings
 from gateway import limits
+from gateway.access_feed import AccessChange
+from gateway.identity.tokens import hash_secret, make_token
 from gateway.ids import derived_id
 from gateway.problems import Problem
-from gateway.rest.common import Body, Manager, Name, PathId, Reader, Superadmin, TimeZone, View, own_org
-from gateway.tokens import hash_secret, make_token
+from gateway.rest.common import Allowed, Body, Call, Name, PathId, TimeZone, View
 from rules.model import Rule
 from storage.postgres import Connection
 
@@ -30,6 +31,10 @@ ALL_SCOPES: tuple[str, ...] = ("manage", "read", "scan")
 Points = Annotated[int, Field(ge=0, le=POINTS_PER_ENTRY_MAX)]
 Overdraft = Annotated[int, Field(ge=0, le=limits.SAFE_INTEGER_MAX)]
 Scope = Literal["manage", "read", "scan"]
+Opener = Annotated[Call, Depends(Allowed("orgs.create"))]
+OrgReader = Annotated[Call, Depends(Allowed("orgs.read"))]
+OrgChanger = Annotated[Call, Depends(Allowed("orgs.update"))]
+KeyManager = Annotated[Call, Depends(Allowed("api_keys.manage"))]
 router = APIRouter(prefix="/v1/orgs", tags=["organisations"])
 
 
@@ -87,7 +92,7 @@ class NewOrgView(OrgView):
 
 
 @router.post("", status_code=201, summary="Create an organisation (SuperAdmin)")
-async def open_org(body: NewOrg, call: Superadmin) -> NewOrgView:
+async def open_org(body: NewOrg, call: Opener) -> NewOrgView:
     """Answers with the organisation's first API key, which has all scopes."""
     tenant_id = derived_id("org", "superadmin", call.request_id)
     rule = Rule(CHECKIN_RULE_ID, 1, "Points per check-in", "checkin", body.checkin_points)
@@ -103,17 +108,17 @@ async def open_org(body: NewOrg, call: Superadmin) -> NewOrgView:
 
 
 @router.get("/{org_id}", summary="An organisation")
-async def get_org(org_id: PathId, call: Reader) -> OrgView:
+async def get_org(org_id: PathId, call: OrgReader) -> OrgView:
     """Only the caller's own exists for it."""
-    own_org(call, org_id)
+    call = call.in_org(org_id)
     view = await call.query(GetTenant(org_id), TenantView)
     return OrgView(**_fields(view.tenant_id, view.name, view.settings))
 
 
 @router.patch("/{org_id}", summary="Change an organisation")
-async def change_org(org_id: PathId, body: OrgChange, call: Manager) -> OrgView:
+async def change_org(org_id: PathId, body: OrgChange, call: OrgChanger) -> OrgView:
     """Changes what is given."""
-    own_org(call, org_id)
+    call = call.in_org(org_id)
     changed = await call.tell(
         ChangeTenant(org_id, call.request_id, b"", body.name, body.time_zone, body.overdraft_max, body.checkin_points),
         TenantChanged,
@@ -122,9 +127,9 @@ async def change_org(org_id: PathId, body: OrgChange, call: Manager) -> OrgView:
 
 
 @router.post("/{org_id}/api-keys", status_code=201, summary="Make an API key")
-async def add_api_key(org_id: PathId, body: NewApiKey, call: Manager) -> ApiKeyView:
+async def add_api_key(org_id: PathId, body: NewApiKey, call: KeyManager) -> ApiKeyView:
     """The key's secret is derived from the request id, so it is in no table and a retry gets the same."""
-    own_org(call, org_id)
+    call = call.in_org(org_id)
     key_id = derived_id("key", org_id, call.request_id)
     secret = call.parts.secrets.secret("api_key", org_id, key_id)
     scopes = sorted(set(body.scopes))
@@ -138,12 +143,12 @@ async def add_api_key(org_id: PathId, body: NewApiKey, call: Manager) -> ApiKeyV
 
 
 @router.delete("/{org_id}/api-keys/{key_id}", status_code=204, summary="Revoke an API key")
-async def revoke_api_key(org_id: PathId, key_id: PathId, call: Manager) -> Response:
-    """Through other gateways the key may work for `IDENTITY_FRESH_MS` more."""
-    own_org(call, org_id)
+async def revoke_api_key(org_id: PathId, key_id: PathId, call: KeyManager) -> Response:
+    """It stops working everywhere within a second, and its sockets are closed."""
+    call = call.in_org(org_id)
     if not await call.cold.revoke("api_keys", org_id, key_id):
         raise Problem("api_key_unknown")
-    call.parts.identity.forget(key_id)
+    await call.parts.access.publish(AccessChange("api_key", key_id, org_id))
     return Response(status_code=204)
 
 

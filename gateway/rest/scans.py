@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from actors.queries import GetEvent
@@ -13,7 +13,7 @@ from actors.replies import EventView
 from gateway import limits
 from gateway.lists import ScanRow, list_scans
 from gateway.render import rfc3339
-from gateway.rest.common import ID_PATTERN, Call, Cursor, Limit, PathId, Reader, View, csv_cell
+from gateway.rest.common import ID_PATTERN, Allowed, Call, Cursor, Limit, PathId, View, csv_cell
 from storage.logs import ScanFilter
 
 IdFilter = Annotated[str | None, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
@@ -21,6 +21,7 @@ CSV_COLUMNS = (
     "scan_id,verdict,reason,at,scanned_at,card_id,member_id,member_name,tier,gate_id,device_id,direction,inside,"
     "points_awarded"
 )
+LogReader = Annotated[Call, Depends(Allowed("scans.read"))]
 router = APIRouter(prefix="/v1/events", tags=["check-ins"])
 
 
@@ -71,7 +72,7 @@ class ScanPage(View):
 )
 async def checkins(
     event_id: PathId,
-    call: Reader,
+    call: LogReader,
     request: Request,
     verdict: Annotated[Literal["admitted", "refused"] | None, Query()] = None,
     reason: Annotated[str | None, Query(min_length=1, max_length=40, pattern="^[a-z_]+$")] = None,

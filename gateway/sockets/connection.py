@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
+from gateway.access_feed import AccessChange
 from gateway.http import AsgiMessage, Receive, Scope, Send
+from gateway.identity.callers import Caller, concerns
 from gateway.sockets import codes, limits
 from gateway.sockets.wire import JSON, WIRES, Wire
 
@@ -49,8 +51,10 @@ class Connection:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._sending_since: float | None = None
-        self._over = asyncio.Event()
+        self._look = asyncio.Event()
         self.is_still_allowed: Callable[[], Awaitable[bool]] = _always
+        self.caller: Caller | None = None
+        self._must_check = False
 
     # --- out ---
 
@@ -104,7 +108,7 @@ class Connection:
         self._ready.clear()
         self.ended = why
         self._wake.set()
-        self._over.set()
+        self._look.set()
 
     async def write(self) -> None:
         """The writer: sends what is queued until the socket ends. Returns when the close is sent or the peer is
@@ -178,18 +182,24 @@ class Connection:
 
     # --- watch ---
 
+    def check_soon(self) -> None:
+        """Has the watch ask whether the caller is still allowed, without waiting for its turn."""
+        self._must_check = True
+        self._look.set()
+
     async def watch(self, writer: asyncio.Task[None]) -> None:
         """Looks after the socket: ends it when the peer stopped reading or its token is no longer good, stops a writer
         that cannot get rid of the close, and pings, so that a peer that vanished is found by the write that fails."""
         checked_at = pinged_at = self._loop.time()
         while self.ended is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), limits.WATCH_EVERY_MS / 1_000)
+                await asyncio.wait_for(self._look.wait(), limits.WATCH_EVERY_MS / 1_000)
+            self._look.clear()
             now = self._loop.time()
             if self._sending_since is not None and now - self._sending_since > limits.WRITE_STALL_MS / 1_000:
                 self.close(codes.SLOW_READER)
-            elif now - checked_at >= limits.TOKEN_CHECK_EVERY_MS / 1_000:
-                checked_at = now
+            elif self._must_check or now - checked_at >= limits.TOKEN_CHECK_EVERY_MS / 1_000:
+                checked_at, self._must_check = now, False
                 if not await self.is_still_allowed():
                     self.close(codes.TOKEN_INVALID)
             elif now - pinged_at >= limits.PING_EVERY_MS / 1_000:
@@ -219,6 +229,12 @@ class OpenSockets:
         self._draining = True
         for connection in self._open:
             connection.close(codes.DRAINING)
+
+    def on_change(self, change: AccessChange) -> None:
+        """Has the sockets that the news is about ask at once whether they are still allowed."""
+        for connection in self._open:
+            if connection.caller is not None and concerns(change, connection.caller):
+                connection.check_soon()
 
     async def serve(self, connection: Connection, conversation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs writer, watch and `conversation` (which reads) until the socket is over. What they raise is raised

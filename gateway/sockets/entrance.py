@@ -4,8 +4,8 @@ Rules:
 1. The token comes in the Authorization header or in the hello, never in the address, which ends up in logs.
 2. A token that stops being good ends the socket within `TOKEN_CHECK_EVERY_MS` and what `Identity` keeps fresh. While
    the callers' store is away, sockets that are open stay open: the doors go on.
-3. A caller without any of the scopes is told so (4403); whose things exist is not told to anyone: what is foreign
-   looks absent.
+3. A caller who may not do what the socket is for is told so (4403); whose things exist is not told to anyone: what is
+   foreign looks absent.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from actors.ports import StoreUnavailable
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection
 from gateway.sockets.wire import BadFrame, Hello
 
 
 class Authenticator(Protocol):
-    """What the sockets need of `gateway.identity.Identity`."""
+    """What the sockets need of `gateway.identity.callers.Identity`."""
 
     async def authenticate(self, token: str) -> Caller | None:
         """The caller, None when the token is nobody's. Raises `StoreUnavailable`."""
@@ -51,9 +51,7 @@ async def hello_of(connection: Connection, decode: Callable[[bytes], object]) ->
     return frame
 
 
-async def caller_of(
-    connection: Connection, identity: Authenticator, token: str | None, scopes: frozenset[str]
-) -> Caller | None:
+async def caller_of(connection: Connection, identity: Authenticator, token: str | None, action: str) -> Caller | None:
     """Who is calling, and has the connection watch over it from now on; None when the socket is over."""
     try:
         caller = await identity.authenticate(token) if token else None
@@ -63,7 +61,7 @@ async def caller_of(
     if token is None or caller is None:
         connection.close(codes.TOKEN_INVALID)
         return None
-    if not caller.tenant_id or scopes.isdisjoint(caller.scopes):
+    if not caller.tenant_id or caller.reach(action) is None:
         connection.close(codes.FORBIDDEN)
         return None
 
@@ -73,5 +71,6 @@ async def caller_of(
         except StoreUnavailable:
             return True
 
+    connection.caller = caller
     connection.is_still_allowed = is_still_allowed
     return caller

@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.refusals import FAILURES_NOT_FOUND
 from gateway.http import Receive, Scope, Send
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.ids import IdMaker
 from gateway.live_hub import NOWHERE, LiveHub, Published, Subscription
 from gateway.sockets import codes, limits
@@ -25,7 +25,7 @@ from gateway.sockets.entrance import Authenticator, caller_of, hello_of
 from gateway.sockets.topics import may_subscribe, snapshot_frame, update_frame
 from gateway.sockets.wire import BadFrame, Hello, Ping, Subscribe, Unsubscribe
 
-SCOPES = frozenset({"read", "scan", "manage"})
+ACTION = "live.open"
 
 
 class LiveEndpoint:
@@ -57,7 +57,7 @@ class LiveEndpoint:
             if hello is None:
                 return
             token = hello.token
-        caller = await caller_of(connection, self._identity, token, SCOPES)
+        caller = await caller_of(connection, self._identity, token, ACTION)
         if caller is None:
             return
         session = LiveSession(connection, self._hub, caller, self._welcome)

@@ -24,7 +24,7 @@ from actors.refusals import UNAVAILABLE
 from actors.replies import Done, EventFeed, EventView, Failed, Reply
 from gateway.doorway import Doorway
 from gateway.http import Receive, Scope, Send
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.ids import IdMaker
 from gateway.live_hub import LiveHub, Published, Subscription
 from gateway.ports import Engine
@@ -34,7 +34,7 @@ from gateway.sockets.connection import Connection, OpenSockets, accepted, token_
 from gateway.sockets.entrance import Authenticator, caller_of, hello_of
 from gateway.sockets.wire import BadFrame, Items, Ping, Pong, Scan, ScanItem, Scans
 
-SCOPES = frozenset({"scan"})
+ACTION = "checkins.create"
 _NO_VERDICT = Failed(UNAVAILABLE, "no verdict came", limits.RETRY_AFTER_MS)
 
 VerdictOrError = VerdictFrame | dict[str, Any]
@@ -70,14 +70,14 @@ class ScanEndpoint:
         hello = await hello_of(connection, connection.wire.scan_frame)
         if hello is None:
             return
-        caller = await caller_of(connection, self._identity, token or hello.token, SCOPES)
+        caller = await caller_of(connection, self._identity, token or hello.token, ACTION)
         if caller is None:
             return
         event_id = hello.event_id or caller.event_id
         if not event_id:
             connection.close(codes.PROTOCOL_ERROR, "event_id: missing")
             return
-        if caller.kind == "device" and caller.event_id != event_id:
+        if caller.event_id and caller.event_id != event_id:
             connection.close(codes.FORBIDDEN, "The device is bound to another event.")
             return
         event = await self._engine.ask(GetEvent(caller.tenant_id, event_id))

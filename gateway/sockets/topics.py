@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from actors.ids import seq_of
 from actors.replies import BoardView, EventFeed, ScanSummary
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.live_hub import Published
 from gateway.sockets.wire import Wire
 
@@ -17,11 +17,12 @@ _BOARD: Final = re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|
 
 
 def may_subscribe(caller: Caller, topic: str) -> bool:
-    """Whether `topic` is a topic at all, and one for this caller: a device sees its own event only."""
+    """Whether `topic` is a topic at all, and one for this caller: a device that is bound to an event sees that one
+    only."""
     event = _EVENT.match(topic)
     if event is not None:
-        return caller.kind != "device" or caller.event_id == event[1]
-    return _BOARD.match(topic) is not None
+        return caller.reach("events.read") is not None and caller.event_id in ("", event[1])
+    return _BOARD.match(topic) is not None and caller.reach("leaderboards.read") is not None
 
 
 def snapshot_frame(published: Published, wire: Wire, recovered: bool | None) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.credentials import CredentialBook
-from gateway.identity import SUPERADMIN, Caller
+from gateway.identity.callers import SUPERADMIN, Caller
+from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
-from gateway.tokens import SecretMaker
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, FakeEngine, FakeIdentity
 
 MASTER = b"m" * 32
@@ -60,6 +61,7 @@ class FakeEdge:
                 ids=ids,
                 clock_ms=lambda: NOW_MS,
                 metrics=EdgeMetrics(),
+                access=MemoryAccessFeed(),
                 is_ready=_yes,
             )
         )

@@ -10,7 +10,7 @@ from actors.codec import Answers, Message, decode_messages, encode_answers
 from actors.commands import AwardPoints, CheckIn, Command, RedeemPoints, ReversePoints
 from actors.facts import CommandRefused, PointsPosted, ScanJudged
 from actors.replies import Deferred, Done, Failed, Reply
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.ports import HostUnavailable, Placement
 
 NOW_MS = 1_795_341_600_123
@@ -206,10 +206,10 @@ class FakeIdentity:
     def __init__(self, callers: dict[str, Caller]) -> None:
         self._callers = callers
 
-    def cached(self, token: str) -> Caller | None:
-        """See `gateway.identity.Identity`."""
+    def cached(self, token: str, org_id: str = "") -> Caller | None:
+        """See `gateway.identity.callers.Identity`."""
         return self._callers.get(token)
 
-    async def authenticate(self, token: str) -> Caller | None:
-        """See `gateway.identity.Identity`."""
+    async def authenticate(self, token: str, org_id: str = "") -> Caller | None:
+        """See `gateway.identity.callers.Identity`."""
         return self._callers.get(token)

@@ -12,15 +12,16 @@ from typing import Any
 
 from actors.host import Host
 from actors.replies import Digest
+from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.dispatcher import Dispatcher
-from gateway.identity import Identity
+from gateway.identity.callers import Identity
+from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
-from gateway.tokens import SecretMaker
 from storage.memory_journal import MemoryJournal
 from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
@@ -114,8 +115,20 @@ async def running_system(database: str) -> AsyncIterator[System]:
         return dispatcher.is_placed
 
     ids = IdMaker(clock_ms, os.urandom)
+    access = MemoryAccessFeed()
+    access.follow(identity.on_change)
     parts = EdgeParts(
-        dispatcher, dispatcher, pool, identity, book, SecretMaker(MASTER), ids, clock_ms, EdgeMetrics(), is_ready
+        dispatcher,
+        dispatcher,
+        pool,
+        identity,
+        book,
+        SecretMaker(MASTER),
+        ids,
+        clock_ms,
+        EdgeMetrics(),
+        access,
+        is_ready,
     )
     try:
         yield System(EdgeApp(parts), projector, book)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from actors.ids import uuid7_time_ms
 from actors.ports import StoreUnavailable
 from gateway import limits
-from gateway.identity import SUPERADMIN, Caller, CallerRecord, Identity
+from gateway.access_feed import AccessChange
+from gateway.identity.callers import SUPERADMIN, Caller, CallerRecord, Identity
+from gateway.identity.tokens import SecretMaker, Token, hash_secret, make_token, parse_token
 from gateway.ids import IdMaker, derived_id, is_id, is_request_id
-from gateway.tokens import SecretMaker, Token, hash_secret, make_token, parse_token
 
 CALLER = Caller("org_a", "api_key", frozenset({"scan"}), key_id="key_1")
 SECRET = "s" * 52
@@ -32,7 +33,7 @@ class FakeStore:
         self.gate: asyncio.Event | None = None
 
     async def find_holder(self, token: Token) -> CallerRecord | None:
-        """See `gateway.identity.CallerStore`."""
+        """See `gateway.identity.callers.CallerStore`."""
         self.lookups.append(token)
         if self.gate is not None:
             await self.gate.wait()
@@ -125,7 +126,7 @@ async def test_a_revoked_key_stops_after_the_fresh_time_or_at_once_here(
     store.record = CallerRecord(hash_secret(SECRET), CALLER)
     clock.now += limits.IDENTITY_NEGATIVE_MS
     assert await identity.authenticate(TOKEN) == CALLER
-    identity.forget("key_1")
+    identity.on_change(AccessChange("api_key", "key_1", "org_a"))
     assert identity.cached(TOKEN) is None
 
 

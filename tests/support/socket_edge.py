@@ -40,7 +40,7 @@ from actors.terms import EventTerms, Gate
 from gateway.credentials import CredentialBook
 from gateway.doorway import Doorway
 from gateway.http import AsgiApp, Receive, Scope, Send
-from gateway.identity import Caller
+from gateway.identity.callers import Caller
 from gateway.ids import IdMaker
 from gateway.live_hub import LiveHub
 from gateway.memory_live import MemoryLive
@@ -196,7 +196,7 @@ class FakeIdentity:
     """Four tokens; `revoked` ones are nobody's, and while `is_away` nobody is known."""
 
     def __init__(self) -> None:
-        scopes = frozenset({"scan", "manage"})
+        scopes = frozenset({"scan", "read"})
         self.callers = {
             DEVICE_TOKEN: Caller(TENANT, "device", frozenset({"scan"}), device_id="dev_1", event_id=EVENT),
             OTHER_DEVICE_TOKEN: Caller(TENANT, "device", frozenset({"scan"}), device_id="dev_2", event_id="evt_b"),

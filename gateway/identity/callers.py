@@ -1,5 +1,4 @@
-"""Who is calling. Two kinds of credential for now, an organisation's API key and a device token, and the bootstrap
-SuperAdmin.
+"""Who is calling: API keys, device tokens, signed-in accounts, and the bootstrap SuperAdmin.
 
 Rules:
 1. `cached` is the hot path: a dict look-up, fresh for `IDENTITY_FRESH_MS`. So a revoked key works that much longer, at
@@ -18,27 +17,36 @@ import asyncio
 import hmac
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from actors.ports import StoreUnavailable
 from gateway import limits
-from gateway.tokens import SUPERADMIN_PREFIX, Token, parse_token
-
-CallerKind = Literal["api_key", "device", "superadmin"]
+from gateway.access_feed import AccessChange
+from gateway.identity.policy import Reach, Role, reaches_of
+from gateway.identity.tokens import SUPERADMIN_PREFIX, Token, parse_token
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
-    """Who is calling and for which tenant. A device is bound to the event `event_id`. `tenant_id` is "" for the
-    SuperAdmin."""
+    """Who is calling, in which role, and for which tenant ("" for the SuperAdmin, and for an account without an
+    organisation). `scopes` are an API key's. A device is bound to the event `event_id`, or, where that is "", to all of
+    its organisation's. Somebody signed in has `account_id` and `session_id`, and `member_id` where the account is
+    linked to a member of the tenant."""
 
     tenant_id: str
-    kind: CallerKind
+    role: Role
     scopes: frozenset[str] = frozenset()
     key_id: str = ""
     device_id: str = ""
     event_id: str = ""
+    account_id: str = ""
+    session_id: str = ""
+    member_id: str = ""
+
+    def reach(self, action: str) -> Reach | None:
+        """How far the caller may do `action` (`gateway.identity.policy`); None: not at all."""
+        return reaches_of(self.role, self.scopes).get(action)
 
 
 class CallerRecord(msgspec.Struct, frozen=True):
@@ -61,7 +69,24 @@ class _Seen(msgspec.Struct):
     valid_until_ms: int
 
 
-SUPERADMIN = Caller("", "superadmin", frozenset({"orgs"}))
+def concerns(change: AccessChange, caller: Caller) -> bool:
+    """Whether news is about this caller."""
+    match change.kind:
+        case "everything":
+            return True
+        case "org":
+            return caller.tenant_id == change.id
+        case "account":
+            return caller.account_id == change.id
+        case "session":
+            return caller.session_id == change.id
+        case "api_key":
+            return caller.key_id == change.id and caller.tenant_id == change.tenant_id
+        case "device":
+            return caller.device_id == change.id and caller.tenant_id == change.tenant_id
+
+
+SUPERADMIN = Caller("", "superadmin")
 
 
 class Identity:
@@ -76,16 +101,17 @@ class Identity:
         self._running: dict[str, asyncio.Task[Caller | None]] = {}
         self._lookups = asyncio.Semaphore(limits.IDENTITY_LOOKUPS_MAX)
 
-    def cached(self, token: str) -> Caller | None:
-        """The caller, if confirmed a moment ago; None says nothing, ask `authenticate` then."""
+    def cached(self, token: str, org_id: str = "") -> Caller | None:
+        """The caller, if confirmed a moment ago; None says nothing, ask `authenticate` then. `org_id` chooses among the
+        organisations of an account, and means nothing to other callers."""
         seen = self._seen.get(token)
         if seen is not None and self._clock_ms() < seen.fresh_until_ms:
             return seen.caller
         return None
 
-    async def authenticate(self, token: str) -> Caller | None:
+    async def authenticate(self, token: str, org_id: str = "") -> Caller | None:
         """The caller, None when the token is nobody's. Raises `StoreUnavailable` (rule 3)."""
-        caller = self.cached(token)
+        caller = self.cached(token, org_id)
         if caller is not None:
             return caller
         if self._clock_ms() < self._unknown_until_ms.get(token, 0):
@@ -102,12 +128,14 @@ class Identity:
             running.add_done_callback(lambda _: self._running.pop(token, None))
         return await asyncio.shield(running)
 
-    def forget(self, holder_id: str) -> None:
-        """Drops a key or device that was just revoked through this gateway; others follow within
-        `IDENTITY_FRESH_MS`."""
-        gone = [token for token, seen in self._seen.items() if holder_id in (seen.caller.key_id, seen.caller.device_id)]
-        for token in gone:
-            del self._seen[token]
+    def on_change(self, change: AccessChange) -> None:
+        """Drops the callers whom the change concerns: they are looked up again when they come next. While Postgres is
+        away such a caller is not trusted on what was known before."""
+        for token in [token for token, seen in self._seen.items() if concerns(change, seen.caller)]:
+            if change.kind == "everything":
+                self._seen[token].fresh_until_ms = 0
+            else:
+                del self._seen[token]
 
     async def _look_up(self, token: str, parsed: Token) -> Caller | None:
         try:
