@@ -5,6 +5,8 @@ A limit reached is a clear answer (413, 429, 503 with Retry-After), never a sile
 
 from __future__ import annotations
 
+from gateway.rates import Rate
+
 # --- dispatcher -------------------------------------------------------------------------------------------------------
 DEADLINE_MS = 5_000  # from arrival at the dispatcher to an answer, whatever happens in between
 # A Ray call costs about a millisecond of CPU whatever it carries: a second batch under way only makes both smaller.
@@ -64,6 +66,43 @@ PAIRING_ATTEMPTS_PER_MINUTE_MAX = 30  # per client address
 PAIRING_ADDRESSES_MAX = 10_000
 API_KEYS_PER_TENANT_MAX = 100
 
+# --- rates (gateway.limiter) ------------------------------------------------------------------------------------------
+# By the name of the limit; MASTERVIP_RATES sets others. NAME-PLAN goes before NAME for organisations on that plan.
+RATES: dict[str, Rate] = {
+    name: Rate.parse(rate)
+    for name, rate in {
+        # Check-ins: of one device, API key or person, and of a whole organisation.
+        "checkins-device": "20000/s",
+        "checkins-key": "20000/s",
+        "checkins-account": "200/s burst 1000",
+        "checkins-org": "50000/s",
+        "checkins-org-free": "1000/s burst 5000",
+        # Ordinary routes: of one caller, and without a caller of one address.
+        "rest-key": "100/s burst 200",
+        "rest-account": "100/s burst 200",
+        "rest-device": "100/s burst 200",
+        "rest-ip": "100/s burst 200",
+        # Cards and members that an organisation adds, one by one or in batches.
+        "additions-org": "2000/s burst 20000",
+        # Attempts by one address that failed: with a token, with a pairing code.
+        "auth-failed-ip": "30/min",
+        "pairing-failed-ip": "30/min",
+        # Signing in, whatever comes of it.
+        "login-ip": "30/min",
+        "login-account": "10/min",
+    }.items()
+}
+LEASE_CHUNK_MS = 250  # how much of its rate a gateway leases at a time …
+LEASE_CHUNK_MIN = 256  # … and at least this, so that a whole `scans` frame passes
+LEASE_REFILL_MS = 25
+LEASE_RETRY_MS = 100  # what whoever is refused is told to wait, at least
+LEASES_MAX = 100_000
+LEASES_PER_REFILL_MAX = 1_000
+RATE_STORE_TIMEOUT_MS = 250
+RATE_STORE_CONNECTIONS_MAX = 16
+RATE_STORE_RETRY_MS = 1_000  # how long a gateway counts for itself before it asks Redis again
+RATE_KEYS_MAX = 100_000
+
 
 def check_relationships() -> None:
     """Asserts what the limits assume of each other."""
@@ -75,3 +114,5 @@ def check_relationships() -> None:
     assert GATES_AT_CREATION_MAX * (NAME_CHARS_MAX * 4 + ID_CHARS_MAX) < BATCH_BYTES_MAX // 2, "an event fits a batch"
     assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
     assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
+    assert LEASE_REFILL_MS * 4 <= LEASE_CHUNK_MS, "half a chunk lasts until the refill after the next"
+    assert all(rate.burst >= BATCH_ITEMS_MAX for name, rate in RATES.items() if name.startswith("checkins"))

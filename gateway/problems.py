@@ -91,12 +91,20 @@ TABLE: dict[str, Row] = {
 class Problem(Exception):
     """An answer that is not a yes. Raised by routes, rendered in one place."""
 
-    def __init__(self, code: str, detail: str = "", errors: Sequence[FieldError] = (), retry_after_ms: int = 0) -> None:
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        errors: Sequence[FieldError] = (),
+        retry_after_ms: int = 0,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after_ms = retry_after_ms
+        self._headers = headers
 
     @property
     def row(self) -> Row:
@@ -105,7 +113,7 @@ class Problem(Exception):
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Headers that go with it, besides the content type."""
-        headers: list[tuple[bytes, bytes]] = []
+        headers = list(self._headers)
         if self.row.status in (429, 503):
             wait_ms = self.retry_after_ms or limits.UNAVAILABLE_RETRY_AFTER_MS
             headers.append((b"retry-after", str(-(-wait_ms // 1000)).encode()))
