@@ -5,7 +5,7 @@ Rules:
 2. A file that was edited after it ran, or a migration that this release does not know, stops the start: the schema is
    then not what the code believes.
 3. Any number of processes may call this at once; an advisory lock lets one do the work while the others wait.
-4. With the Citus extension present, tables are distributed by what their comments say (`tenant` or `partition`).
+4. With the Citus extension present, tables are distributed by what their comments say (`DISTRIBUTION_COLUMNS`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from storage.postgres import Connection
 DIRECTORY = Path(__file__).with_name("migrations")
 LOCK_KEY = 0x6D76_6D69_6772  # "mvmigr"
 CONNECT_TIMEOUT_S = 10.0
-DISTRIBUTION_COLUMNS = {"tenant": "tenant_id", "partition": "partition_id"}
+DISTRIBUTION_COLUMNS = {
+    "tenant": "tenant_id",
+    "partition": "partition_id",
+    "account": "account_id",
+    "email": "email",
+}
 
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -111,8 +116,8 @@ async def _run(connection: Connection, migration: Migration) -> None:
 
 
 async def table_classes(connection: Connection) -> dict[str, str]:
-    """Every table with its class, the first word of its comment: "tenant", "partition" or "local" ("" where none is
-    given)."""
+    """Every table with its class, the first word of its comment: one of `DISTRIBUTION_COLUMNS` or "local" ("" where
+    none is given)."""
     return {row["name"]: row["class"] for row in await connection.fetch(_CLASSES)}
 
 

@@ -62,6 +62,8 @@ async def test_the_schema_obeys(connection: Connection) -> None:
     classes = await table_classes(connection)
     assert {"positions", "journal_entries"} == {table for table, kind in classes.items() if kind == "partition"}
     assert {"cards", "requests", "scans", "members"} <= {table for table, kind in classes.items() if kind == "tenant"}
+    assert {"accounts", "sessions", "memberships"} <= {table for table, kind in classes.items() if kind == "account"}
+    assert {"account_emails", "login_attempts"} == {table for table, kind in classes.items() if kind == "email"}
 
 
 BREAKING = {
@@ -72,6 +74,8 @@ BREAKING = {
     ),
     "CREATE UNIQUE INDEX one_name ON cards (member_name)": "one_name: does not begin with tenant_id",
     "CREATE UNIQUE INDEX lower_name ON cards (lower(member_name))": "lower_name: does not begin with tenant_id",
+    "CREATE UNIQUE INDEX one_part ON memberships (tenant_id)": "one_part: does not begin with account_id",
+    "CREATE UNIQUE INDEX one_address ON account_emails (account_id)": "one_address: does not begin with email",
     "CREATE UNIQUE INDEX by_time ON journal_entries (at_ms, partition_id)": "by_time: does not begin with partition_id",
     "ALTER TABLE devices ADD CONSTRAINT across FOREIGN KEY (revoked_at_ms) REFERENCES local_target (version)": (
         "across: crosses classes"
