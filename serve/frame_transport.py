@@ -120,6 +120,8 @@ class FrameTransport:
         finally:
             if link is not None and not link.is_ready:
                 link.abort()
+        if not link.is_ready:
+            raise HostUnavailable(f"{host}: the connection ended as soon as it was made")
         self._links[host] = link
         return link
 

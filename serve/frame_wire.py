@@ -120,7 +120,10 @@ class FrameDecoder:
                 raise WireError(f"a frame of kind {kind}")
             frames.append(Frame(call_id, kind, bytes(buffer[at + _FRAME.size : end])))
             at = end
-        self._buffer = bytearray(buffer[at:]) if at or buffer is data else self._buffer
+        if buffer is data:
+            self._buffer += data[at:]
+        else:
+            del self._buffer[:at]
         return frames
 
 
