@@ -23,6 +23,7 @@ from gateway.identity.callers import Caller
 from gateway.ports import Engine
 from gateway.render import refused_at_edge
 
+ACTION = "checkins.create"
 WRONG_EVENT = Failed("wrong_event", "the device is bound to another event")
 NO_SCANNING = Failed("forbidden", "these credentials may not scan")
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class Doorway:
         if caller.event_id and caller.event_id != event_id:
             on_reply(WRONG_EVENT)
             return
-        if caller.reach("checkins.create") is None:
+        if caller.reach(ACTION) is None:
             on_reply(NO_SCANNING)
             return
         claims = self._credentials.verify(credential)

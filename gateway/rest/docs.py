@@ -30,12 +30,20 @@ def docs_page(document: dict[str, Any]) -> bytes:
     return "".join(_page(document)).encode()
 
 
+def page_head(title: str) -> str:
+    """How each page of the documentation begins."""
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+    )
+
+
 def _page(document: dict[str, Any]) -> Iterator[str]:
     info = document["info"]
     title = escape(info["title"])
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-    yield f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-    yield f"<h1>{title}</h1><p>Version {escape(info['version'])}. <a href=/openapi.json>OpenAPI document</a></p>"
+    yield page_head(info["title"])
+    yield f"<h1>{title}</h1><p>Version {escape(info['version'])}. <a href=/openapi.json>OpenAPI document</a>. "
+    yield "<a href=/docs/permissions>Who may do what</a></p>"
     yield f"<p>{escape(info.get('description', ''))}</p>"
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():

@@ -10,6 +10,7 @@ from gateway.parts import EdgeParts
 from gateway.problems import Problem
 from gateway.rest.common import edge_parts
 from gateway.rest.docs import DOCS_POLICY, docs_page
+from gateway.rest.permissions import permissions_page
 
 router = APIRouter(tags=["system"])
 Parts = Annotated[EdgeParts, Depends(edge_parts)]
@@ -41,4 +42,13 @@ async def docs(request: Request) -> Response:
     page: bytes | None = getattr(request.app.state, "docs_page", None)
     if page is None:
         page = request.app.state.docs_page = docs_page(request.app.openapi())
+    return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})
+
+
+@router.get("/docs/permissions", include_in_schema=False)
+async def permissions(request: Request) -> Response:
+    """Who may do what, from the table that is enforced."""
+    page: bytes | None = getattr(request.app.state, "permissions_page", None)
+    if page is None:
+        page = request.app.state.permissions_page = permissions_page(request.app)
     return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})

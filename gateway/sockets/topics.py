@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from actors.ids import seq_of
 from actors.replies import BoardView, EventFeed, ScanSummary
@@ -12,17 +12,37 @@ from gateway.live_hub import Published
 from gateway.sockets.wire import Wire
 
 _ID: Final = r"[A-Za-z0-9_.-]{1,64}"
-_EVENT: Final = re.compile(rf"event:({_ID})\Z")
-_BOARD: Final = re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|event:{_ID}))?\Z")
+
+
+class TopicKind(NamedTuple):
+    """A kind of topic: its name in the docs, what it looks like (group "event": what only that event's devices see),
+    and the action of `gateway.identity.policy` that it needs."""
+
+    name: str
+    pattern: re.Pattern[str]
+    action: str
+
+
+KINDS: Final = (
+    TopicKind("event:ID", re.compile(rf"event:(?P<event>{_ID})\Z"), "events.read"),
+    TopicKind(
+        "leaderboard:BOARD[:WINDOW]",
+        re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|event:{_ID}))?\Z"),
+        "leaderboards.read",
+    ),
+)
 
 
 def may_subscribe(caller: Caller, topic: str) -> bool:
     """Whether `topic` is a topic at all, and one for this caller: a device that is bound to an event sees that one
     only."""
-    event = _EVENT.match(topic)
-    if event is not None:
-        return caller.reach("events.read") is not None and caller.event_id in ("", event[1])
-    return _BOARD.match(topic) is not None and caller.reach("leaderboards.read") is not None
+    for kind in KINDS:
+        found = kind.pattern.match(topic)
+        if found is not None:
+            event_id = found.groupdict().get("event")
+            is_reached = event_id is None or caller.event_id in ("", event_id)
+            return is_reached and caller.reach(kind.action) is not None
+    return False
 
 
 def snapshot_frame(published: Published, wire: Wire, recovered: bool | None) -> bytes:
