@@ -34,6 +34,7 @@ STOP_TIMEOUT_S = 40.0
 ASK_AGAIN_SHARE = 0.02
 SOCKET_WINDOW = 6
 RATE_PER_WORKER_MAX = 40
+CATCH_UP_S_MAX = 2.0
 KINDS_OF_WORKERS = 3
 REFUSALS = frozenset(
     {"insufficient_points", "card_not_active", "card_revoked", "amount_invalid", "limit_reached"}
@@ -60,7 +61,8 @@ class AckFile:
 
 @dataclass
 class Tally:
-    """What happened. `recovered` is, by worker, when the first answer came to a try that began after `marked_s`."""
+    """What happened. `slowest` is latency, worker and begin of the command that took longest. `recovered`
+    is, by worker, when the first answer came to a try that began after `marked_s`."""
 
     acked: int = 0
     tries: int = 0
@@ -70,12 +72,14 @@ class Tally:
     marked_s: float = 0.0
     recovered: dict[str, float] = field(default_factory=dict)
     latencies_s: list[float] = field(default_factory=list)
+    slowest: tuple[float, str, float] = (0.0, "", 0.0)
 
     def ok(self, worker: str, begun_s: float, first_s: float) -> None:
         """An outcome came for a try that began then, of a command that was first tried then."""
         now_s = time.monotonic()
         self.acked += 1
         self.latencies_s.append(now_s - first_s)
+        self.slowest = max(self.slowest, (now_s - first_s, worker, first_s))
         if begun_s > self.marked_s:
             self.recovered.setdefault(worker, now_s)
 
@@ -98,6 +102,7 @@ class Worker:
         self.rng = rng
         self.stopping = asyncio.Event()
         self.interval_s = 0.05
+        self._due_s = time.monotonic()
         self._cards = cards
         self._inside: dict[str, bool] = {}
         self._turn = rng.randrange(len(cards))
@@ -115,6 +120,13 @@ class Worker:
         if self.rng.random() < 0.05:
             is_inside = not is_inside
         return {"credential": card["credential"], "direction": "exit" if is_inside else "entry"}
+
+    async def wait_for_turn(self) -> None:
+        """Until the next command is due. Turns that passed meanwhile are made up for, up to `CATCH_UP_S_MAX`, so that
+        the rate is the one asked for as long as answers come."""
+        now_s = time.monotonic()
+        self._due_s = max(self._due_s + self.interval_s, now_s - CATCH_UP_S_MAX)
+        await asyncio.sleep(max(0.0, self._due_s - now_s))
 
     async def pause(self, seconds: float) -> None:
         """Sleeps, also while stopping: a command under way is still to be answered."""
@@ -142,12 +154,11 @@ class RestWorker(Worker):
 
     async def run(self) -> None:
         while not self.stopping.is_set():
-            begun_s = time.monotonic()
+            await self.wait_for_turn()
             path, body = (
                 self._points() if self._does_points else ("/v1/checkins", self.scan() | {"event_id": self._event_id})
             )
             await self._settle(path, json.dumps(body).encode())
-            await asyncio.sleep(max(0.0, begun_s + self.interval_s - time.monotonic()))
         await self._http.close()
 
     def _points(self) -> tuple[str, Json]:
@@ -274,12 +285,12 @@ class SocketWorker(Worker):
 
     async def _send_more(self, socket: ClientConnection) -> None:
         while not self.stopping.is_set():
+            await self.wait_for_turn()
             if len(self._under_way) < SOCKET_WINDOW:
                 request_id = ids.request_id()
                 self.acks.write("sent", self.tenant, request_id)
                 self._under_way[request_id] = UnderWay(self.scan(), time.monotonic())
                 await self._send(socket, request_id)
-            await asyncio.sleep(self.interval_s)
 
     async def _send(self, socket: ClientConnection, request_id: str) -> None:
         scan = self._under_way.get(request_id)

@@ -226,6 +226,7 @@ class Chaos:
             "latency_p50_ms": round(ordered[len(ordered) // 2] * 1000, 1),
             "latency_p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1000, 1),
             "latency_max_ms": round(ordered[-1] * 1000, 1),
+            "slowest": tally.slowest[1],
         }
 
     def table(self) -> str:
