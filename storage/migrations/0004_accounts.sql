@@ -39,6 +39,7 @@ CREATE INDEX login_attempts_by_age ON login_attempts (at_ms);
 COMMENT ON TABLE login_attempts IS 'email: failed sign-ins in a row';
 
 -- A family of refresh tokens. The token in force is the one of `generation`, derived from the master secret and `seed`.
+-- `org_id` is the organisation that was chosen for it last, or "".
 CREATE TABLE sessions (
     account_id text COLLATE "C" NOT NULL,
     session_id text COLLATE "C" NOT NULL,
@@ -47,6 +48,7 @@ CREATE TABLE sessions (
     rotated_at_ms bigint NOT NULL,
     created_at_ms bigint NOT NULL,
     expires_at_ms bigint NOT NULL,
+    org_id text COLLATE "C" NOT NULL,
     ended_at_ms bigint,
     ended_because text,
     origin text COLLATE "C" NOT NULL,
