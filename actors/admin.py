@@ -5,7 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from actors.card import Card
-from actors.commands import ChangeCardState, ChangeEvent, ChangeTenant, CreateEvent, IssueCard, OpenTenant
+from actors.commands import (
+    ChangeCardState,
+    ChangeEvent,
+    ChangePlan,
+    ChangeTenant,
+    CreateEvent,
+    IssueCard,
+    OpenTenant,
+)
 from actors.event import Event
 from actors.facts import (
     CardIssued,
@@ -17,9 +25,9 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
-from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED
+from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED, QUOTA_EXCEEDED
 from actors.tenant import Tenant
-from actors.terms import CAPACITY_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
+from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from rules.model import Rule
 
 CHECKIN_RULE_ID = "rule_checkin"
@@ -48,6 +56,12 @@ def decide_change_tenant(tenant: Tenant, command: ChangeTenant, at_ms: int) -> l
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)]
 
 
+def decide_change_plan(tenant: Tenant, command: ChangePlan, at_ms: int) -> list[Fact]:
+    """Changes the plan; nobody loses what they have."""
+    settings = msgspec.structs.replace(tenant.settings, plan=command.plan)
+    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
+
+
 def checkin_rule(points: int, version: int = 1) -> Rule:
     """The rule that every organisation starts with: points for the first entry to an event."""
     return Rule(CHECKIN_RULE_ID, version, "Points per check-in", "checkin", points)
@@ -58,8 +72,15 @@ def _with_checkin_points(rules: tuple[Rule, ...], points: int) -> tuple[Rule, ..
     return (*(rule for rule in rules if rule.rule_id != CHECKIN_RULE_ID), checkin_rule(points, version))
 
 
-def decide_issue_card(command: IssueCard, at_ms: int) -> list[Fact]:
-    """Issues a card."""
+def decide_issue_card(tenant: Tenant, command: IssueCard, at_ms: int) -> list[Fact]:
+    """Issues a card, unless the organisation's plan is used up."""
+    cards_after = tenant.cards + 1
+    if tenant.settings.plan == "free" and cards_after > CARDS_PER_FREE_TENANT_MAX:
+        detail = (
+            f"the Free plan has room for {CARDS_PER_FREE_TENANT_MAX} cards that are not revoked; "
+            "upgrade to Premium for more, then ask with a new request id"
+        )
+        return [_refused(command, command.card_id, QUOTA_EXCEEDED, detail, at_ms)]
     return [
         CardIssued(
             command.tenant_id,
@@ -72,14 +93,18 @@ def decide_issue_card(command: IssueCard, at_ms: int) -> list[Fact]:
             command.tier,
             command.valid_from_ms,
             command.valid_until_ms,
+            cards_after,
         )
     ]
 
 
-def decide_change_card_state(card: Card, command: ChangeCardState, at_ms: int) -> list[Fact]:
+def decide_change_card_state(tenant: Tenant, card: Card, command: ChangeCardState, at_ms: int) -> list[Fact]:
     """Suspends, resumes or revokes; a revoked card stays revoked."""
     if card.state == "revoked" and command.state != "revoked":
         return [_refused(command, card.card_id, CARD_REVOKED, "a revoked card stays revoked; issue a new one", at_ms)]
+    # A card from before there were plans does not count, and so makes no room below zero.
+    is_freed = command.state == "revoked" and card.state != "revoked"
+    cards_after = max(0, tenant.cards - 1) if is_freed else tenant.cards
     return [
         CardStateChanged(
             command.tenant_id,
@@ -89,6 +114,7 @@ def decide_change_card_state(card: Card, command: ChangeCardState, at_ms: int) -
             command.card_id,
             command.state,
             command.note,
+            cards_after,
         )
     ]
 
@@ -147,7 +173,11 @@ def _terms_refusal(
 
 
 def _refused(
-    command: CreateEvent | ChangeEvent | ChangeCardState, entity_id: str, reason: str, detail: str, at_ms: int
+    command: CreateEvent | ChangeEvent | ChangeCardState | IssueCard,
+    entity_id: str,
+    reason: str,
+    detail: str,
+    at_ms: int,
 ) -> CommandRefused:
     return CommandRefused(
         command.tenant_id,

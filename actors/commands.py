@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from actors.terms import CardState, Direction, EventState, EventTerms, Gate, Reentry, TenantSettings, Tier
+from actors.terms import CardState, Direction, EventState, EventTerms, Gate, Plan, Reentry, TenantSettings, Tier
 
 FINGERPRINT_BYTES = 8
 
@@ -139,6 +139,15 @@ class ReversePoints(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=Fal
     note: str = ""
 
 
+class ChangePlan(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Puts an organisation on a plan. What it made before goes on working; the new limits hold from now on."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    plan: Plan
+
+
 Command = (
     OpenTenant
     | ChangeTenant
@@ -150,6 +159,7 @@ Command = (
     | AwardPoints
     | RedeemPoints
     | ReversePoints
+    | ChangePlan
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
@@ -169,11 +179,19 @@ def fingerprint(command: Command) -> bytes:
     made = _MADE_BY_THE_EDGE.get(kind)
     kept_validity = kind is IssueCard
     asked = [
-        getattr(command, name)
+        _as_asked(getattr(command, name))
         for name in kind.__struct_fields__
         if (name not in _NOT_ASKED or (kept_validity and name.startswith("valid_"))) and name != made
     ]
     return blake2b(msgspec.msgpack.encode((kind.__name__, asked)), digest_size=FINGERPRINT_BYTES).digest()
+
+
+def _as_asked(value: object) -> object:
+    """Settings that name the default plan are as they were before there were plans: a request that was first tried
+    then keeps its fingerprint."""
+    if isinstance(value, TenantSettings) and value.plan == "premium":
+        return (value.time_zone, value.overdraft_max, value.rules)
+    return value
 
 
 def check_in_fingerprint(event_id: str, card_id: str, gate_id: str, direction: str, scanned_at_ms: int) -> bytes:

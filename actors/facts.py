@@ -39,7 +39,9 @@ class TenantChanged(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """A card was issued to a member. Valid from `valid_from_ms` until before `valid_until_ms` (0 = no bound)."""
+    """A card was issued to a member. Valid from `valid_from_ms` until before `valid_until_ms` (0 = no bound).
+    `cards_after` is how many cards of the organisation count towards its plan from now on; -1 in facts from before
+    there were plans, whose cards do not count."""
 
     tenant_id: str
     request_id: str
@@ -51,10 +53,11 @@ class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
     tier: Tier
     valid_from_ms: int = 0
     valid_until_ms: int = 0
+    cards_after: int = -1
 
 
 class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A card was suspended, resumed (state "active") or revoked."""
+    """A card was suspended, resumed (state "active") or revoked. `cards_after` as in `CardIssued`."""
 
     tenant_id: str
     request_id: str
@@ -63,6 +66,7 @@ class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
     card_id: str
     state: CardState
     note: str = ""
+    cards_after: int = -1
 
 
 class EventCreated(msgspec.Struct, frozen=True, array_like=True, tag=5):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from actors.admin import (
     decide_change_card_state,
     decide_change_event,
+    decide_change_plan,
     decide_change_tenant,
     decide_create_event,
     decide_issue_card,
@@ -25,6 +26,7 @@ from actors.commands import (
     AwardPoints,
     ChangeCardState,
     ChangeEvent,
+    ChangePlan,
     ChangeTenant,
     CheckIn,
     Command,
@@ -117,7 +119,7 @@ def event_of(message: Message) -> str:
 
 def order_key(command: Command) -> str:
     """The actor whose commands keep their order while some of them wait."""
-    if isinstance(command, OpenTenant | ChangeTenant):
+    if isinstance(command, OpenTenant | ChangeTenant | ChangePlan):
         return command.tenant_id
     if isinstance(command, CreateEvent | ChangeEvent):
         return command.event_id
@@ -210,8 +212,10 @@ class Judge:
         match command:
             case ChangeTenant():
                 return decide_change_tenant(tenant, command, at_ms) if tenant and is_new else None
+            case ChangePlan():
+                return decide_change_plan(tenant, command, at_ms) if tenant and is_new else None
             case IssueCard():
-                return decide_issue_card(command, at_ms) if tenant and is_new else None
+                return decide_issue_card(tenant, command, at_ms) if tenant and is_new else None
             case CreateEvent():
                 return decide_create_event(command, at_ms) if tenant and is_new else None
             case ChangeEvent():
@@ -239,7 +243,7 @@ class Judge:
     ) -> list[Fact] | None:
         match command:
             case ChangeCardState():
-                return decide_change_card_state(card, command, at_ms)
+                return decide_change_card_state(tenant, card, command, at_ms)
             case AwardPoints():
                 return decide_award(tenant, card, command, at_ms)
             case RedeemPoints():

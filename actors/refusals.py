@@ -47,6 +47,7 @@ ENTRY_NOT_REVERSIBLE: Final = "entry_not_reversible"
 ALREADY_REVERSED: Final = "already_reversed"
 CAPACITY_INVALID: Final = "capacity_invalid"
 EXPIRY_INVALID: Final = "expiry_invalid"
+QUOTA_EXCEEDED: Final = "quota_exceeded"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -59,6 +60,7 @@ COMMAND_REASONS: Final = (
     ALREADY_REVERSED,
     CAPACITY_INVALID,
     EXPIRY_INVALID,
+    QUOTA_EXCEEDED,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

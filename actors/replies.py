@@ -33,9 +33,12 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
 
 
 class TenantView(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """`cards` is how many of its cards count towards the plan."""
+
     tenant_id: str
     name: str
     settings: TenantSettings
+    cards: int = 0
 
 
 class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):

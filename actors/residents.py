@@ -63,11 +63,15 @@ class Residents:
                     self.events[fact.event_id].apply(fact, position)
             case CardStateChanged():
                 self.cards[fact.card_id].apply(fact, position)
+                self.tenants[fact.tenant_id].apply(fact, position)
             case EventChanged():
                 self.events[fact.event_id].apply(fact, position)
             case TenantChanged():
                 self.tenants[fact.tenant_id].apply(fact, position)
-            case CardIssued() | EventCreated() | TenantOpened():
+            case CardIssued():
+                self._create(fact, position)
+                self.tenants[fact.tenant_id].apply(fact, position)
+            case EventCreated() | TenantOpened():
                 self._create(fact, position)
             case _:
                 pass
@@ -75,7 +79,10 @@ class Residents:
     def recover(self, fact: Fact, position: int) -> None:
         """Takes in a fact of the journal's tail; where an actor is not in memory the fact waits for it to be loaded."""
         match fact:
-            case CardIssued() | EventCreated() | TenantOpened():
+            case CardIssued():
+                self._create(fact, position)
+                self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
+            case EventCreated() | TenantOpened():
                 self._create(fact, position)
             case ScanJudged() | EventChanged():
                 self._recover_one(self.events.get(fact.event_id), fact.event_id, fact, position)
@@ -85,6 +92,7 @@ class Residents:
                     self._recover_one(self.events.get(fact.event_id), fact.event_id, fact, position)
             case CardStateChanged():
                 self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
+                self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
             case TenantChanged():
                 self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
             case _:

@@ -1,10 +1,15 @@
-"""The virtual actor Tenant: an organisation's settings and rules. State changes only in `apply`."""
+"""The virtual actor Tenant: an organisation's settings and rules, and how many cards it has. State changes only in
+`apply`.
+
+`cards` counts towards the plan: cards issued since there are plans and not revoked. Facts from before tell no count;
+they change nothing here.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from actors.facts import TenantChanged, TenantOpened
+from actors.facts import CardIssued, CardStateChanged, TenantChanged, TenantOpened
 from actors.terms import TenantSettings
 
 
@@ -14,17 +19,23 @@ class Tenant(msgspec.Struct, gc=False):
     tenant_id: str
     name: str
     settings: TenantSettings
+    cards: int = 0
     position: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
         """The organisation as it is when just opened."""
-        return cls(fact.tenant_id, fact.name, fact.settings, position)
+        return cls(fact.tenant_id, fact.name, fact.settings, position=position)
 
-    def apply(self, fact: TenantChanged, position: int) -> None:
-        """Takes in a fact about this tenant."""
+    def apply(self, fact: TenantChanged | CardIssued | CardStateChanged, position: int) -> None:
+        """Takes in a fact about this tenant or one of its cards."""
         if position <= self.position:
             return
+        if isinstance(fact, TenantChanged):
+            self.name = fact.name
+            self.settings = fact.settings
+        elif fact.cards_after >= 0:
+            self.cards = fact.cards_after
+        else:
+            return
         self.position = position
-        self.name = fact.name
-        self.settings = fact.settings

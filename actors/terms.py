@@ -19,7 +19,10 @@ EventState = Literal["open", "closed", "cancelled"]
 CardState = Literal["active", "suspended", "revoked"]
 Tier = Literal["bronze", "silver", "gold", "platinum", "diamond"]
 EntryKind = Literal["award", "redeem", "reverse", "expire"]
+Plan = Literal["free", "premium"]
 
+# Cards that an organisation on the Free plan has at a time; those that are revoked do not count.
+CARDS_PER_FREE_TENANT_MAX = 10
 CAPACITY_MAX = 10_000_000
 GATES_PER_EVENT_MAX = 500
 POINTS_PER_ENTRY_MAX = 1_000_000_000
@@ -29,11 +32,13 @@ POOL = 0
 
 
 class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
-    """`overdraft_max` is how far below zero a points balance may go (0 = never). `time_zone` is an IANA name."""
+    """`overdraft_max` is how far below zero a points balance may go (0 = never). `time_zone` is an IANA name.
+    Organisations from before there were plans are on "premium"."""
 
     time_zone: str = "UTC"
     overdraft_max: int = 0
     rules: tuple[Rule, ...] = ()
+    plan: Plan = "premium"
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):

@@ -41,7 +41,7 @@ class Viewer:
             return tenant
         match query:
             case GetTenant():
-                return TenantView(tenant.tenant_id, tenant.name, tenant.settings)
+                return TenantView(tenant.tenant_id, tenant.name, tenant.settings, tenant.cards)
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, now_ms) if isinstance(card, Card) else card

@@ -85,6 +85,7 @@ TABLE: dict[str, Row] = {
     refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
+    refusals.QUOTA_EXCEEDED: Row(409, "The plan is used up", "Upgrade to Premium, or revoke what is not needed."),
 }
 
 

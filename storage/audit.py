@@ -33,6 +33,7 @@ from storage.audit_checks import (
     RequestCheck,
     check_stream,
 )
+from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
     HISTORIES,
     STATES,
@@ -65,6 +66,7 @@ CHECKS: dict[str, str] = {
     "award_causes": "every award for a check-in cites exactly one admitted scan",
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
+    "plans": "every organisation's count of cards is right, and no plan is exceeded",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
     "scans_rows": "scans ↔ facts",
@@ -129,6 +131,7 @@ class Replay:
         self.world = WorldState()
         self.attendance = AttendanceCheck(findings)
         self.ledger = LedgerCheck(findings)
+        self.plans = PlanCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -155,6 +158,7 @@ class Replay:
             self._requests.take(fact, place)
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
+            self.plans.take(fact, place)
             self.states.take(fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
@@ -330,6 +334,8 @@ async def _compare_states(connection: Connection, replay: Replay, findings: Find
     for table, (columns, _) in STATES.items():
         rows = await _rows(connection, table, columns, tenants)
         compare_states(findings, table, expected[table], map(normalised(table), rows))
+    counts = await _rows(connection, "tenants", ("tenant_id", "cards"), tenants)
+    replay.plans.compare_rows(counts, await _rows(connection, "cards", ("tenant_id", "state"), tenants))
     compare_scores(
         findings,
         replay.ledger,

@@ -48,7 +48,7 @@ EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
-_TENANTS = "SELECT tenant_id, name, settings, position FROM tenants WHERE tenant_id = ANY($1::text[])"
+_TENANTS = "SELECT tenant_id, name, settings, cards, position FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.position
@@ -161,8 +161,8 @@ async def _position(connection: Connection, partition: int) -> Mark:
 async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]:
     rows = await connection.fetch(_TENANTS, list(keys)) if keys else ()
     return {
-        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), position)
-        for tenant_id, name, settings, position in rows
+        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position)
+        for tenant_id, name, settings, cards, position in rows
     }
 
 

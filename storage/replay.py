@@ -75,14 +75,22 @@ class WorldState:
                     self.events[tenant_id, fact.event_id].apply(fact, position)
             case CardStateChanged():
                 self.cards[tenant_id, fact.card_id].apply(fact, position)
+                self._count(fact, position)
             case EventChanged():
                 self.events[tenant_id, fact.event_id].apply(fact, position)
             case TenantChanged():
                 self.tenants[tenant_id].apply(fact, position)
-            case CardIssued() | EventCreated() | TenantOpened():
+            case CardIssued():
+                self._create(fact, position)
+                self._count(fact, position)
+            case EventCreated() | TenantOpened():
                 self._create(fact, position)
             case CommandRefused():
                 pass
+
+    def _count(self, fact: CardIssued | CardStateChanged, position: int) -> None:
+        if fact.cards_after >= 0:
+            self.tenants[fact.tenant_id].apply(fact, position)
 
     def _create(self, fact: CardIssued | EventCreated | TenantOpened, position: int) -> None:
         if isinstance(fact, CardIssued):

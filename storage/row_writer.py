@@ -52,12 +52,16 @@ def _arrays(types: str) -> str:
 
 
 _TENANTS_OPENED = f"""
-INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, position)
-SELECT * FROM {_arrays("text*2 jsonb bigint*2")}
+INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, cards, position)
+SELECT * FROM {_arrays("text*2 jsonb bigint*3")}
 """
 _TENANTS_CHANGED = f"""
-UPDATE tenants AS t SET name = u.name, settings = u.settings, position = u.position
-FROM {_arrays("text*2 jsonb bigint")} AS u (tenant_id, name, settings, position)
+UPDATE tenants AS t SET
+    name = coalesce(u.name, t.name),
+    settings = coalesce(u.settings, t.settings),
+    cards = coalesce(u.cards, t.cards),
+    position = u.position
+FROM {_arrays("text*2 jsonb bigint*2")} AS u (tenant_id, name, settings, cards, position)
 WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
 _CARDS_ISSUED = f"""
@@ -238,11 +242,11 @@ async def _write_tenants(connection: Connection, batch: RowBatch) -> None:
     opened: list[Row] = []
     changed: list[Row] = []
     for row in batch.tenants.values():
-        settings = msgspec.json.encode(row.settings).decode()
+        settings = None if row.settings is None else msgspec.json.encode(row.settings).decode()
         if row.opened_at_ms is None:
-            changed.append((row.tenant_id, row.name, settings, row.position))
+            changed.append((row.tenant_id, row.name, settings, row.cards, row.position))
         else:
-            opened.append((row.tenant_id, row.name, settings, row.opened_at_ms, row.position))
+            opened.append((row.tenant_id, row.name, settings, row.opened_at_ms, row.cards, row.position))
     await _write_set(connection, "tenants", _TENANTS_OPENED, opened)
     await _write_set(connection, "tenants", _TENANTS_CHANGED, changed)
 

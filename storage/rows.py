@@ -40,13 +40,14 @@ class PoisonEntry(Exception):
 
 
 class TenantRow(msgspec.Struct, gc=False):
-    """A tenant's state; `opened_at_ms` is None unless it was opened in this batch."""
+    """A tenant's state; `opened_at_ms` is None unless it was opened in this batch. `cards` counts towards its plan."""
 
     tenant_id: str
-    name: str
-    settings: TenantSettings
-    opened_at_ms: int | None
     position: int
+    name: str | None = None
+    settings: TenantSettings | None = None
+    opened_at_ms: int | None = None
+    cards: int | None = None
 
 
 class CardChange(msgspec.Struct, gc=False):
@@ -174,8 +175,10 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _points(batch, fact, position)
         elif isinstance(fact, CardIssued):
             batch.cards_issued[fact.tenant_id, fact.card_id] = (Card.issued(fact, position), fact.at_ms)
+            _tenant_cards(batch, fact, position)
         elif isinstance(fact, CardStateChanged):
             _card_state(batch, fact, position)
+            _tenant_cards(batch, fact, position)
         elif isinstance(fact, EventCreated):
             batch.events[fact.tenant_id, fact.event_id] = EventChange(
                 fact.tenant_id, fact.event_id, position, fact.at_ms, fact.terms, 0, 0, 0
@@ -339,11 +342,23 @@ def _card_state(batch: RowBatch, fact: CardStateChanged, position: int) -> None:
 
 
 def _tenant(batch: RowBatch, fact: TenantOpened | TenantChanged, position: int) -> None:
-    present = batch.tenants.get(fact.tenant_id)
-    opened_at_ms = present.opened_at_ms if present else None
+    row = _tenant_row(batch, fact.tenant_id)
+    row.name, row.settings, row.position = fact.name, fact.settings, position
     if isinstance(fact, TenantOpened):
-        opened_at_ms = fact.at_ms
-    batch.tenants[fact.tenant_id] = TenantRow(fact.tenant_id, fact.name, fact.settings, opened_at_ms, position)
+        row.opened_at_ms, row.cards = fact.at_ms, 0
+
+
+def _tenant_cards(batch: RowBatch, fact: CardIssued | CardStateChanged, position: int) -> None:
+    if fact.cards_after >= 0:
+        row = _tenant_row(batch, fact.tenant_id)
+        row.cards, row.position = fact.cards_after, position
+
+
+def _tenant_row(batch: RowBatch, tenant_id: str) -> TenantRow:
+    row = batch.tenants.get(tenant_id)
+    if row is None:
+        row = batch.tenants[tenant_id] = TenantRow(tenant_id, 0)
+    return row
 
 
 def _card(batch: RowBatch, tenant_id: str, card_id: str) -> CardChange:

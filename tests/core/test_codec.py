@@ -1,7 +1,7 @@
 """Encodings: facts as released, and nothing decoded that is not exactly what it should be.
 
-`tests/golden/facts_v1.json` is what version 1 wrote, for every kind of fact. It is never edited: new kinds and new
-fields get a file of their own, and journals in the field hold what is in this one.
+`tests/golden/facts_v1.json` is what the first release wrote, for every kind of fact. It is never edited: new kinds and
+new fields get a file of their own (`facts_v2.json`: plans), and journals in the field hold what is in this one.
 """
 
 from __future__ import annotations
@@ -28,32 +28,65 @@ from actors.codec import (
     encode_facts,
     encode_messages,
 )
-from actors.commands import Command, fingerprint
+from actors.commands import ChangePlan, Command, IssueCard, OpenTenant, fingerprint
 from actors.entry import ENTRY_VERSION, Entry
-from actors.facts import Fact
+from actors.facts import CardIssued, CardStateChanged, Fact, TenantChanged, TenantOpened
 from actors.pending import weight_of
 from actors.points import decide_redeem
 from actors.queries import GetBoard, GetTopic
 from actors.replies import BoardRow, BoardView, Deferred, Digest, Done, Failed, Update
-from actors.terms import Lot
+from actors.terms import Lot, TenantSettings
+from storage.replay import WorldState
 from tests.core.build import NOW_MS, award, card, check_in, founding, redeem, tenant
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "facts_v1.json").read_text())
+RELEASES = [
+    json.loads((Path(__file__).parent.parent / "golden" / f"facts_v{number}.json").read_text()) for number in (1, 2)
+]
+GOLDEN = [row for release in RELEASES for row in release]
+# What the latest release that changed a kind wrote of it: this is what is written today.
+CURRENT = [
+    row
+    for number, release in enumerate(RELEASES)
+    for row in release
+    if not any(later["fact"] == row["fact"] for newer in RELEASES[number + 1 :] for later in newer)
+]
 # Where each kind had its last field without a default when it was released: a fact cut off there still decodes.
 REQUIRED_FIELDS = {kind: sum(field.required for field in msgspec.structs.fields(kind)) for kind in get_args(Fact)}
 
 
 @pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row["fact"])
-def test_a_released_encoding_is_read_and_written_as_ever(row: dict[str, Any]) -> None:
-    data = bytes.fromhex(row["encoding"])
-    fact = decode_fact(data)
+def test_a_released_encoding_is_read_as_ever(row: dict[str, Any]) -> None:
+    fact = decode_fact(bytes.fromhex(row["encoding"]))
     assert type(fact).__name__ == row["fact"]
     assert fact == msgspec.convert(row["fields"], Fact)  # type: ignore[arg-type]
-    assert encode_fact(fact) == data
+    assert decode_fact(encode_fact(fact)) == fact
 
 
-def test_every_kind_of_fact_is_in_the_golden_file() -> None:
-    assert {row["fact"] for row in GOLDEN} == {kind.__name__ for kind in get_args(Fact)}
+@pytest.mark.parametrize("row", CURRENT, ids=lambda row: row["fact"])
+def test_the_latest_encoding_of_a_kind_is_what_is_written(row: dict[str, Any]) -> None:
+    data = bytes.fromhex(row["encoding"])
+    assert encode_fact(decode_fact(data)) == data
+    assert len(msgspec.msgpack.decode(data)) == 1 + len(type(decode_fact(data)).__struct_fields__)
+
+
+def test_every_kind_of_fact_is_in_the_golden_files() -> None:
+    assert {row["fact"] for row in RELEASES[0]} == {kind.__name__ for kind in get_args(Fact)}
+    assert {row["fact"] for row in CURRENT} == {kind.__name__ for kind in get_args(Fact)}
+
+
+def test_facts_from_before_plans_are_premium_and_count_no_cards() -> None:
+    """What the first release wrote leaves a tenant as it was then, also in what a replay gives."""
+    world = WorldState()
+    for index, row in enumerate(RELEASES[0]):
+        fact = decode_fact(bytes.fromhex(row["encoding"]))
+        if isinstance(fact, TenantOpened | TenantChanged):
+            assert fact.settings.plan == "premium"
+        if isinstance(fact, TenantOpened) and not world.tenants:
+            world.apply(fact, index + 1)
+        elif isinstance(fact, CardIssued | CardStateChanged):
+            assert fact.cards_after == -1
+            world.tenants["org_1"].apply(fact, index + 1)
+    assert (world.tenants["org_1"].cards, world.tenants["org_1"].position) == (0, 1)
 
 
 @pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row["fact"])
@@ -65,7 +98,8 @@ def test_fields_that_were_added_later_have_defaults(row: dict[str, Any]) -> None
     with pytest.raises(msgspec.ValidationError):
         decode_fact(msgspec.msgpack.encode(fields[: shortest - 1]))
     # What a newer release added is passed over, not refused: the entry's version says whether that is right.
-    assert decode_fact(msgspec.msgpack.encode([*fields, "new"])) == fact
+    today = msgspec.msgpack.decode(encode_fact(fact))
+    assert decode_fact(msgspec.msgpack.encode([*today, "new"])) == fact
 
 
 @pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row["fact"])
@@ -130,3 +164,14 @@ def test_a_fingerprint_tells_requests_apart_and_nothing_else() -> None:
     assert same(award(5), award(5, "another id"))
     for other_award in (award(6), award(5, card_id="card2"), award(5, expires_at_ms=NOW_MS)):
         assert not same(award(5), other_award)
+
+
+def test_fingerprints_of_the_first_release_are_kept() -> None:
+    """A request from before an upgrade that is tried again after it is the same request."""
+    opened = OpenTenant("org", "id", b"", "High Table", TenantSettings("UTC", 5, ()))
+    assert fingerprint(opened).hex() == "4fbdbe2a6d6a32af"
+    free = msgspec.structs.replace(opened, settings=TenantSettings("UTC", 5, (), "free"))
+    assert fingerprint(free) != fingerprint(opened)
+    issue = IssueCard("org", "id", b"", "card", "mem", "Ann", "gold", 1, 2)
+    assert fingerprint(issue).hex() == "9c18e5ce609130e0"
+    assert fingerprint(ChangePlan("org", "id", b"", "free")) != fingerprint(ChangePlan("org", "id", b"", "premium"))

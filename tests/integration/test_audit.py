@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
-from actors.facts import Fact, PointsPosted, ScanJudged
+from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
 from storage.acks import AckBook, canonical
@@ -164,6 +164,8 @@ WRONG_FACTS = {
         "tenants_apart",
     ),
     "is of another partition's tenant": (ScanJudged, {}, {"tenant_id": THIRD}, "tenants_apart"),
+    "counts a card too many": (CardIssued, {}, {"cards_after": 2}, "plans"),
+    "makes no room": (CardStateChanged, {"state": "revoked"}, {"cards_after": 6}, "plans"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
 }
 

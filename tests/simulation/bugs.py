@@ -11,12 +11,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
 import actors.board
 import actors.checkin
+import actors.judge
 import actors.partition
 import actors.recovery
 from actors.card import Card
 from actors.entry import Mark
+from actors.facts import CardIssued, CardStateChanged
 from actors.judge import Judge
 from actors.ledger import LedgerDraft
 from actors.live import Views
@@ -264,6 +268,16 @@ def apply_reads_a_counter() -> Iterator[None]:
 
 
 @planted
+def count_of_cards_not_recovered() -> Iterator[None]:
+    def recover_one(original: Any, self: Any, actor: Any, key: str, fact: Any, position: int) -> None:
+        if not (isinstance(fact, CardIssued | CardStateChanged) and key == fact.tenant_id):
+            original(self, actor, key, fact, position)
+
+    with around(Residents, "_recover_one", recover_one):
+        yield
+
+
+@planted
 def another_tenants_card_found() -> Iterator[None]:
     with patch.object(Residents, "card", lambda self, tenant_id, card_id: self.cards.get(card_id)):
         yield
@@ -280,6 +294,32 @@ def capacity_off_by_one() -> Iterator[None]:
 
     original = actors.checkin._reason_of_attendance
     with patch.object(actors.checkin, "_reason_of_attendance", lambda *args: reason(original, *args)):
+        yield
+
+
+@planted
+def plan_off_by_one() -> Iterator[None]:
+    def issue(original: Any, tenant: Any, command: Any, at_ms: int) -> Any:
+        before, tenant.cards = tenant.cards, tenant.cards - 1
+        facts = original(tenant, command, at_ms)
+        tenant.cards = before
+        return [msgspec.structs.replace(fact, cards_after=before + 1) for fact in facts if hasattr(fact, "cards_after")]
+
+    original = actors.judge.decide_issue_card
+    with patch.object(actors.judge, "decide_issue_card", lambda *args: issue(original, *args) or original(*args)):
+        yield
+
+
+@planted
+def every_revocation_makes_room() -> Iterator[None]:
+    def change(original: Any, tenant: Any, card: Any, command: Any, at_ms: int) -> Any:
+        before, card.state = card.state, "active" if card.state == command.state else card.state
+        facts = original(tenant, card, command, at_ms)
+        card.state = before
+        return facts
+
+    original = actors.judge.decide_change_card_state
+    with patch.object(actors.judge, "decide_change_card_state", lambda *args: change(original, *args)):
         yield
 
 

@@ -36,7 +36,7 @@ from actors.replies import (
     TopicView,
 )
 from tests.simulation.hosts import Token, Watcher
-from tests.simulation.oracle import Oracle
+from tests.simulation.oracle import FREE_CARDS, Oracle
 from tests.simulation.world import Violation, World
 
 Key = tuple[str, str]
@@ -143,6 +143,9 @@ class Checker(Watcher):
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+            self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
+            if kind == "CardIssued" and fact.cards_after == FREE_CARDS:
+                self._world.note("the last card of a plan")
         elif kind in ("EventCreated", "EventChanged", "ScanJudged"):
             if kind == "ScanJudged":
                 self._world.note(f"scan {fact.reason or fact.direction}")
@@ -193,7 +196,8 @@ class Checker(Watcher):
 
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
-        return tenant["name"], tenant["time_zone"], tenant["overdraft_max"], list(tenant["points"])
+        settings = (tenant["time_zone"], tenant["overdraft_max"], list(tenant["points"]), tenant["plan"])
+        return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
     # --- what is told -----------------------------------------------------------------------------------------------
 
@@ -278,7 +282,8 @@ class Checker(Watcher):
             check(shown in self.history["event", reply.event_id].since(since), f"1: undurable or outdated {shown}")
         elif isinstance(reply, TenantView):
             rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
-            shown_tenant = (reply.name, reply.settings.time_zone, reply.settings.overdraft_max, rules)
+            settings = (reply.settings.time_zone, reply.settings.overdraft_max, rules, reply.settings.plan)
+            shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")

@@ -14,6 +14,7 @@ from actors.commands import (
     AwardPoints,
     ChangeCardState,
     ChangeEvent,
+    ChangePlan,
     ChangeTenant,
     CheckIn,
     Command,
@@ -77,6 +78,7 @@ class Client:
         self._open: list[Pending] = []
         self._seen_topics: dict[tuple[str, str], tuple[int, int]] = {}
         self._entries: dict[tuple[str, str], int] = {}
+        self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
 
     @property
     def is_done(self) -> bool:
@@ -123,6 +125,8 @@ class Client:
         rng = self._world.rng
         if rng.random() < 0.03:
             return rng.choice([*GHOSTS, *(key for keys in things.values() for key in keys)])
+        if things is CARDS and self._more_cards[tenant_id] and rng.random() < 0.2:
+            return rng.choice(self._more_cards[tenant_id])
         return rng.choice(things[tenant_id])
 
     def _command(self, request_id: str, tenant_id: str) -> Command:
@@ -131,29 +135,34 @@ class Client:
         head = (tenant_id, request_id, b"")
         dice = rng.random()
         command: Command
-        if dice < 0.45:
+        if dice < 0.42:
             direction = rng.choice(("entry", "entry", "exit"))
             gate_id = rng.choice(("", "gate_1", "gate_1", "gate_2"))
             valid_until = rng.choice((0, 0, 0, 0, 0, self._world.now_ms + rng.randint(-20, 50)))
             command = CheckIn(
                 *head, event_id, card_id, gate_id, f"dev_{rng.randint(1, 3)}", direction, 0, 0, valid_until
             )
-        elif dice < 0.62:
+        elif dice < 0.58:
             expires = rng.choice((0, 0, self._world.now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
             amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
             command = AwardPoints(*head, card_id, amount, "", expires)
-        elif dice < 0.74:
+        elif dice < 0.69:
             command = RedeemPoints(*head, card_id, rng.randint(1, 60))
-        elif dice < 0.86:
+        elif dice < 0.80:
             latest = self._entries.get((tenant_id, card_id), 3)
             command = ReversePoints(*head, card_id, max(1, latest + rng.choice((1, 0, 0, 0, -1, -2, -4, -8))))
-        elif dice < 0.91:
+        elif dice < 0.87:
+            revokes = 0.1 if card_id in CARDS[tenant_id] else 1.0
             state = rng.choice(
-                ("suspended", "active", "active", "active", *(("revoked",) if rng.random() < 0.1 else ()))
+                ("suspended", "active", "active", "active", *(("revoked",) * 3 if rng.random() < revokes else ()))
             )
             command = ChangeCardState(*head, card_id, state)
+        elif dice < 0.92:
+            command = IssueCard(*head, f"card_{self.number}_{self._count}", "another member", "Bea", "bronze")
         elif dice < 0.97:
             command = self._change_event(head, event_id)
+        elif dice < 0.98:
+            command = ChangePlan(*head, rng.choice(("free", "free", "premium")))
         else:
             zone, overdraft = rng.choice(TIME_ZONES), rng.choice((None, 0, 20))
             command = ChangeTenant(*head, f"Org {rng.randint(1, 9)}", zone, overdraft, rng.choice((None, 0, 10)))
@@ -260,6 +269,10 @@ class Client:
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
+        elif isinstance(reply, Done) and type(reply.fact).__name__ == "CardIssued":
+            issued: Any = reply.fact
+            if issued.card_id not in CARDS[issued.tenant_id]:
+                self._more_cards[issued.tenant_id].append(issued.card_id)
         elif isinstance(reply, TopicView):
             key = (message.tenant_id, message.topic)
             self._seen_topics[key] = (reply.epoch, reply.offset)
@@ -280,7 +293,8 @@ def founding_commands(client: Client) -> list[Command]:
 
     for tenant_id in TENANTS:
         rules = (Rule("rule_checkin", 1, "Points", "checkin", 7), Rule("rule_more", 1, "More", "checkin", 3, False))
-        settings = TenantSettings("Asia/Ho_Chi_Minh", world.rng.choice((0, 0, 15)), rules)
+        plan = world.rng.choice(("free", "free", "premium"))
+        settings = TenantSettings("Asia/Ho_Chi_Minh", world.rng.choice((0, 0, 15)), rules, plan)
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         for card_id in CARDS[tenant_id]:

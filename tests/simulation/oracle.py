@@ -16,6 +16,7 @@ from actors.commands import (
     AwardPoints,
     ChangeCardState,
     ChangeEvent,
+    ChangePlan,
     ChangeTenant,
     CheckIn,
     Command,
@@ -27,6 +28,8 @@ from actors.commands import (
 )
 
 Expected = tuple[str, dict[str, Any]]
+# How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
+FREE_CARDS = 4
 
 
 class Oracle:
@@ -54,16 +57,23 @@ class Oracle:
                     "time_zone": command.settings.time_zone,
                     "overdraft_max": command.settings.overdraft_max,
                     "points": [(r.rule_id, r.version, r.points, r.once_per_event) for r in command.settings.rules],
+                    "plan": command.settings.plan,
                 }
                 return [("TenantOpened", {"name": command.name})]
+            case ChangePlan():
+                self.tenants[command.tenant_id]["plan"] = command.plan
+                return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case ChangeTenant():
                 return self._change_tenant(command)
             case IssueCard():
+                cards = self.cards_in_force(command.tenant_id)
+                if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
+                    return _refused("quota_exceeded")
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
                 self.cards[command.card_id].update(balance=0, earned=0, lots={})
-                return [("CardIssued", who)]
+                return [("CardIssued", {**who, "cards_after": cards + 1})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -81,7 +91,8 @@ class Oracle:
                 if card["state"] == "revoked" and command.state != "revoked":
                     return _refused("card_revoked")
                 card["state"] = command.state
-                return [("CardStateChanged", {"state": command.state})]
+                cards = self.cards_in_force(command.tenant_id)
+                return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
             case CheckIn():
                 return self._check_in(command)
             case AwardPoints():
@@ -91,6 +102,10 @@ class Oracle:
             case ReversePoints():
                 return self._reverse(command)
         raise AssertionError(command)
+
+    def cards_in_force(self, tenant_id: str) -> int:
+        """How many cards count towards the plan: all but the revoked."""
+        return sum(card["tenant"] == tenant_id and card["state"] != "revoked" for card in self.cards.values())
 
     def _change_tenant(self, command: ChangeTenant) -> list[Expected]:
         tenant = self.tenants[command.tenant_id]

@@ -88,9 +88,13 @@ class PostgresModel:
             if claimed_ms:
                 self.claims[fact.tenant_id] = max(claimed_ms, self.claims.get(fact.tenant_id, 0))
         match fact:
-            case TenantOpened() | TenantChanged():
-                self.tenants[fact.tenant_id] = (fact.name, fact.settings, position)
+            case TenantOpened():
+                self.tenants[fact.tenant_id] = (fact.name, fact.settings, 0, position)
+            case TenantChanged():
+                cards = self.tenants[fact.tenant_id][2]
+                self.tenants[fact.tenant_id] = (fact.name, fact.settings, cards, position)
             case CardIssued():
+                self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id] = {
                     "who": (fact.member_id, fact.member_name, fact.tier, fact.valid_from_ms, fact.valid_until_ms),
                     "state": "active",
@@ -99,6 +103,7 @@ class PostgresModel:
                     "position": position,
                 }
             case CardStateChanged():
+                self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id].update(state=fact.state, position=position)
             case EventCreated():
                 self.events[fact.tenant_id, fact.event_id] = {
@@ -112,6 +117,10 @@ class PostgresModel:
                 self._write_scan(fact, position)
             case PointsPosted():
                 self._write_points(fact, position)
+
+    def _write_cards_after(self, fact: CardIssued | CardStateChanged, position: int) -> None:
+        name, settings, _, _ = self.tenants[fact.tenant_id]
+        self.tenants[fact.tenant_id] = (name, settings, fact.cards_after, position)
 
     def _write_scan(self, fact: ScanJudged, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from actors import live
+from actors import admin, live
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.digests import digest_of
@@ -32,6 +32,7 @@ from tests.simulation.checker import Checker, check
 from tests.simulation.clients import Client, founding_commands
 from tests.simulation.hosts import HostModel, Supervisor, Trouble
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.oracle import FREE_CARDS
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX, PostgresModel, Projector
 from tests.simulation.world import START_MS, Faults, Violation, World
 
@@ -80,14 +81,15 @@ def small_limits(world: World) -> Limits:
 
 
 @contextmanager
-def impatient_watchers() -> Iterator[None]:
-    """Live topics are published, left and put away in the time that a run has."""
-    before = live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT
+def small_world() -> Iterator[None]:
+    """Live topics are published, left and put away, and plans used up, in the time that a run has."""
+    before = live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT, admin.CARDS_PER_FREE_TENANT_MAX
     live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT = 300, 20, 4
+    admin.CARDS_PER_FREE_TENANT_MAX = FREE_CARDS
     try:
         yield
     finally:
-        live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT = before
+        live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT, admin.CARDS_PER_FREE_TENANT_MAX = before
 
 
 class Run:
@@ -244,7 +246,7 @@ def run_seed(seed: int, parts: Parts | None = None, *, trace: bool = False) -> C
     """Runs a seed. Raises `Failure` with the seed and the end of its story."""
     run = Run(seed, parts, trace=trace)
     try:
-        with impatient_watchers():
+        with small_world():
             return run.run()
     except (Violation, AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]

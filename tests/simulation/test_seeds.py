@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.run import Failure, Run, impatient_watchers, run_seed
+from tests.simulation.run import Failure, Run, run_seed, small_world
 
 SEED_COUNT = int(os.environ.get("MASTERVIP_SEEDS", "1000"))
 FIRST_SEED = int(os.environ.get("MASTERVIP_FIRST_SEED", "10000"))
@@ -39,7 +39,7 @@ SITUATIONS = (
     *("scan gate_unknown", "scan gate_closed", "scan already_admitted", "scan not_inside", "scan full"),
     *("refused insufficient_points", "refused card_not_active", "refused card_revoked", "refused amount_invalid"),
     *("refused entry_unknown", "refused entry_not_reversible", "refused already_reversed"),
-    *("refused capacity_invalid", "refused expiry_invalid"),
+    *("refused capacity_invalid", "refused expiry_invalid", "refused quota_exceeded", "the last card of a plan"),
 )
 
 
@@ -63,7 +63,7 @@ def run_chunk(first: int) -> tuple[Counter[str], list[str]]:
 def tail_of(seed: int) -> tuple[bytes, int]:
     """What a seed's journal ends with, and when."""
     run = Run(seed)
-    with impatient_watchers():
+    with small_world():
         run.run()
     return run.journal.tail.checksum, run.world.now_ms
 

@@ -200,6 +200,14 @@ async def change_the_rules(system: System) -> None:
     await system.sql("UPDATE tenants SET settings = jsonb_set(settings, '{1}', '9999') WHERE tenant_id = $1", FIRST)
 
 
+async def lower_a_count_of_cards(system: System) -> None:
+    await system.sql("UPDATE tenants SET cards = cards - 1 WHERE tenant_id = $1", FIRST)
+
+
+async def revoke_a_card_in_the_rows(system: System) -> None:
+    await system.sql("UPDATE cards SET state = 'revoked' WHERE card_id = $1", f"card_{SECOND}_0")
+
+
 async def change_the_terms(system: System) -> None:
     await system.sql("UPDATE events SET capacity = 1000000 WHERE event_id = $1", f"evt_{SECOND}")
 
@@ -256,6 +264,8 @@ PLANTED: dict[Plant, str] = {
     change_a_lot: "lots_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
+    lower_a_count_of_cards: "tenants_rows",
+    revoke_a_card_in_the_rows: "plans",
     change_the_terms: "events_rows",
     name_another_tenants_event: "tenants_apart",
     let_memory_differ: "live_state",

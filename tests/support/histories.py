@@ -122,11 +122,17 @@ class Author:
             ),
         }[kind]()
 
+    def _cards_after(self, tenant_id: str, change: int) -> int:
+        """Now and then as the first release wrote it, without a count."""
+        return -1 if self.random.random() < 0.1 else max(0, self.world.tenants[tenant_id].cards + change)
+
     def _settings(self) -> TenantSettings:
         rules = tuple(
             Rule(f"rule_{n}", self.random.randrange(9), self.random.choice(TEXTS), "checkin", 10) for n in range(2)
         )
-        return TenantSettings("Asia/Ho_Chi_Minh", self.random.randrange(100), rules)
+        return TenantSettings(
+            "Asia/Ho_Chi_Minh", self.random.randrange(100), rules, self.random.choice(("free", "premium"))
+        )
 
     def _terms(self, name: str) -> EventTerms:
         gates = tuple(Gate(f"gate_{n}", self.random.choice(TEXTS)) for n in range(self.random.randrange(3)))
@@ -138,11 +144,14 @@ class Author:
             member_name=self.random.choice(TEXTS),
             tier=self.random.choice(("bronze", "gold", "diamond")),
             valid_until_ms=self.random.choice((0, 2_000_000_000_000)),
+            cards_after=self._cards_after(tenant_id, 1),
         )
 
     def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged:
         state = self.random.choice(("active", "suspended", "revoked"))
-        return CardStateChanged(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, state)
+        is_freed = state == "revoked" and self.world.cards[tenant_id, card_id].state != "revoked"
+        count = self._cards_after(tenant_id, -is_freed)
+        return CardStateChanged(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, state, "", count)
 
     def _scan(self, tenant_id: str, event_id: str, card_id: str) -> ScanJudged:
         random = self.random

@@ -21,6 +21,7 @@ from actors.commands import (
     AwardPoints,
     ChangeCardState,
     ChangeEvent,
+    ChangePlan,
     ChangeTenant,
     CheckIn,
     Command,
@@ -183,6 +184,9 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await teller.do(ChangeTenant(FIRST, "", b"", overdraft_max=40, checkin_points=20))
         await teller.do(RedeemPoints(FIRST, "", b"", f"card_{FIRST}_3", 25))
         await teller.do(ChangeEvent(FIRST, "", b"", f"evt_{FIRST}", capacity=4), scan(FIRST, 4))
+        await teller.do(
+            ChangePlan(SECOND, "", b"", "free"), ChangeCardState(SECOND, "", b"", f"card_{SECOND}_4", "revoked")
+        )
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)
