@@ -1,0 +1,320 @@
+"""The same client for plain code: every method of the asynchronous one, which waits for its answer.
+
+Rules:
+1. Nothing is done here: each method runs the one of the same name on an event loop in a background thread (`portal`).
+2. Any number of threads may share a client.
+3. Callbacks of sockets are called in the background thread and must not call the client.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from gateway.client import caller, cards, events, people
+from gateway.client.client import CONNECTIONS_MAX, URL_DEFAULT, AsyncClient, AsyncMasterVip
+from gateway.client.errors import Json
+from gateway.client.link import SOCKET_RETRY, Wire
+from gateway.client.live_socket import BACKLOG_MAX, Change, LiveSocket, Position, Subscription
+from gateway.client.portal import Portal
+from gateway.client.retry import RetryPolicy
+from gateway.client.scan_socket import IN_FLIGHT_MAX, ScanSocket
+
+P = ParamSpec("P")
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class Blocking(Generic[A]):
+    """Something asynchronous, and the portal to where it lives."""
+
+    def __init__(self, portal: Portal, inner: A) -> None:
+        self._portal = portal
+        self._inner = inner
+
+
+def _waits(method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Blocking[A], P], T]:
+    """The method, waiting for what it returns."""
+
+    @functools.wraps(method)
+    def call(self: Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._portal.run(method(self._inner, *args, **kwargs))
+
+    return call
+
+
+def _iterates(
+    method: Callable[Concatenate[A, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Blocking[A], P], Iterator[T]]:
+    """The method, giving a plain iterator."""
+
+    @functools.wraps(method)
+    def call(self: Blocking[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._portal.iterate(method(self._inner, *args, **kwargs))
+
+    return call
+
+
+class Orgs(Blocking[people.Orgs]):
+    """See `people.Orgs`."""
+
+    open = _waits(people.Orgs.open)
+    get = _waits(people.Orgs.get)
+    change = _waits(people.Orgs.change)
+    add_api_key = _waits(people.Orgs.add_api_key)
+    revoke_api_key = _waits(people.Orgs.revoke_api_key)
+
+
+class Members(Blocking[people.Members]):
+    """See `people.Members`."""
+
+    add = _waits(people.Members.add)
+    get = _waits(people.Members.get)
+    all = _iterates(people.Members.all)
+
+
+class Cards(Blocking[cards.Cards]):
+    """See `cards.Cards`."""
+
+    issue = _waits(cards.Cards.issue)
+    issue_many = _waits(cards.Cards.issue_many)
+    get = _waits(cards.Cards.get)
+    all = _iterates(cards.Cards.all)
+    suspend = _waits(cards.Cards.suspend)
+    resume = _waits(cards.Cards.resume)
+    revoke = _waits(cards.Cards.revoke)
+    credential = _waits(cards.Cards.credential)
+    credential_file = _waits(cards.Cards.credential_file)
+    balance = _waits(cards.Cards.balance)
+    ledger = _iterates(cards.Cards.ledger)
+    award = _waits(cards.Cards.award)
+    redeem = _waits(cards.Cards.redeem)
+    reverse = _waits(cards.Cards.reverse)
+
+
+class Events(Blocking[events.Events]):
+    """See `events.Events`."""
+
+    create = _waits(events.Events.create)
+    get = _waits(events.Events.get)
+    all = _iterates(events.Events.all)
+    change = _waits(events.Events.change)
+    add_gate = _waits(events.Events.add_gate)
+    change_gate = _waits(events.Events.change_gate)
+    attendance = _waits(events.Events.attendance)
+    scan_log = _iterates(events.Events.scan_log)
+    scan_log_csv = _iterates(events.Events.scan_log_csv)
+
+
+class Devices(Blocking[events.Devices]):
+    """See `events.Devices`."""
+
+    add = _waits(events.Devices.add)
+    pair = _waits(events.Devices.pair)
+    revoke = _waits(events.Devices.revoke)
+
+
+class Checkins(Blocking[events.Checkins]):
+    """See `events.Checkins`."""
+
+    one = _waits(events.Checkins.one)
+    many = _waits(events.Checkins.many)
+
+
+class Leaderboards(Blocking[events.Leaderboards]):
+    """See `events.Leaderboards`."""
+
+    get = _waits(events.Leaderboards.get)
+
+
+class BlockingScanSocket(Blocking[ScanSocket]):
+    """See `ScanSocket`."""
+
+    scan = _waits(ScanSocket.scan)
+    scan_many = _waits(ScanSocket.scan_many)
+    again = _waits(ScanSocket.again)
+    wait_closed = _waits(ScanSocket.wait_closed)
+    close = _waits(ScanSocket.aclose)
+
+    @property
+    def welcome(self) -> Json:
+        """The server's newest welcome."""
+        return self._inner.welcome
+
+    @property
+    def attendance(self) -> Json | None:
+        """The newest counts."""
+        return self._inner.attendance
+
+    @property
+    def cursor(self) -> str | None:
+        """How far the list of revoked cards has come."""
+        return self._inner.cursor
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection at the moment."""
+        return self._inner.is_open
+
+    @property
+    def clock_offset_ms(self) -> float:
+        """How far the server's clock is ahead of this machine's."""
+        return self._inner.clock_offset_ms
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class BlockingSubscription(Blocking[Subscription]):
+    """See `Subscription`: iterate over it."""
+
+    def __iter__(self) -> Iterator[Change]:
+        return self._portal.iterate(self._inner)
+
+    def unsubscribe(self) -> None:
+        """Ends it."""
+        self._portal.run(_called(self._inner.unsubscribe))
+
+
+class BlockingLiveSocket(Blocking[LiveSocket]):
+    """See `LiveSocket`."""
+
+    wait_closed = _waits(LiveSocket.wait_closed)
+    close = _waits(LiveSocket.aclose)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection at the moment."""
+        return self._inner.is_open
+
+    def subscribe(self, topic: str, since: Position | None = None) -> BlockingSubscription:
+        """A topic's changes."""
+        subscription = self._portal.run(_called(lambda: self._inner.subscribe(topic, since)))
+        return BlockingSubscription(self._portal, subscription)
+
+    def __enter__(self) -> Self:
+        self._portal.run(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Client(Blocking[AsyncClient]):
+    """See `AsyncClient`."""
+
+    exchange = _waits(caller.Caller.exchange)
+    request = _waits(caller.Caller.request)
+    pages = _iterates(caller.Caller.pages)
+    items = _iterates(caller.Caller.items)
+    login = _waits(AsyncClient.login)
+    logout = _waits(AsyncClient.logout)
+    check_in = _waits(AsyncClient.check_in)
+
+    def __init__(self, portal: Portal, inner: AsyncClient) -> None:
+        super().__init__(portal, inner)
+        self.orgs = Orgs(portal, inner.orgs)
+        self.members = Members(portal, inner.members)
+        self.cards = Cards(portal, inner.cards)
+        self.events = Events(portal, inner.events)
+        self.devices = Devices(portal, inner.devices)
+        self.checkins = Checkins(portal, inner.checkins)
+        self.leaderboards = Leaderboards(portal, inner.leaderboards)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See `AsyncClient.aclose`."""
+        self._portal.run(self._inner.aclose())
+
+    @property
+    def base_url(self) -> str:
+        """Where the system is."""
+        return self._inner.base_url
+
+    def new_id(self) -> str:
+        """A new request id (UUIDv7), to be kept before it is used."""
+        return self._inner.new_id()
+
+    def acting_as(self, token: str | None) -> Client:
+        """A client with another token over the same connections; of use until those are closed."""
+        return Client(self._portal, self._inner.acting_as(token))
+
+    def scan_socket(
+        self,
+        event_id: str | None = None,
+        *,
+        gate_id: str | None = None,
+        on_attendance: Callable[[Json], None] | None = None,
+        on_revoked: Callable[[Json], None] | None = None,
+        resume: str | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        wire: Wire = "msgpack",
+        retry: RetryPolicy = SOCKET_RETRY,
+    ) -> BlockingScanSocket:
+        """A scanner's socket; enter it to connect."""
+        inner = self._inner.scan_socket(
+            event_id,
+            gate_id=gate_id,
+            on_attendance=on_attendance,
+            on_revoked=on_revoked,
+            resume=resume,
+            in_flight_max=in_flight_max,
+            wire=wire,
+            retry=retry,
+        )
+        return BlockingScanSocket(self._portal, inner)
+
+    def live_socket(
+        self, *, backlog_max: int = BACKLOG_MAX, wire: Wire = "msgpack", retry: RetryPolicy = SOCKET_RETRY
+    ) -> BlockingLiveSocket:
+        """The live socket; enter it to connect."""
+        inner = self._inner.live_socket(backlog_max=backlog_max, wire=wire, retry=retry)
+        return BlockingLiveSocket(self._portal, inner)
+
+
+class MasterVip(Client):
+    """`AsyncMasterVip` for plain code; close it in the end, or use it as a context manager."""
+
+    def __init__(
+        self,
+        base_url: str = URL_DEFAULT,
+        token: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        connections_max: int = CONNECTIONS_MAX,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        inner = AsyncMasterVip(base_url, token, retry=retry, connections_max=connections_max, ssl_context=ssl_context)
+        super().__init__(Portal(), inner)
+
+    def close(self) -> None:
+        """Ends all that is under way, the connections and the thread. Closing again does nothing."""
+        if self._portal.is_closed:
+            return
+        try:
+            super().close()
+        finally:
+            self._portal.close()
+
+
+async def _called(work: Callable[[], T]) -> T:
+    """Has `work` done in the loop's thread."""
+    return work()

@@ -1,0 +1,149 @@
+"""Requests as somebody: JSON in, JSON out, lists page by page. The nouns (`orgs`, `cards`, …) are made of this."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.client.errors import Json
+from gateway.client.http import Answer, Credentials, Http, Request
+
+PAGE_ITEMS = 200
+Time = datetime | str | None
+Param = str | int | bool | None
+
+
+def path(base: str, *steps: str) -> str:
+    """The address of a thing. Raises `ValueError` for an id that would lead elsewhere."""
+    if any(step in ("", ".", "..") for step in steps):
+        raise ValueError(f"{steps} cannot be ids")
+    return "/".join([base, *(quote(step, safe=":") for step in steps)])
+
+
+def given(**fields: Any) -> Json:
+    """The fields that are not None; times (with a time zone) as RFC 3339."""
+    return {name: _plain(value) for name, value in fields.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise ValueError("a time needs a time zone")
+    return value.isoformat(timespec="milliseconds")
+
+
+class Caller:
+    """Somebody who asks."""
+
+    def __init__(self, http: Http, credentials: Credentials) -> None:
+        self._http = http
+        self._credentials = credentials
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Param] | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """Any request, tried until it is answered (see `gateway.client.http`). A request id that is not given is made.
+        Raises `ApiError`, `Unavailable`, `OutcomeUnknown`."""
+        request = _request(method, path, json, params, headers, idempotency_key)
+        return await self._http.send(request, self._credentials)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Param] | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """The same; the answer's JSON, None when it has no body."""
+        answer = await self.exchange(
+            method, path, json=json, params=params, headers=headers, idempotency_key=idempotency_key
+        )
+        return answer.json()
+
+    def stream(
+        self, path: str, accept: str, params: Mapping[str, Param] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The body of a GET piece by piece."""
+        request = _request("GET", path, None, params, {"accept": accept}, None)
+        return self._http.stream(request, self._credentials)
+
+    async def pages(self, path: str, /, **params: Param) -> AsyncGenerator[Json]:
+        """Any list, page by page: `{"items", "next_cursor", …}`, with `"stale": true` where the newest may be
+        missing."""
+        cursor: str | None = None
+        while True:
+            page: Json = await self.request("GET", path, params={"limit": PAGE_ITEMS, **params, "cursor": cursor})
+            yield page
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    async def items(self, path: str, /, **params: Param) -> AsyncGenerator[Json]:
+        """The items of any list, read page by page as they are taken."""
+        async with aclosing(self.pages(path, **params)) as pages:
+            async for page in pages:
+                for item in page["items"]:
+                    yield item
+
+    def rounds(self) -> AsyncIterator[None]:
+        """See `Http.rounds`."""
+        return self._http.rounds()
+
+    def new_id(self) -> str:
+        """A new request id (UUIDv7), to be kept before it is used."""
+        return self._http.ids.request_id()
+
+
+class Noun:
+    """A part of the API, as a caller sees it."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def _post(self, path: str, body: Any, idempotency_key: str | None) -> Json:
+        made: Json = await self._caller.request("POST", path, json=body, idempotency_key=idempotency_key)
+        return made
+
+    async def _patch(self, path: str, body: Any, idempotency_key: str | None) -> Json:
+        changed: Json = await self._caller.request("PATCH", path, json=body, idempotency_key=idempotency_key)
+        return changed
+
+    async def _get(self, path: str, **params: Param) -> Json:
+        found: Json = await self._caller.request("GET", path, params=params)
+        return found
+
+    async def _delete(self, path: str) -> None:
+        await self._caller.request("DELETE", path)
+
+
+def _request(
+    method: str,
+    path: str,
+    json: Any,
+    params: Mapping[str, Param] | None,
+    headers: Mapping[str, str] | None,
+    idempotency_key: str | None,
+) -> Request:
+    body = None if json is None else msgspec.json.encode(json)
+    texts = {name: _text(value) for name, value in (params or {}).items() if value is not None}
+    return Request(method.upper(), path, body, texts, dict(headers or {}), idempotency_key)
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,105 @@
+"""Cards, their credentials and their points. Answers are the API's JSON, see /docs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal
+
+from gateway.client.batches import in_batches
+from gateway.client.caller import Noun, Time, given, path
+from gateway.client.errors import Json
+
+CARDS = "/v1/cards"
+
+
+class Cards(Noun):
+    """Cards of the caller's organisation."""
+
+    async def issue(
+        self,
+        *,
+        member_id: str | None = None,
+        member: Mapping[str, str] | None = None,
+        tier: str | None = None,
+        valid_from: Time = None,
+        valid_until: Time = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """A card for a member there is (`member_id`) or a new one (`member`: name, email, phone)."""
+        body = given(member_id=member_id, member=member, tier=tier, valid_from=valid_from, valid_until=valid_until)
+        return await self._post(CARDS, body, idempotency_key)
+
+    async def issue_many(self, items: Sequence[Mapping[str, Any]]) -> list[Json]:
+        """Any number of cards: each item has the fields of `issue`, and a `request_id` if it is to be found again. The
+        results, in the order of the items: `{"request_id", "status", "card", "problem"}`. Items that find the system
+        busy are asked for again."""
+        named = [{"request_id": self._caller.new_id(), **given(**item)} for item in items]
+        return await in_batches(self._caller, CARDS + ":batch", named, "request_id")
+
+    async def get(self, card_id: str) -> Json:
+        """A card."""
+        return await self._get(path(CARDS, card_id))
+
+    def all(self, *, member_id: str | None = None) -> AsyncIterator[Json]:
+        """All of them, or a member's."""
+        return self._caller.items(CARDS, member_id=member_id)
+
+    async def suspend(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
+        """Refuses its scans until it is resumed."""
+        return await self._post(path(CARDS, card_id, "suspend"), given(note=note), idempotency_key)
+
+    async def resume(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
+        """Ends a suspension."""
+        return await self._post(path(CARDS, card_id, "resume"), given(note=note), idempotency_key)
+
+    async def revoke(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
+        """Refuses its scans for good."""
+        return await self._post(path(CARDS, card_id, "revoke"), given(note=note), idempotency_key)
+
+    async def credential(self, card_id: str) -> str:
+        """The text of its QR code."""
+        credential: str = (await self._get(path(CARDS, card_id, "credential")))["credential"]
+        return credential
+
+    async def credential_file(self, card_id: str, format: Literal["text", "png", "svg", "ndef"]) -> bytes:
+        """The QR code as text or picture, or an NFC tag's message."""
+        answer = await self._caller.exchange(
+            "GET", path(CARDS, card_id, "credential"), params={"format": format}, headers={"accept": "*/*"}
+        )
+        return answer.content
+
+    async def balance(self, card_id: str) -> Json:
+        """Its points."""
+        return await self._get(path(CARDS, card_id, "balance"))
+
+    def ledger(self, card_id: str) -> AsyncIterator[Json]:
+        """The entries of its ledger, newest first."""
+        return self._caller.items(path(CARDS, card_id, "ledger"))
+
+    async def award(
+        self,
+        card_id: str,
+        amount: int,
+        *,
+        note: str | None = None,
+        expires_at: Time = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Gives points."""
+        body = given(amount=amount, note=note, expires_at=expires_at)
+        return await self._post(path(CARDS, card_id, "points", "award"), body, idempotency_key)
+
+    async def redeem(
+        self, card_id: str, amount: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Takes points."""
+        return await self._post(
+            path(CARDS, card_id, "points", "redeem"), given(amount=amount, note=note), idempotency_key
+        )
+
+    async def reverse(
+        self, card_id: str, entry_seq: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Undoes an entry of the ledger."""
+        body = given(entry_seq=entry_seq, note=note)
+        return await self._post(path(CARDS, card_id, "points", "reverse"), body, idempotency_key)

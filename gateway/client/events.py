@@ -1,0 +1,146 @@
+"""Events with gates, counts and scan log; scanner devices; check-ins; leaderboards. Answers are the API's JSON, see
+/docs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from gateway.client.batches import in_batches
+from gateway.client.caller import Noun, Param, Time, given, path
+from gateway.client.errors import Json
+
+EVENTS = "/v1/events"
+DEVICES = "/v1/devices"
+CHECKINS = "/v1/checkins"
+LEADERBOARDS = "/v1/leaderboards"
+
+
+class Events(Noun):
+    """Events of the caller's organisation."""
+
+    async def create(
+        self,
+        name: str,
+        capacity: int,
+        *,
+        gates: Sequence[str] = (),
+        time_zone: str | None = None,
+        doors_open: Time = None,
+        doors_close: Time = None,
+        reentry: str | None = None,
+        strict_exit: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """A new one; `gates` are their names."""
+        body = given(
+            name=name,
+            capacity=capacity,
+            gates=[{"name": gate} for gate in gates],
+            time_zone=time_zone,
+            doors_open=doors_open,
+            doors_close=doors_close,
+            reentry=reentry,
+            strict_exit=strict_exit,
+        )
+        return await self._post(EVENTS, body, idempotency_key)
+
+    async def get(self, event_id: str) -> Json:
+        """An event."""
+        return await self._get(path(EVENTS, event_id))
+
+    def all(self) -> AsyncIterator[Json]:
+        """All of them, oldest first."""
+        return self._caller.items(EVENTS)
+
+    async def change(self, event_id: str, /, *, idempotency_key: str | None = None, **changes: Any) -> Json:
+        """Changes what is given: the fields of `create` but `gates`, and `state`."""
+        return await self._patch(path(EVENTS, event_id), given(**changes), idempotency_key)
+
+    async def add_gate(self, event_id: str, name: str, *, idempotency_key: str | None = None) -> Json:
+        """A new gate, open."""
+        return await self._post(path(EVENTS, event_id, "gates"), {"name": name}, idempotency_key)
+
+    async def change_gate(
+        self,
+        event_id: str,
+        gate_id: str,
+        *,
+        name: str | None = None,
+        open: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Opens, closes or renames a gate."""
+        return await self._patch(path(EVENTS, event_id, "gates", gate_id), given(name=name, open=open), idempotency_key)
+
+    async def attendance(self, event_id: str) -> Json:
+        """The live counts."""
+        return await self._get(path(EVENTS, event_id, "attendance"))
+
+    def scan_log(self, event_id: str, /, **filters: Param) -> AsyncIterator[Json]:
+        """Its scans, newest first. Filters: `verdict`, `reason`, `card_id`, `gate_id`, `device_id`, `direction`."""
+        return self._caller.items(path(EVENTS, event_id, "checkins"), **filters)
+
+    async def scan_log_csv(self, event_id: str, /, **filters: Param) -> AsyncIterator[bytes]:
+        """The same as CSV, piece by piece. Raises `Unavailable` when it breaks off."""
+        address = path(EVENTS, event_id, "checkins")
+        async with self._caller.stream(address, "text/csv", filters) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+class Devices(Noun):
+    """Scanner devices."""
+
+    async def add(self, event_id: str, *, name: str | None = None, idempotency_key: str | None = None) -> Json:
+        """A new one; `pairing_code` is to be entered on it."""
+        return await self._post(path(EVENTS, event_id, "devices"), given(name=name), idempotency_key)
+
+    async def pair(self, code: str, *, idempotency_key: str | None = None) -> Json:
+        """The device's `token` for its code, which works once: keep the Idempotency-Key to ask again."""
+        return await self._post(DEVICES + "/pair", {"code": code}, idempotency_key)
+
+    async def revoke(self, device_id: str) -> None:
+        """Ends a device."""
+        await self._delete(path(DEVICES, device_id))
+
+
+class Checkins(Noun):
+    """Check-ins over REST; for a door with many, see `ScanSocket`."""
+
+    async def one(
+        self,
+        event_id: str,
+        credential: str,
+        *,
+        gate_id: str | None = None,
+        direction: str | None = None,
+        scan_id: str | None = None,
+        scanned_at: Time = None,
+    ) -> Json:
+        """The verdict on a scan. `scan_id` is its request id."""
+        body = given(
+            event_id=event_id,
+            credential=credential,
+            gate_id=gate_id,
+            direction=direction,
+            scan_id=scan_id or self._caller.new_id(),
+            scanned_at=scanned_at,
+        )
+        return await self._post(CHECKINS, body, body["scan_id"])
+
+    async def many(self, items: Sequence[Mapping[str, Any]]) -> list[Json]:
+        """Any number of scans, with the fields of `one`. In the order of the items: the verdict, or `{"scan_id",
+        "problem"}`. Items that find the system busy are sent again."""
+        named = [{"scan_id": self._caller.new_id(), **given(**item)} for item in items]
+        return await in_batches(self._caller, CHECKINS + ":batch", named, "scan_id")
+
+
+class Leaderboards(Noun):
+    """Ranks."""
+
+    async def get(
+        self, board: str, *, window: str | None = None, limit: int | None = None, around: str | None = None
+    ) -> Json:
+        """The top, or the ranks around a card. Windows: `all`, `day`, `day:YYYYMMDD`, `event:ID`."""
+        return await self._get(path(LEADERBOARDS, board), window=window, limit=limit, around=around)
