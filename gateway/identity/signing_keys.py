@@ -20,6 +20,7 @@ import base64
 import hmac
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -69,11 +70,9 @@ class KeyRing:
             (key for key in keys if key.revoked_at_ms is None), key=lambda key: (key.active_from_ms, key.key_id)
         )
         self.keys = tuple(in_force)
-        self._accepted_until_ms: dict[str, int | None] = {}
-        for key, successor in zip(in_force, [*in_force[1:], None], strict=True):
-            self._accepted_until_ms[key.key_id] = (
-                None if successor is None else successor.active_from_ms + ACCEPTED_AFTER_MS
-            )
+        self._accepted_until_ms = {
+            key.key_id: successor.active_from_ms + ACCEPTED_AFTER_MS for key, successor in pairwise(in_force)
+        }
         self._public = {key.key_id: key.public for key in in_force}
 
     def current(self, now_ms: int) -> SigningKey | None:
