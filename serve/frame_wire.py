@@ -96,35 +96,43 @@ class FrameDecoder:
     def __init__(self, kinds: Collection[int], payload_bytes_max: int) -> None:
         self._kinds = kinds
         self._rest_bytes_max = _REST_BYTES_MIN + payload_bytes_max
-        self._buffer = bytearray()
+        # An unfinished frame, in the pieces in which it came (joining them one by one would copy it over and over), and
+        # how many bytes more are needed to go on with it.
+        self._pieces: list[bytes] = []
+        self._missing_bytes = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that these bytes complete. Raises `WireError`; then the decoder is of no more use."""
-        buffer: bytes | bytearray = data
-        if self._buffer:
-            self._buffer += data
-            buffer = self._buffer
+        if self._pieces:
+            self._pieces.append(data)
+            self._missing_bytes -= len(data)
+            if self._missing_bytes > 0:
+                return []
+            data = b"".join(self._pieces)
+            self._pieces.clear()
         frames: list[Frame] = []
-        at, size = 0, len(buffer)
-        while size - at >= _LENGTH_BYTES:
-            length = int.from_bytes(buffer[at : at + _LENGTH_BYTES], "big")
-            if not _REST_BYTES_MIN <= length <= self._rest_bytes_max:
-                raise WireError(
-                    f"a frame of {length} bytes, between {_REST_BYTES_MIN} and {self._rest_bytes_max} may be"
-                )
-            end = at + _LENGTH_BYTES + length
+        at, size = 0, len(data)
+        while at < size:
+            end = at + self._frame_bytes(data, at)
             if end > size:
+                self._pieces.append(data[at:])
+                self._missing_bytes = end - size
                 break
-            _, call_id, kind = _FRAME.unpack_from(buffer, at)
+            _, call_id, kind = _FRAME.unpack_from(data, at)
             if kind not in self._kinds:
                 raise WireError(f"a frame of kind {kind}")
-            frames.append(Frame(call_id, kind, bytes(buffer[at + _FRAME.size : end])))
+            frames.append(Frame(call_id, kind, data[at + _FRAME.size : end]))
             at = end
-        if buffer is data:
-            self._buffer += data[at:]
-        else:
-            del self._buffer[:at]
         return frames
+
+    def _frame_bytes(self, data: bytes, at: int) -> int:
+        """How long the frame is that begins there, at least: as long as its length is not all there, that of one."""
+        if len(data) - at < _LENGTH_BYTES:
+            return _LENGTH_BYTES
+        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
+        if not _REST_BYTES_MIN <= length <= self._rest_bytes_max:
+            raise WireError(f"a frame of {length} bytes; {_REST_BYTES_MIN} to {self._rest_bytes_max} may be")
+        return _LENGTH_BYTES + length
 
 
 def wire_key(master_secret: bytes) -> bytes:
