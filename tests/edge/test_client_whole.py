@@ -1,0 +1,330 @@
+"""The client against the whole engine: every noun of the API, answers lost after they were committed, plain code and
+threads, and the example in the README."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.client import ApiError, AsyncMasterVip, MasterVip, OutcomeUnknown, RetryPolicy, cards, events, people
+from gateway.client import blocking as blocking_faces
+from gateway.client.client import AsyncClient
+from gateway.client.portal import Portal
+from tests.edge.in_process import SUPERADMIN_TOKEN, System
+from tests.support.served import served
+from tests.support.socket_edge import until
+from tests.support.tcp_proxy import TcpProxy
+
+README = Path(__file__).parents[2] / "README.md"
+QUICK = RetryPolicy(first_pause_s=0.01, pause_s_max=0.05)
+
+
+@pytest.fixture
+async def proxy(system: System) -> AsyncIterator[TcpProxy]:
+    """The way to the system, which tests may break."""
+    async with served(system) as port, TcpProxy("127.0.0.1", port) as proxy:
+        yield proxy
+
+
+def url(proxy: TcpProxy) -> str:
+    return f"http://127.0.0.1:{proxy.port}"
+
+
+@contextlib.asynccontextmanager
+async def organiser(proxy: TcpProxy) -> AsyncIterator[tuple[AsyncMasterVip, dict[str, Any]]]:
+    """A client with all scopes, and its organisation."""
+    async with AsyncMasterVip(url(proxy), SUPERADMIN_TOKEN, retry=QUICK) as superadmin:
+        org = await superadmin.orgs.open("The Continental", checkin_points=10)
+    async with AsyncMasterVip(url(proxy), org["api_key"]["key"], retry=QUICK) as vip:
+        yield vip, org
+
+
+async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, org):
+        assert (await vip.orgs.change(org["id"], name="High Table"))["name"] == "High Table"
+        assert (await vip.orgs.get(org["id"]))["name"] == "High Table"
+        member = await vip.members.add("Lan", email="lan@example.com")
+        assert await vip.members.get(member["id"]) == member
+        assert [each async for each in vip.members.all()] == [member]
+
+        card = await vip.cards.issue(member_id=member["id"], tier="gold")
+        many = await vip.cards.issue_many([{"member": {"name": f"Guest {number}"}} for number in range(5)])
+        assert [result["status"] for result in many] == [201] * 5
+        assert await vip.cards.credential(card["id"]) == card["credential"]
+        assert (await vip.cards.credential_file(card["id"], "png"))[:4] == b"\x89PNG"
+        assert [each["id"] async for each in vip.cards.all(member_id=member["id"])] == [card["id"]]
+        assert (await vip.cards.suspend(card["id"], note="lost"))["state"] == "suspended"
+        assert (await vip.cards.resume(card["id"]))["state"] == "active"
+
+        event = await vip.events.create("Gala", 500, gates=["North", "South"])
+        gate = await vip.events.add_gate(event["id"], "East")
+        assert not (await vip.events.change_gate(event["id"], gate["id"], open=False))["open"]
+        assert (await vip.events.change(event["id"], capacity=400))["capacity"] == 400
+        assert [each["id"] async for each in vip.events.all()] == [event["id"]]
+
+        verdict = await vip.check_in(event["id"], card["credential"], gate_id=event["gates"][0]["id"])
+        assert (verdict["verdict"], verdict["points"]["balance"]) == ("admitted", 10)
+        scans = [{"event_id": event["id"], "credential": result["card"]["credential"]} for result in many]
+        assert [each["verdict"] for each in await vip.checkins.many(scans)] == ["admitted"] * 5
+        assert (await vip.events.attendance(event["id"]))["inside"] == 6
+        assert len([scan async for scan in vip.events.scan_log(event["id"], verdict="admitted")]) == 6
+        csv = b"".join([piece async for piece in vip.events.scan_log_csv(event["id"])]).decode()
+        assert csv.count("\r\n") == 7
+
+        awarded = await vip.cards.award(card["id"], 50, note="thanks")
+        await vip.cards.redeem(card["id"], 20)
+        await vip.cards.reverse(card["id"], awarded["entry"]["seq"])
+        assert [entry["amount"] async for entry in vip.cards.ledger(card["id"])][-1] == 10
+        assert (await vip.cards.balance(card["id"]))["entries"] == 4
+        board = await vip.leaderboards.get("points", window="event:" + event["id"], limit=3, around=card["id"])
+        assert board["size"] == 6
+
+
+async def test_devices_keys_and_sockets(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, org):
+        card = await vip.cards.issue(member={"name": "Lan"})
+        event = await vip.events.create("Gala", 500, gates=["North"])
+        made = await vip.devices.add(event["id"], name="Scanner 1")
+        paired = await vip.devices.pair(made["pairing_code"])
+        device = vip.acting_as(paired["token"])
+        async with device.scan_socket() as door:
+            verdict = await door.scan(card["credential"], gate_id=event["gates"][0]["id"])
+            assert verdict["verdict"] == "admitted"
+            assert door.welcome["event"]["id"] == event["id"]
+        key = await vip.orgs.add_api_key(org["id"], name="Boards", scopes=["read"])
+        async with vip.acting_as(key["key"]).live_socket() as live:
+            change = await anext(live.subscribe("event:" + event["id"]))
+            assert change.data["inside"] == 1
+        await vip.orgs.revoke_api_key(org["id"], key["id"])
+        await vip.devices.revoke(paired["device_id"])
+        with pytest.raises(ApiError) as raised:
+            await vip.devices.revoke(paired["device_id"])
+        assert (raised.value.status, raised.value.code) == (404, "device_unknown")
+
+
+async def test_what_was_committed_before_the_answer_was_lost_is_told_as_such(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        card = await vip.cards.issue(member={"name": "Lan"})
+        event = await vip.events.create("Gala", 500)
+
+        async def lost(call: Callable[[], Any]) -> Any:
+            """Does the call; its first answer is lost."""
+            before = proxy.connections_count
+            proxy.to_client.is_cutting = True
+            calling = asyncio.create_task(call())
+            await until(lambda: proxy.connections_count > before)  # it has come back for it
+            proxy.to_client.is_cutting = False
+            return await calling
+
+        verdict = await lost(lambda: vip.check_in(event["id"], card["credential"]))
+        assert (verdict["verdict"], verdict["replayed"]) == ("admitted", True)
+        awarded = await lost(lambda: vip.cards.award(card["id"], 50))
+        assert (awarded["replayed"], awarded["balance"]) == (True, 60)
+        again = await lost(lambda: vip.members.add("Only once"))
+        assert [each["name"] async for each in vip.members.all()].count("Only once") == 1
+        assert (await vip.members.get(again["id"]))["name"] == "Only once"
+        assert (await vip.events.attendance(event["id"]))["inside"] == 1
+
+
+async def test_an_unknown_outcome_is_found_out_with_its_id(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        card = await vip.cards.issue(member={"name": "Lan"})
+        token = await vip._credentials.bearer()
+        async with AsyncMasterVip(url(proxy), token, retry=RetryPolicy(0.01, 0.05, deadline_s=0.3)) as hasty:
+            proxy.to_client.is_dropping = True
+            with pytest.raises(OutcomeUnknown) as raised:
+                await hasty.cards.award(card["id"], 50)
+        proxy.heal()
+        awarded = await vip.cards.award(card["id"], 50, idempotency_key=raised.value.idempotency_key)
+        assert (awarded["replayed"], awarded["balance"]) == (True, 50)
+
+
+# --- plain code -------------------------------------------------------------------------------------------------------
+
+
+async def test_plain_code_and_two_threads(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        event = await vip.events.create("Gala", 500)
+        issued = await vip.cards.issue_many([{"member": {"name": f"Guest {number}"}} for number in range(40)])
+        token = await vip._credentials.bearer()
+    credentials = [result["card"]["credential"] for result in issued]
+    admitted: list[str] = []
+
+    def plain() -> None:
+        with MasterVip(url(proxy), token, retry=QUICK) as client:
+
+            def check_in(share: list[str]) -> None:
+                for credential in share:
+                    admitted.append(client.check_in(event["id"], credential)["card_id"])
+
+            threads = [threading.Thread(target=check_in, args=(credentials[number::2],)) for number in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert client.events.attendance(event["id"])["inside"] == 40
+            assert sum(1 for _ in client.events.scan_log(event["id"])) == 40
+            first = next(client.events.scan_log(event["id"]))
+            assert first["verdict"] == "admitted"
+            assert b"".join(client.events.scan_log_csv(event["id"])).count(b"\r\n") == 41
+            with client.scan_socket(event["id"]) as door:
+                again = door.scan(credentials[0])
+                assert again["reason"] == "already_admitted"
+                assert len(door.scan_many([{"credential": each, "direction": "exit"} for each in credentials])) == 40
+            with client.live_socket() as live:
+                topic = live.subscribe("event:" + event["id"])
+                for change in topic:
+                    assert change.kind == "snapshot"
+                    break
+                topic.unsubscribe()
+                assert list(topic) == []
+            with pytest.raises(ApiError):
+                client.cards.get("card_unknown")
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.check_in(event["id"], "x")
+
+    await asyncio.to_thread(plain)
+    assert len(set(admitted)) == 40
+    assert not [thread for thread in threading.enumerate() if thread.name == "mastervip-client"]
+
+
+FACES = [
+    (blocking_faces.Orgs, people.Orgs),
+    (blocking_faces.Members, people.Members),
+    (blocking_faces.Cards, cards.Cards),
+    (blocking_faces.Events, events.Events),
+    (blocking_faces.Devices, events.Devices),
+    (blocking_faces.Checkins, events.Checkins),
+    (blocking_faces.Leaderboards, events.Leaderboards),
+    (blocking_faces.BlockingScanSocket, blocking_faces.ScanSocket),
+    (blocking_faces.BlockingLiveSocket, blocking_faces.LiveSocket),
+    (blocking_faces.Client, AsyncClient),
+]
+# What the other side's machinery calls, and what plain code has no use for.
+INNER = {
+    "aclose",
+    "hello",
+    "on_open",
+    "on_frame",
+    "on_down",
+    "on_end",
+    "next_frame",
+    "ask",
+    "forget",
+    "rounds",
+    "stream",
+}
+
+
+@pytest.mark.parametrize(("plain", "original"), FACES)
+def test_plain_code_has_every_method(plain: type, original: type) -> None:
+    public = {name for name in dir(original) if not name.startswith("_")} - INNER
+    assert public <= set(dir(plain)), public - set(dir(plain))
+
+
+class _Interrupted(BaseException):
+    """Stands for KeyboardInterrupt, which a test cannot be sent safely."""
+
+
+def test_who_is_interrupted_cancels_what_it_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    portal = Portal()
+    began, cancelled = threading.Event(), threading.Event()
+
+    async def endless() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    submit = asyncio.run_coroutine_threadsafe
+
+    def interrupted(*arguments: Any) -> Any:
+        future = submit(*arguments)
+
+        def result() -> None:
+            assert began.wait(10)
+            raise _Interrupted
+
+        monkeypatch.setattr(future, "result", result)
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    with pytest.raises(_Interrupted):
+        portal.run(endless())
+    assert cancelled.wait(10)
+    portal.close()
+
+
+def test_a_callback_that_calls_its_own_client_is_told() -> None:
+    portal = Portal()
+
+    async def call_itself() -> None:
+        portal.run(asyncio.sleep(0))
+
+    with pytest.raises(RuntimeError, match="own client"):
+        portal.run(call_itself())
+    portal.close()
+
+
+def test_closing_ends_what_other_threads_wait_for() -> None:
+    portal = Portal()
+    began = threading.Event()
+    outcomes: list[type[BaseException]] = []
+
+    async def endless() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    def wait() -> None:
+        try:
+            portal.run(endless())
+        except BaseException as error:  # noqa: BLE001 — whatever it is
+            outcomes.append(type(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert began.wait(10)
+    portal.close()
+    thread.join(10)
+    assert [outcome.__name__ for outcome in outcomes] == ["CancelledError"]
+
+
+# --- the README -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_readmes_example_runs(proxy: TcpProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.read_text().partition("## Python client")[2]
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    async with organiser(proxy) as (vip, org):
+        event = await vip.events.create("Gala", 500, gates=["North"])
+        made = await vip.devices.add(event["id"])
+        paired = await vip.devices.pair(made["pairing_code"])
+        issued = await vip.cards.issue_many([{"member": {"name": f"Guest {number}"}} for number in range(3)])
+    fixtures = {
+        "base_url": url(proxy),
+        "api_key": org["api_key"]["key"],
+        "events": [{"id": event["id"], "name": "Gala", "scanners": [{"token": paired["token"]}]}],
+        "cards": [{"credential": result["card"]["credential"]} for result in issued],
+    }
+    (tmp_path / "fixtures.json").write_bytes(msgspec.json.encode(fixtures))
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+
+    def run() -> None:
+        with contextlib.redirect_stdout(out):
+            exec(compile(found[1], "README.md", "exec"), {"__name__": "__main__"})
+
+    await asyncio.to_thread(run)
+    assert "admitted" in out.getvalue()
