@@ -3,22 +3,29 @@
 Rules:
 1. A plain ASGI object: no middleware around the hot paths.
 2. Sockets and pages of other modules are registered before the first request, by their exact path.
-3. Every answer carries the security headers; no input gives a 5xx, and an error of our own says nothing about our
-   insides.
+3. Every answer carries an `X-Request-Id` and the security headers; no input gives a 5xx, and an error of our own says
+   nothing about our insides.
+4. Path and method are looked up before anything is read: unknown is 404 (paths are exact, in case and slashes), 405
+   says what is allowed, HEAD is GET without the body, OPTIONS tells the methods and answers preflights
+   (`gateway.cors`).
 """
 
 from __future__ import annotations
 
-import msgspec
+import structlog
 
 from gateway import limits
+from gateway.cors import Cors
+from gateway.deprecations import Deprecations
 from gateway.doorway import Doorway
+from gateway.entrance import Entrance
+from gateway.exchange import SCOPE_KEY, Exchange
 from gateway.fast_lane import FastLane
 from gateway.http import (
-    SECURITY_HEADERS,
     AsgiApp,
     AsgiMessage,
     Disconnected,
+    Headers,
     Receive,
     Scope,
     Send,
@@ -26,35 +33,40 @@ from gateway.http import (
     read_body,
     send_problem,
 )
+from gateway.json_bodies import check_json
 from gateway.parts import EdgeParts
 from gateway.problems import Problem
-from gateway.requests import decode
-from gateway.rest.api import build_api
-
-_PAGE_HEADERS = [
-    *SECURITY_HEADERS,
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-]
+from gateway.rest.api import build_api, routes_of
+from gateway.rest.routes import Known, methods_of
+from gateway.trace_ids import TraceIds
 
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
-_any_json = msgspec.json.Decoder()
+_HOT_METHODS = {"POST", "OPTIONS"}
+_log = structlog.get_logger(__name__)
 
 
 class EdgeApp:
-    """The application. `doorway` is shared with the sockets, so that a scan is the same everywhere."""
+    """The application. `doorway` and `entrance` are shared with the sockets, so that a scan and a caller are the same
+    everywhere."""
 
-    def __init__(self, parts: EdgeParts) -> None:
+    def __init__(self, parts: EdgeParts, deprecations: Deprecations | None = None) -> None:
         limits.check_relationships()
         self.parts = parts
         self.doorway = Doorway(parts.engine, parts.credentials, parts.clock_ms)
-        self._fast_lane = FastLane(parts.engine, self.doorway, parts.identity, parts.ids, parts.metrics)
-        self._api: AsgiApp = build_api(parts)
+        self.entrance = Entrance(parts.identity, parts.limiter, parts.proxies)
+        self.cors = Cors(parts.origins, parts.proxies)
+        self._deprecations = deprecations or Deprecations()
+        self._trace_ids = TraceIds(parts.ids.entity("req"))
+        self._fast_lane = FastLane(parts, self.doorway, self.entrance, self.cors, self._trace_ids)
+        self._api: AsgiApp = build_api(parts, self.entrance, self._deprecations)
+        self._routes = routes_of()
         self._sockets: dict[str, AsgiApp] = {}
         self._pages: dict[str, AsgiApp] = {}
         parts.metrics.gauge(
             "mastervip_forged_scans", "Scans whose credential failed at the edge", lambda: self.doorway.forged_count
+        )
+        parts.metrics.gauge(
+            "mastervip_rate_limited", "Operations refused by a rate limit", lambda: parts.limiter.refused_count
         )
 
     def add_socket(self, path: str, app: AsgiApp) -> None:
@@ -70,10 +82,10 @@ class EdgeApp:
         kind = scope["type"]
         if kind == "http":
             lane = self._fast_lane.handler(scope["path"])
-            if lane is not None:
+            if lane is not None and scope["method"] == "POST":
                 await self._fast_lane.answer(lane[0], lane[1], scope, receive, send)
             else:
-                await self._slow(scope, receive, send)
+                await self._slow(lane is not None, scope, receive, send)
         elif kind == "websocket":
             socket = self._sockets.get(scope["path"])
             if socket is None:
@@ -83,37 +95,68 @@ class EdgeApp:
         elif kind == "lifespan":
             await _lifespan(receive, send)
 
-    async def _slow(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pages and FastAPI, with the security headers that they do not set themselves."""
-        answer = _Answer(send)
+    async def _slow(self, is_hot: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """All but the hot lane: answers what needs no route, then has the page or FastAPI answer."""
+        trace_id = self._trace_ids.of_headers(scope["headers"])
+        exchange = Exchange(scope, trace_id, self.cors, self.parts.proxies.origin(scope).is_secure, send)
+        structlog.contextvars.bind_contextvars(request_id=trace_id.decode())
         try:
-            scope, receive = await _with_body(scope, receive)
+            page = self._page(scope["path"])
+            if page is not None:
+                await page(scope, receive, exchange.send)
+                return
+            route = await self._route(is_hot, scope, exchange)
+            if route is not None:
+                await self._answer(route, scope, receive, exchange)
         except Problem as problem:
-            await send_problem(answer.send, problem)
-            return
+            await send_problem(exchange.send, problem, trace_id)
         except Disconnected:
             return
-        app = self._pages.get(scope["path"]) or next(
-            (page for path, page in self._pages.items() if path.endswith("/") and scope["path"].startswith(path)),
-            self._api,
-        )
-        try:
-            await app(scope, receive, answer.send)
-        except BaseException:
-            if not answer.is_started:
-                await send_problem(send, Problem("internal"))
+        except BaseException as error:
+            _log.error("request failed", path=scope["path"], error=repr(error))
+            if not exchange.is_started:
+                await send_problem(exchange.send, Problem("internal"), trace_id)
             raise
+
+    def _page(self, path: str) -> AsgiApp | None:
+        return self._pages.get(path) or next(
+            (page for prefix, page in self._pages.items() if prefix.endswith("/") and path.startswith(prefix)), None
+        )
+
+    async def _route(self, is_hot: bool, scope: Scope, exchange: Exchange) -> Known | None:
+        """The route that is to answer; None when the answer has been given. Raises `Problem` (404, 405)."""
+        routes = self._routes.at(scope["path"])
+        methods = _HOT_METHODS if is_hot else methods_of(routes)
+        if not routes and not is_hot:
+            raise Problem("not_found")
+        allow: Headers = [(b"allow", ", ".join(sorted(methods)).encode())]
+        if scope["method"] == "OPTIONS":
+            headers = [*allow, *(self.cors.preflight(scope, methods) or ())]
+            await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
+            await exchange.send({"type": "http.response.body", "body": b""})
+            return None
+        if scope["method"] not in methods:
+            raise Problem("method_not_allowed", headers=allow)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        return next(route for route in routes if method in route.methods)
+
+    async def _answer(self, route: Known, scope: Scope, receive: Receive, exchange: Exchange) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        exchange.more = self._deprecations.headers(method, route.template)
+        if route.is_public:
+            exchange.standings = await self.parts.limiter.check(("rest-ip", self.entrance.address(scope)))
+        scope, receive = await _with_body(scope, receive)
+        await self._api({**scope, "method": method, SCOPE_KEY: exchange}, receive, exchange.send)
 
 
 async def _with_body(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-    """The request with its body read within the limit and known to be JSON, if there is any. FastAPI's own parser takes
-    UTF-16, NaN and what else Python's takes, and has no limits; ours is the one of the hot paths. Whatever type a
+    """The request with its body read within the limit and known to be good JSON, if there is any. Whatever type a
     client claims for it, a body is JSON here. Raises `Problem` and `Disconnected`."""
     limit_bytes = limits.BATCH_BODY_BYTES_MAX if scope["path"].endswith(":batch") else limits.BODY_BYTES_MAX
     body = await read_body(receive, content_bytes(scope["headers"]), limit_bytes)
     headers = [header for header in scope["headers"] if header[0] not in _BODY_HEADERS]
     if body:
-        decode(_any_json, body)
+        check_json(body)
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     is_read = False
 
@@ -125,23 +168,6 @@ async def _with_body(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return {**scope, "headers": headers}, replay
-
-
-class _Answer:
-    """Adds the security headers, and knows whether an answer has begun."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.is_started = False
-
-    async def send(self, message: AsgiMessage) -> None:
-        """ASGI's send."""
-        if message["type"] == "http.response.start":
-            self.is_started = True
-            names = {name.lower() for name, _ in message.get("headers", ())}
-            added = [header for header in _PAGE_HEADERS if header[0] not in names]
-            message = {**message, "headers": [*message.get("headers", ()), *added]}
-        await self._send(message)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -5,6 +5,8 @@ Rules:
 2. Strict: a body is decoded into a typed struct, and what does not fit is a 400 that names the field. Every input gets
    a 4xx or an outcome; a 5xx is ours alone.
 3. The request id is `scan_id`, else the Idempotency-Key, else a UUIDv7 made here.
+4. Every operation counts once against the limits (`gateway.limiter`), whatever becomes of it; a batch counts its items,
+   and is taken as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -22,23 +24,24 @@ from actors.facts import CommandRefused, PointsPosted, ScanJudged
 from actors.ports import StoreUnavailable
 from actors.replies import Done, Failed, Reply
 from gateway import limits, render
+from gateway.cors import Cors
 from gateway.doorway import Doorway
+from gateway.entrance import Entrance
 from gateway.http import (
+    HSTS,
     Disconnected,
     Receive,
     RequestHeaders,
     Scope,
     Send,
-    caller_of,
     read_body,
     request_headers,
     send_json,
     send_problem,
 )
-from gateway.identity.callers import Caller, Identity
-from gateway.ids import IdMaker, is_id
-from gateway.metrics import EdgeMetrics
-from gateway.ports import Engine
+from gateway.identity.callers import Caller
+from gateway.ids import is_id
+from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 from gateway.requests import (
     AwardRequest,
@@ -52,6 +55,8 @@ from gateway.requests import (
     time_ms,
     unknown_card,
 )
+from gateway.trace_ids import NAME as TRACE_ID
+from gateway.trace_ids import TraceIds
 
 CHECKINS = "/v1/checkins"
 CHECKINS_BATCH = "/v1/checkins:batch"
@@ -72,14 +77,15 @@ _Handler = Callable[[Scope, Receive, RequestHeaders, Caller], Awaitable[bytes]]
 class FastLane:
     """Answers the hot paths."""
 
-    def __init__(
-        self, engine: Engine, doorway: Doorway, identity: Identity, ids: IdMaker, metrics: EdgeMetrics
-    ) -> None:
-        self._engine = engine
+    def __init__(self, parts: EdgeParts, doorway: Doorway, entrance: Entrance, cors: Cors, trace_ids: TraceIds) -> None:
+        self._engine = parts.engine
+        self._ids = parts.ids
+        self._metrics = parts.metrics
+        self._limiter = parts.limiter
         self._doorway = doorway
-        self._identity = identity
-        self._ids = ids
-        self._metrics = metrics
+        self._entrance = entrance
+        self._cors = cors
+        self._trace_ids = trace_ids
 
     def handler(self, path: str) -> tuple[str, _Handler] | None:
         """The path's name for the metrics, and what answers it; None when the path is not on this lane."""
@@ -92,30 +98,46 @@ class FastLane:
         return None
 
     async def answer(self, name: str, handle: _Handler, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, start to end."""
+        """One POST, start to end."""
+        caller: Caller | None = None
         try:
-            if scope["method"] != "POST":
-                raise Problem("method_not_allowed")
             headers = request_headers(scope["headers"])
-            caller = await caller_of(self._identity, headers)
+            caller = await self._entrance.caller(scope, headers)
             body = await handle(scope, receive, headers, caller)
         except Problem as problem:
-            self._metrics.count(name, problem.row.status)
-            allow = [(b"allow", b"POST")] if problem.code == "method_not_allowed" else None
-            await send_problem(send, problem, allow)
+            await self._refuse(name, problem, scope, caller, send)
         except StoreUnavailable:
-            self._metrics.count(name, 503)
-            await send_problem(send, Problem("unavailable", "The caller cannot be looked up now."))
+            await self._refuse(name, Problem("unavailable", "The caller cannot be looked up now."), scope, caller, send)
         except Disconnected:
             return
         else:
             self._metrics.count(name, 200)
-            await send_json(send, 200, body)
+            more = [(TRACE_ID, self._trace_ids.of(headers.trace_id))]
+            if headers.origin is not None:
+                more += self._cors.headers(headers.origin, caller.tenant_id)
+            if scope.get("scheme") == "https":
+                more.append(HSTS)
+            await send_json(send, 200, body, more)
+
+    async def _refuse(self, name: str, problem: Problem, scope: Scope, caller: Caller | None, send: Send) -> None:
+        self._metrics.count(name, problem.row.status)
+        origin = next((value for header, value in scope["headers"] if header == b"origin"), None)
+        more = self._cors.headers(origin, caller.tenant_id if caller is not None else "")
+        if scope.get("scheme") == "https":
+            more.append(HSTS)
+        await send_problem(send, problem, self._trace_ids.of_headers(scope["headers"]), more)
+
+    def _admit(self, caller: Caller) -> None:
+        """Counts one operation. Raises `Problem` (429)."""
+        wait_ms = self._limiter.admit(caller)
+        if wait_ms:
+            raise self._limiter.refusal(caller, wait_ms)
 
     # --- check-ins ----------------------------------------------------------------------------------------------------
 
     async def _check_in(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         started = perf_counter()
+        self._admit(caller)
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
         request: CheckInRequest = decode(_check_in_decoder, body)
         check_check_in(request)
@@ -131,6 +153,7 @@ class FastLane:
     async def _check_in_batch(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         body = await read_body(receive, headers.content_bytes, limits.BATCH_BODY_BYTES_MAX)
         batch: CheckInBatchRequest = decode(_batch_decoder, body)
+        await self._limiter.admit_all(caller, max(1, len(batch.items)))
         gathered = _Gathered(len(batch.items))
         request_ids: list[str | None] = []
         for index, raw in enumerate(batch.items):

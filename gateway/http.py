@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from gateway import limits
-from gateway.identity.callers import Caller, Identity
-from gateway.identity.tokens import API_KEY_PREFIX
 from gateway.ids import is_request_id
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
+from gateway.trace_ids import NAME as TRACE_ID
 
 Scope = MutableMapping[str, Any]
 AsgiMessage = MutableMapping[str, Any]
@@ -26,6 +25,8 @@ ORG_HEADER = b"x-org-id"
 JSON_TYPE = (b"content-type", b"application/json")
 # On every answer. Answers are nobody's to cache, to frame or to guess a type of.
 SECURITY_HEADERS: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+# On every answer over TLS (RFC 6797): a browser that has seen it never tries without.
+HSTS = (b"strict-transport-security", b"max-age=31536000")
 _JSON_HEADERS: Headers = [JSON_TYPE, *SECURITY_HEADERS]
 
 
@@ -41,6 +42,8 @@ class RequestHeaders(msgspec.Struct, gc=False):
     idempotency_key: str | None = None
     content_bytes: int = 0
     org_id: str = ""
+    trace_id: bytes | None = None
+    origin: bytes | None = None
 
 
 def request_headers(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
@@ -59,6 +62,10 @@ def request_headers(headers: list[tuple[bytes, bytes]]) -> RequestHeaders:
             found.content_bytes = int(value[:18])
         elif name == ORG_HEADER:
             found.org_id = value.strip().decode("latin-1")[: limits.ID_CHARS_MAX]
+        elif name == TRACE_ID:
+            found.trace_id = value
+        elif name == b"origin":
+            found.origin = value
     return found
 
 
@@ -76,21 +83,6 @@ def idempotency_key(text: str) -> str:
 def content_bytes(headers: list[tuple[bytes, bytes]]) -> int:
     """The announced length of the body; 0 when there is none."""
     return next((int(value[:18]) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
-
-
-async def caller_of(identity: Identity, headers: RequestHeaders, org_id: str = "") -> Caller:
-    """Who is calling; `org_id` is the organisation that an account calls for, as far as the request says so. Raises
-    `Problem` (401) or `StoreUnavailable`."""
-    token = headers.token
-    if token is None:
-        raise Problem("unauthenticated")
-    if headers.is_api_key_header and not token.startswith(API_KEY_PREFIX):
-        raise Problem("unauthenticated", "X-API-Key takes API keys only.")
-    org_id = org_id or headers.org_id
-    caller = identity.cached(token, org_id) or await identity.authenticate(token, org_id)
-    if caller is None:
-        raise Problem("unauthenticated")
-    return caller
 
 
 async def read_body(receive: Receive, content_bytes: int, limit_bytes: int) -> bytes:
@@ -116,22 +108,27 @@ async def read_body(receive: Receive, content_bytes: int, limit_bytes: int) -> b
     return body
 
 
-async def send_json(send: Send, status: int, body: bytes) -> None:
+async def send_json(send: Send, status: int, body: bytes, more: Headers) -> None:
     """An answer with a JSON body."""
-    headers = [*_JSON_HEADERS, (b"content-length", b"%d" % len(body))]
+    headers = [*_JSON_HEADERS, (b"content-length", b"%d" % len(body)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(send: Send, problem: Problem, extra: Headers | None = None) -> None:
+async def send_problem(send: Send, problem: Problem, trace_id: bytes, more: Headers | None = None) -> None:
     """An answer that is a problem document."""
-    body = problem.body()
-    headers = [
+    body = problem.body(trace_id.decode())
+    headers = problem_headers(problem, body, trace_id) + (more or [])
+    await send({"type": "http.response.start", "status": problem.row.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def problem_headers(problem: Problem, body: bytes, trace_id: bytes) -> Headers:
+    """The headers of a problem document."""
+    return [
         (b"content-type", PROBLEM_TYPE),
         *SECURITY_HEADERS,
         (b"content-length", b"%d" % len(body)),
+        (TRACE_ID, trace_id),
         *problem.headers(),
-        *(extra or ()),
     ]
-    await send({"type": "http.response.start", "status": problem.row.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -117,7 +117,7 @@ class Limiter:
         tenant_id = caller.tenant_id
         name, key = _scanner(caller)
         book = self._leases
-        own = book.lease(f"{name}:{tenant_id}:{key}", self._rates[name])
+        own = book.lease(f"{name}:{tenant_id}:{key}", self.rate(name, tenant_id))
         org = book.lease("checkins-org:" + tenant_id, self.rate("checkins-org", tenant_id))
         # Both are asked, so that both are refilled.
         if book.has(own, cost) & book.has(org, cost):
@@ -126,6 +126,17 @@ class Limiter:
             return 0
         self.refused_count += cost
         return max(limits.LEASE_RETRY_MS, own.rate.interval_us // 1_000, org.rate.interval_us // 1_000)
+
+    def refusal(self, caller: Caller, wait_ms: int) -> Problem:
+        """What to tell whom `admit` has refused."""
+        name, key = _scanner(caller)
+        standings = []
+        for limit, whose in ((name, f"{caller.tenant_id}:{key}"), ("checkins-org", caller.tenant_id)):
+            rate = self.rate(limit, caller.tenant_id)
+            lease = self._leases.lease(f"{limit}:{whose}", rate)
+            if not self._leases.has(lease, 1):
+                standings.append(Standing(limit, rate, Grant(0, 0, wait_ms * 1_000, wait_ms * 1_000)))
+        return _refusal(standings, wait_ms * 1_000)
 
     async def admit_all(self, caller: Caller, cost: int) -> None:
         """Counts so many check-ins, all or none. Where the leases at hand are too small it asks the store. Raises
@@ -221,7 +232,7 @@ def _refusal(refused: Sequence[Standing], wait_us: int) -> Problem:
     names = " and ".join(repr(each.name) for each in refused)
     return Problem(
         "rate_limited",
-        f"The limit {names} is used up.",
+        f"The limit {names} is used up." if names else "",
         retry_after_ms=max(1, -(-wait_us // 1_000)),
         headers=rate_headers(refused),
     )

@@ -41,6 +41,9 @@ FORGED_LOG_INTERVAL_MS = 1_000  # one log line per device and interval, with the
 FORGED_LOG_DEVICES_MAX = 10_000
 
 # --- requests ---------------------------------------------------------------------------------------------------------
+ADDRESS_BYTES_MAX = 4 * 1024  # path and query
+HEAD_BYTES_MAX = 16 * 1024  # request line and headers
+HEADERS_MAX = 100
 BODY_BYTES_MAX = 64 * 1024
 BATCH_BODY_BYTES_MAX = 1024 * 1024
 BATCH_ITEMS_MAX = 1_000
@@ -62,8 +65,6 @@ SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 PAIRING_CODE_CHARS = 10  # 50 bits, usable for PAIRING_CODE_VALID_MS and for one pairing
 PAIRING_CODE_VALID_MS = 15 * 60_000
 PAIRING_REPLAY_MS = 10 * 60_000  # how long the same Idempotency-Key gets the same token again
-PAIRING_ATTEMPTS_PER_MINUTE_MAX = 30  # per client address
-PAIRING_ADDRESSES_MAX = 10_000
 API_KEYS_PER_TENANT_MAX = 100
 
 # --- rates (gateway.limiter) ------------------------------------------------------------------------------------------
@@ -111,6 +112,7 @@ def check_relationships() -> None:
     assert BATCH_MESSAGES_MAX <= QUEUE_MESSAGES_MAX
     assert IDENTITY_FRESH_MS < IDENTITY_STALE_MS
     assert BODY_BYTES_MAX < BATCH_BODY_BYTES_MAX
+    assert ADDRESS_BYTES_MAX < HEAD_BYTES_MAX
     assert GATES_AT_CREATION_MAX * (NAME_CHARS_MAX * 4 + ID_CHARS_MAX) < BATCH_BYTES_MAX // 2, "an event fits a batch"
     assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
     assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

@@ -8,12 +8,18 @@ from typing import Protocol
 import msgspec
 
 from gateway.access_feed import AccessFeed
+from gateway.cors import FixedOrigins, TenantOrigins
 from gateway.credentials import CredentialBook
+from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
+from gateway.identity.passwords import PasswordHasher
+from gateway.identity.post import Post
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
+from gateway.limiter import Limiter
 from gateway.metrics import EdgeMetrics
 from gateway.ports import Engine
+from gateway.proxies import TrustedProxies
 from storage.postgres import Pool
 
 
@@ -39,3 +45,10 @@ class EdgeParts(msgspec.Struct, frozen=True):
     metrics: EdgeMetrics
     access: AccessFeed
     is_ready: Callable[[], Awaitable[bool]]
+    limiter: Limiter
+    access_tokens: AccessTokens
+    passwords: PasswordHasher
+    post: Post
+    random_bytes: Callable[[int], bytes]
+    proxies: TrustedProxies = TrustedProxies()
+    origins: TenantOrigins = FixedOrigins()

@@ -13,3 +13,8 @@ def wall_clock_ms() -> int:
 def monotonic_ms() -> int:
     """Milliseconds that never go backwards: for intervals."""
     return time.monotonic_ns() // 1_000_000
+
+
+def monotonic_us() -> int:
+    """Microseconds that never go backwards: for rates."""
+    return time.monotonic_ns() // 1_000

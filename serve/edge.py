@@ -20,17 +20,21 @@ from gateway.dispatcher import Dispatcher
 from gateway.identity.callers import Identity
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
+from gateway.limiter import Limiter
 from gateway.live_hub import LiveHub
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
 from gateway.ports import HostUnavailable, Transport
+from gateway.proxies import TrustedProxies
+from gateway.rates import Rate
 from gateway.redis_directory import RedisDirectory
 from gateway.redis_live import RedisLiveSource
+from gateway.redis_rates import RedisRates
 from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
 from gateway.sockets.scan import ScanEndpoint
 from gateway.web.pages import PREFIX, BoardPages
-from serve.clocks import monotonic_ms, wall_clock_ms
+from serve.clocks import monotonic_ms, monotonic_us, wall_clock_ms
 from serve.settings import Settings
 from storage.postgres import Pool, reader_pool
 
@@ -54,8 +58,11 @@ class Edge:
         self._dispatcher = Dispatcher(transport, self._directory, random.random)
         self._hub = LiveHub(self._dispatcher, self._live_source)
         self._sockets = OpenSockets()
+        self._rates = RedisRates(redis_url)
+        rates = {name: Rate.parse(rate) for name, rate in settings.rates.items()}
+        self._limiter = Limiter(self._rates, monotonic_us, rates)
         self._pool: Pool | None = None
-        self._hub_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._ready: tuple[float, bool] = (0.0, False)
 
     async def start(self) -> None:
@@ -80,6 +87,8 @@ class Edge:
             metrics=EdgeMetrics(),
             access=self._access,
             is_ready=self._is_ready,
+            limiter=self._limiter,
+            proxies=TrustedProxies(settings.trusted_proxies),
         )
         self._access.follow(parts.identity.on_change)
         self._access.follow(self._sockets.on_change)
@@ -87,7 +96,8 @@ class Edge:
         self.app = EdgeApp(parts)
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
-        self._hub_task = asyncio.get_running_loop().create_task(self._hub.run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._hub.run()), loop.create_task(self._limiter.run())]
 
     def drain(self) -> None:
         """Asks every socket to reconnect elsewhere."""
@@ -95,9 +105,10 @@ class Edge:
 
     async def stop(self) -> None:
         """Answers what is open with "try again" and gives back connections."""
-        if self._hub_task is not None:
-            self._hub_task.cancel()
-            await asyncio.gather(self._hub_task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._rates.close()
         await self._dispatcher.close()
         await self._access.close()
         await self._live_source.close()

@@ -7,15 +7,21 @@ for itself (SO_REUSEPORT) and Serve only places and replaces it.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import uvicorn
 
 from gateway.http import AsgiApp
 from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
+from gateway.trace_ids import TraceIds
+from serve.http_protocol import GuardedProtocol
 from serve.settings import Settings
+from serve.tls import HANDSHAKE_TIMEOUT_S, server_context
 
 START_POLL_S = 0.01
 WS_PING_INTERVAL_S = 20
@@ -23,11 +29,34 @@ WS_PING_TIMEOUT_S = 20
 
 
 class _QuietServer(uvicorn.Server):
-    """uvicorn without signal handlers: signals are the business of the process that owns the loop."""
+    """uvicorn without signal handlers (signals are the business of the process that owns the loop) and with a limit on
+    the time of a TLS handshake."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes connections on the sockets."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        config = self.config
+        make: Any = config.http_protocol_class
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = make(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+            return made
+
+        timeout_s = HANDSHAKE_TIMEOUT_S if config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(
+                protocol, sock=each, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=timeout_s
+            )
+            for each in sockets or []
+        ]
+        self.started = True
 
 
 def shared_socket(address: str, port: int) -> socket.socket:
@@ -47,7 +76,9 @@ class Listener:
     """Serves one ASGI application. `start`, then `stop`."""
 
     def __init__(self, app: AsgiApp, settings: Settings) -> None:
-        self._drain_timeout_s = settings.drain_timeout_s
+        guarded: Any = partial(GuardedProtocol, settings, TraceIds(f"lst-{os.urandom(6).hex()}"))
+        cert, key = settings.tls_cert, settings.tls_key
+        tls: Any = None if cert is None or key is None else lambda *_: server_context(cert, key)
         self._socket = shared_socket(settings.bind_address, settings.port)
         self._server = _QuietServer(
             uvicorn.Config(
@@ -55,7 +86,10 @@ class Listener:
                 interface="asgi3",
                 lifespan="off",
                 loop="none",
-                http="httptools",
+                http=guarded,
+                ssl_context_factory=tls,
+                # Each request in a context of its own: what one binds to its log lines must not show in another's.
+                reset_contextvars=True,
                 ws="websockets-sansio",
                 ws_max_size=SERVER_FRAME_BYTES_MAX,
                 ws_per_message_deflate=False,
@@ -65,7 +99,7 @@ class Listener:
                 backlog=settings.listen_backlog,
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=max(1, int(settings.drain_timeout_s)),
-                proxy_headers=False,  # no proxy is trusted: a client's address is that of its connection
+                proxy_headers=False,  # `gateway.proxies` knows whom to believe
                 access_log=False,
                 server_header=False,
                 log_config=None,

@@ -12,11 +12,14 @@ import hashlib
 import hmac
 import os
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.limits import RATES
+from gateway.proxies import TrustedProxies
+from gateway.rates import Rate
 from storage.process import kept_password
 
 HOSTS_MAX = 256
@@ -74,6 +77,21 @@ class Settings(BaseSettings):
     # The edge.
     listen_backlog: int = Field(2_048, ge=16)
     keep_alive_s: int = Field(75, ge=1)
+    head_timeout_s: float = Field(10.0, gt=0, description="from a request's first byte to the end of its headers")
+    request_timeout_s: float = Field(30.0, gt=0, description="from a request's first byte to its last")
+    write_timeout_s: float = Field(30.0, gt=0, description="a client that takes nothing of its answer for so long goes")
+    connections_max: int = Field(30_000, ge=1, description="of one gateway, sockets included")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="addresses and networks whose X-Forwarded-For and Forwarded are believed, with commas between"
+    )
+    rates: dict[str, str] = Field(
+        default_factory=dict, description='other rates for limits of gateway/limits.py: {"rest-key": "50/s burst 100"}'
+    )
+    tls: bool = False
+    tls_cert: Path | None = Field(
+        None, description="PEM, the server's certificate first; unset: one of our own is made"
+    )
+    tls_key: Path | None = None
     drain_timeout_s: float = Field(10.0, gt=0)
 
     # Start and stop.
@@ -81,8 +99,35 @@ class Settings(BaseSettings):
     store_poll_interval_ms: int = Field(50, ge=1)
     connection_refresh_ms: int = Field(400, ge=50, le=1_000)
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies(value)
+        return value
+
+    @field_validator("rates")
+    @classmethod
+    def _are_rates(cls, value: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(value.keys() - RATES.keys())
+        if unknown:
+            raise ValueError(f"there is no limit {', '.join(unknown)}; the names are {', '.join(RATES)}")
+        for rate in value.values():
+            Rate.parse(rate)
+        return value
+
     @model_validator(mode="after")
     def _relationships(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if self.tls_cert is not None and not self.tls:
+            raise ValueError("tls_cert and tls_key are for tls")
+        if self.head_timeout_s > self.request_timeout_s:
+            raise ValueError("head_timeout_s must not exceed request_timeout_s")
         if self.health_interval_ms >= self.health_timeout_ms:
             raise ValueError("health_interval_ms must be below health_timeout_ms")
         if self.health_timeout_ms > self.submit_timeout_ms:

@@ -128,6 +128,10 @@ class Identity:
             running.add_done_callback(lambda _: self._running.pop(token, None))
         return await asyncio.shield(running)
 
+    def has_seen(self, token: str) -> bool:
+        """Whether the token was good when it last came here."""
+        return token in self._seen
+
     def on_change(self, change: AccessChange) -> None:
         """Drops the callers whom the change concerns: they are looked up again when they come next. While Postgres is
         away such a caller is not trusted on what was known before."""

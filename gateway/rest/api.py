@@ -12,9 +12,29 @@ from starlette.exceptions import HTTPException
 
 from actors.ports import StoreUnavailable
 from gateway.cold import ColdStore
+from gateway.deprecations import Deprecations
+from gateway.entrance import Entrance
+from gateway.exchange import exchange_of
+from gateway.identity.sign_in import SignIn
+from gateway.identity.sign_up import SignUp
 from gateway.parts import EdgeParts
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
-from gateway.rest import cards, devices, events, leaderboards, members, openapi, orgs, scans, system
+from gateway.rest import (
+    accounts,
+    auth,
+    cards,
+    devices,
+    events,
+    jwks,
+    leaderboards,
+    me,
+    members,
+    openapi,
+    orgs,
+    scans,
+    system,
+)
+from gateway.rest.routes import RouteTable
 
 _CODES = {
     400: "malformed",
@@ -29,6 +49,23 @@ _CODES = {
 _log = structlog.get_logger(__name__)
 
 
+ROUTERS = (
+    auth.router,
+    me.router,
+    jwks.router,
+    accounts.router,
+    orgs.router,
+    members.router,
+    cards.batch_router,
+    cards.router,
+    events.router,
+    scans.router,
+    devices.router,
+    leaderboards.router,
+    system.router,
+)
+
+
 class Api(FastAPI):
     """FastAPI with our document."""
 
@@ -37,7 +74,12 @@ class Api(FastAPI):
         return openapi.document(self)
 
 
-def build_api(parts: EdgeParts) -> FastAPI:
+def routes_of() -> RouteTable:
+    """All that the application answers."""
+    return RouteTable(ROUTERS, ["/openapi.json"])
+
+
+def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations) -> FastAPI:
     """The application, ready to serve."""
     api = Api(
         title="MasterVIP",
@@ -48,19 +90,12 @@ def build_api(parts: EdgeParts) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.parts = parts
-    api.state.cold = ColdStore(parts.pool, parts.clock_ms)
-    api.state.pairing_attempts = devices.PairingAttempts()
-    for router in (
-        orgs.router,
-        members.router,
-        cards.batch_router,
-        cards.router,
-        events.router,
-        scans.router,
-        devices.router,
-        leaderboards.router,
-        system.router,
-    ):
+    api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.sign_up = SignUp(parts, cold)
+    api.state.sign_in = SignIn(parts, cold)
+    api.state.entrance = entrance
+    api.state.deprecations = deprecations
+    for router in ROUTERS:
         api.include_router(router)
     api.add_exception_handler(Problem, _on_problem)
     api.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -69,20 +104,21 @@ def build_api(parts: EdgeParts) -> FastAPI:
     return api
 
 
-def _answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     own = {name.decode(): value.decode() for name, value in problem.headers()}
-    return Response(problem.body(), problem.row.status, {**own, **(headers or {})}, PROBLEM_TYPE.decode())
+    body = problem.body(exchange_of(request.scope).trace_id.decode())
+    return Response(body, problem.row.status, {**own, **(headers or {})}, PROBLEM_TYPE.decode())
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _answer(error)
+    return _answer(request, error)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [_field_error(found["loc"], found["msg"]) for found in error.errors()]
-    return _answer(Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors))
+    return _answer(request, Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors))
 
 
 def _field_error(location: Sequence[int | str], message: str) -> FieldError:
@@ -98,9 +134,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "malformed")
     detail = error.detail if error.status_code == 400 else ""
-    return _answer(Problem(code, detail), dict(error.headers or {}))
+    return _answer(request, Problem(code, detail), dict(error.headers or {}))
 
 
 async def _on_store_unavailable(request: Request, error: Exception) -> Response:
     _log.warning("store unavailable", path=request.url.path, error=str(error))
-    return _answer(Problem("unavailable", "A store does not answer."))
+    return _answer(request, Problem("unavailable", "A store does not answer."))

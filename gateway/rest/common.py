@@ -25,14 +25,18 @@ from actors.codec import Message
 from actors.commands import Command, fingerprint
 from actors.facts import CommandRefused, Fact
 from actors.replies import Done, Failed, Reply
-from gateway import limits
+from gateway import admin_log, limits
 from gateway.cold import ColdStore
-from gateway.http import caller_of, request_headers
+from gateway.entrance import Entrance
+from gateway.exchange import exchange_of
+from gateway.http import request_headers
 from gateway.identity.callers import Caller
 from gateway.identity.policy import POLICY, Reach
+from gateway.limiter import caller_limit
 from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
+from storage.postgres import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -108,7 +112,11 @@ def edge_parts(request: Request) -> EdgeParts:
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request: who calls, under which request id; `is_named` tells whether the client gave that id."""
+    """One request: who calls, under which request id, to do what (`action` of the policy table); `is_named` tells
+    whether the client gave that id.
+
+    **Every administrative act is noted** in the log of its organisation: what the engine decides by `tell`, what
+    Postgres does by `note` in its transaction. An act is confirmed once it is noted; a retry writes no second line."""
 
     parts: EdgeParts
     cold: ColdStore
@@ -116,6 +124,7 @@ class Call(msgspec.Struct, frozen=True):
     request_id: str
     is_named: bool
     reach: Reach = "own"
+    action: str = ""
 
     @property
     def tenant_id(self) -> str:
@@ -148,12 +157,32 @@ class Call(msgspec.Struct, frozen=True):
             return reply
         raise _problem(reply)
 
-    async def tell(self, command: Command, kind: type[Fact_]) -> Fact_:
-        """The fact that a command led to, now or at an earlier try. Raises `Problem` when refused."""
+    async def tell(self, command: Command, kind: type[Fact_], *, is_noted: bool = True) -> Fact_:
+        """The fact that a command led to, now or at an earlier try; noted, unless the caller does that for several
+        together. Raises `Problem` when refused."""
         reply = await self.parts.engine.ask(signed(command))
-        if isinstance(reply, Done) and isinstance(reply.fact, kind):
-            return reply.fact
-        raise _problem(reply)
+        if not (isinstance(reply, Done) and isinstance(reply.fact, kind)):
+            raise _problem(reply)
+        if is_noted:
+            fact = reply.fact
+            async with self.cold.connection() as connection:
+                call = msgspec.structs.replace(
+                    self, caller=msgspec.structs.replace(self.caller, tenant_id=fact.tenant_id)
+                )
+                detail = admin_log.told(command)
+                await call.note(connection, admin_log.target_of(fact), at_ms=fact.at_ms, detail=detail)
+        return reply.fact
+
+    async def note(
+        self, connection: Connection, target: str, *, at_ms: int | None = None, detail: dict[str, Any] | None = None
+    ) -> None:
+        """Writes the act into the log of the call's organisation; `at_ms` is when it was decided, now if not given. Not
+        for what has been noted under this request id already at another time: say when it was decided, or do it within
+        `once`."""
+        when_ms = self.parts.clock_ms() if at_ms is None else at_ms
+        await admin_log.note(
+            connection, self.tenant_id, when_ms, self.caller, self.request_id, self.action, target, **(detail or {})
+        )
 
     async def is_fresh(self) -> bool:
         """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
@@ -190,7 +219,10 @@ async def anyone(
 ) -> Call:
     """Any known caller. Raises `Problem` (401) or `StoreUnavailable`."""
     headers = request_headers(request.scope["headers"])
-    caller = await caller_of(parts.identity, headers, request.path_params.get("org_id", ""))
+    entrance: Entrance = request.app.state.entrance
+    exchange = exchange_of(request.scope)
+    exchange.caller = caller = await entrance.caller(request.scope, headers, request.path_params.get("org_id", ""))
+    exchange.standings = await parts.limiter.check(caller_limit(caller), tenant_id=caller.tenant_id)
     request_id = headers.idempotency_key or parts.ids.request_id()
     cold: ColdStore = request.app.state.cold
     return Call(parts, cold, caller, request_id, headers.idempotency_key is not None)
@@ -209,7 +241,7 @@ class Allowed:
         reach = call.caller.reach(self.action)
         if reach is None:
             raise Problem("forbidden", f"This caller may not do {self.action!r}.")
-        return msgspec.structs.replace(call, reach=reach)
+        return msgspec.structs.replace(call, reach=reach, action=self.action)
 
 
 def ms(time: datetime | None) -> int:

@@ -20,6 +20,7 @@ from actors.replies import EventView
 from gateway import limits
 from gateway.access_feed import AccessChange
 from gateway.cold import ColdStore
+from gateway.entrance import Entrance
 from gateway.http import request_headers
 from gateway.identity.tokens import hash_secret, make_token
 from gateway.ids import derived_id, is_id
@@ -65,27 +66,6 @@ class DeviceTokenView(View):
     token: str
 
 
-class PairingAttempts:
-    """Failed attempts per client address and minute (rule 1)."""
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._failed: dict[str, int] = {}
-
-    def check(self, address: str, now_ms: int) -> None:
-        """Raises `Problem` (429) at the limit."""
-        minute = now_ms // 60_000
-        if minute != self._minute or len(self._failed) >= limits.PAIRING_ADDRESSES_MAX:
-            self._minute = minute
-            self._failed.clear()
-        if self._failed.get(address, 0) >= limits.PAIRING_ATTEMPTS_PER_MINUTE_MAX:
-            raise Problem("rate_limited", "Too many wrong codes.", retry_after_ms=60_000 - now_ms % 60_000)
-
-    def failed(self, address: str) -> None:
-        """Notes a wrong code."""
-        self._failed[address] = self._failed.get(address, 0) + 1
-
-
 @router.post("/events/{event_id}/devices", status_code=201, summary="Make a pairing code for a scanner")
 async def add_device(event_id: PathId, body: NewDevice, call: DeviceManager) -> PairingCodeView:
     """The code works once."""
@@ -110,10 +90,11 @@ async def add_device(event_id: PathId, body: NewDevice, call: DeviceManager) -> 
 @router.post("/devices/pair", status_code=201, summary="Exchange a pairing code for a device token")
 async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depends(edge_parts)]) -> DeviceTokenView:
     """Needs no credentials but the code."""
-    attempts: PairingAttempts = request.app.state.pairing_attempts
+    entrance: Entrance = request.app.state.entrance
     cold: ColdStore = request.app.state.cold
-    address = request.client.host if request.client else ""
-    attempts.check(address, parts.clock_ms())
+    # Counted before the code is looked at and given back if it was good: guesses at the same time count, too.
+    attempt = ("pairing-failed-ip", entrance.address(request.scope))
+    await parts.limiter.check(attempt)
     tenant_id = body.code.rpartition(".")[0]
     request_id = request_headers(request.scope["headers"]).idempotency_key or parts.ids.request_id()
     secret = parts.secrets.secret("device", tenant_id, body.code, request_id)
@@ -122,8 +103,8 @@ async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depe
     if is_id(tenant_id):
         found = await cold.pair(tenant_id, hash_secret(body.code), device_id, hash_secret(secret))
     if found is None:
-        attempts.failed(address)
         raise Problem("pairing_code_invalid")
+    await parts.limiter.give_back(attempt)
     token = make_token("device", tenant_id, device_id, secret)
     return DeviceTokenView(device_id=device_id, org_id=tenant_id, event_id=found[0], name=found[1], token=token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 from gateway.access_feed import MemoryAccessFeed
@@ -10,8 +11,11 @@ from gateway.credentials import CredentialBook
 from gateway.identity.callers import SUPERADMIN, Caller
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
+from gateway.limiter import Limiter
+from gateway.memory_rates import MemoryRates
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
+from gateway.rates import Rate
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, FakeEngine, FakeIdentity
 
 MASTER = b"m" * 32
@@ -45,8 +49,10 @@ class PoolOfNone:
 class FakeEdge:
     """An `EdgeApp` on a `FakeEngine`."""
 
-    def __init__(self) -> None:
+    def __init__(self, rates: dict[str, str] | None = None, **more: Any) -> None:
+        """`rates` by name ("checkins-device"), `more` further parts."""
         self.engine = FakeEngine()
+        self.limiter = memory_limiter(**(rates or {}))
         self.book = CredentialBook(MASTER)
         counter = iter(range(1, 10**9))
         ids = IdMaker(lambda: NOW_MS, lambda count: next(counter).to_bytes(count, "big"))
@@ -63,12 +69,24 @@ class FakeEdge:
                 metrics=EdgeMetrics(),
                 access=MemoryAccessFeed(),
                 is_ready=_yes,
+                limiter=self.limiter,
+                **more,
             )
         )
 
     def credential(self, tenant_id: str = TENANT, card_id: str = "card_1", **validity: int) -> str:
         """A good credential."""
         return self.book.issue(tenant_id, card_id, "gold", NOW_MS, **validity)
+
+
+def memory_limiter(**rates: str) -> Limiter:
+    """A limiter of its own, with other rates than the usual ones where given."""
+
+    def clock_us() -> int:
+        return time.monotonic_ns() // 1_000
+
+    named = {name: Rate.parse(rate) for name, rate in rates.items()}
+    return Limiter(MemoryRates(clock_us, 10_000), clock_us, named)
 
 
 async def _yes() -> bool:

@@ -210,6 +210,10 @@ class FakeIdentity:
         """See `gateway.identity.callers.Identity`."""
         return self._callers.get(token)
 
+    def has_seen(self, token: str) -> bool:
+        """See `gateway.identity.callers.Identity`."""
+        return token in self._callers
+
     async def authenticate(self, token: str, org_id: str = "") -> Caller | None:
         """See `gateway.identity.callers.Identity`."""
         return self._callers.get(token)

@@ -28,11 +28,14 @@ from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.projector import Projector
 from tests.edge.asgi import Answer, call
+from tests.edge.edge import memory_limiter
 from tests.edge.fakes import FakeDirectory
 
 MASTER = b"s" * 32
 SUPERADMIN_TOKEN = "mvs_the-first-one"
 PARTITIONS = (0, 1)
+# Tests ask faster than people do; those about limits set their own.
+UNLIMITED = dict.fromkeys(("rest-key", "rest-account", "rest-device", "rest-ip"), "1000000/s")
 
 
 def clock_ms() -> int:
@@ -129,6 +132,7 @@ async def running_system(database: str) -> AsyncIterator[System]:
         EdgeMetrics(),
         access,
         is_ready,
+        memory_limiter(**UNLIMITED),
     )
     try:
         yield System(EdgeApp(parts), projector, book)

@@ -1,0 +1,57 @@
+"""Who is calling, with guessing limited: the way from a token to a caller, for REST and sockets.
+
+Rules:
+1. A token that was confirmed a moment ago costs a look-up in memory and is not limited here.
+2. Failed attempts count against the client's address (`auth-failed-ip`). Where too many failed, tokens that this
+   gateway has never seen to be good are not even looked at for a while: 429 in place of 401. Callers known here go on,
+   so that somebody who guesses cannot shut the doors of the house next to him.
+3. The address is the connection's, or what trusted proxies say (`gateway.proxies`); headers that anybody can send do
+   not change it.
+"""
+
+from __future__ import annotations
+
+from gateway.http import RequestHeaders, Scope
+from gateway.identity.callers import Caller, Identity
+from gateway.identity.tokens import API_KEY_PREFIX
+from gateway.limiter import Limiter
+from gateway.problems import Problem
+from gateway.proxies import TrustedProxies, address_key
+
+
+class Entrance:
+    """Tokens to callers."""
+
+    def __init__(self, identity: Identity, limiter: Limiter, proxies: TrustedProxies) -> None:
+        self._identity = identity
+        self._limiter = limiter
+        self._proxies = proxies
+
+    async def caller(self, scope: Scope, headers: RequestHeaders, org_id: str = "") -> Caller:
+        """Who is calling; `org_id` is the organisation that an account calls for, as far as the request says so. Raises
+        `Problem` (401, 429) or `StoreUnavailable`."""
+        token = headers.token
+        if token is None:
+            raise Problem("unauthenticated")
+        if headers.is_api_key_header and not token.startswith(API_KEY_PREFIX):
+            raise Problem("unauthenticated", "X-API-Key takes API keys only.")
+        org_id = org_id or headers.org_id
+        caller = self._identity.cached(token, org_id) or await self.authenticate(scope, token, org_id)
+        if caller is None:
+            raise Problem("unauthenticated")
+        return caller
+
+    async def authenticate(self, scope: Scope, token: str, org_id: str = "") -> Caller | None:
+        """The caller, None when the token is nobody's. Raises `Problem` (429) or `StoreUnavailable`."""
+        address = self.address(scope)
+        wait_ms = self._limiter.used_up_ms("auth-failed-ip", address)
+        if wait_ms and not self._identity.has_seen(token):
+            raise Problem("rate_limited", "Too many attempts failed from this address.", retry_after_ms=wait_ms)
+        caller = await self._identity.authenticate(token, org_id)
+        if caller is None:
+            await self._limiter.check(("auth-failed-ip", address))
+        return caller
+
+    def address(self, scope: Scope) -> str:
+        """The key under which a client's address is limited."""
+        return address_key(self._proxies.origin(scope).address)
