@@ -42,18 +42,8 @@ _LATER = "Try again after the time in Retry-After, with the same request id."
 TABLE: dict[str, Row] = {
     "malformed": Row(400, "The request is malformed", "Correct the fields named in `errors`."),
     "cursor_invalid": Row(400, "The cursor is not valid here", "Start the list again without a cursor."),
-    "password_weak": Row(400, "The password is too weak", "Choose one that is hard to guess; `detail` says why."),
-    "credentials_invalid": Row(
-        401, "E-mail address or password is wrong", "Check both; POST /v1/auth/forgot-password helps."
-    ),
-    "refresh_token_invalid": Row(401, "The refresh token is not valid", "Sign in again."),
     "unauthenticated": Row(401, "No valid credentials", "Send an API key or device token that is in force."),
     "forbidden": Row(403, "Not allowed with these credentials", "Use credentials with the needed scope."),
-    "password_wrong": Row(403, "The current password is wrong", "Check it; POST /v1/auth/forgot-password helps."),
-    "account_suspended": Row(403, "The account is suspended", "Ask whoever runs the platform."),
-    "email_unverified": Row(
-        403, "The e-mail address is not confirmed", "Confirm it; POST /v1/auth/resend-verification sends another mail."
-    ),
     "wrong_event": Row(403, "The device is bound to another event", "Pair the device with this event."),
     "not_found": Row(404, "Not found", "Check the address."),
     "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
@@ -63,11 +53,6 @@ TABLE: dict[str, Row] = {
     "body_too_large": Row(413, "The body is too large", "Send less, or in several requests."),
     "address_too_long": Row(414, "The address is too long", "Send less in the query."),
     "media_type_unsupported": Row(415, "The content type is not supported", "Send application/json."),
-    "mail_token_invalid": Row(
-        404, "The code from the mail is not valid", "It works once and for a while; ask for another mail."
-    ),
-    "account_unknown": Row(404, "Unknown account", "Check the id."),
-    "session_unknown": Row(404, "Unknown session", "Check the id; it may have ended."),
     "pairing_code_invalid": Row(404, "The pairing code is not valid", "Make a new pairing code."),
     "limit_reached": Row(409, "A limit is reached", "Remove something first."),
     refusals.ID_REUSED: Row(
