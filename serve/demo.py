@@ -5,30 +5,30 @@ to look at. Data is made once per data directory.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 from click import echo
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
-from websockets.typing import Subprotocol
 
-from gateway.ids import IdMaker
-from serve.clocks import wall_clock_ms
+from gateway.client import (
+    AsyncClient,
+    AsyncMasterVip,
+    MasterVipError,
+    OutcomeUnknown,
+    ScanError,
+    ScanSocket,
+    Unavailable,
+)
 from serve.connection import Connection
 from serve.seed import SeedError, seed, write_fixtures
 
 EVENTS = 3
 SCANNERS_PER_EVENT = 2
 PAUSE_S = (0.4, 2.0)
-RECONNECT_S = (0.5, 2.0)
 ANSWER_TIMEOUT_S = 10.0
-SUBPROTOCOL = Subprotocol("mastervip.v1.json")
 # Of a hundred scans: people who leave, people who try to get in again, and codes that are none.
 EXIT_PERCENT = 30
 AGAIN_PERCENT = 8
@@ -42,7 +42,6 @@ class Demo:
 
     def __init__(self, members: int) -> None:
         self._members = members
-        self._ids = IdMaker(wall_clock_ms, os.urandom)
 
     def run(self, connection: Connection, stopping: threading.Event) -> None:
         """Called by `up`, in a thread, once the system is ready."""
@@ -56,18 +55,18 @@ class Demo:
         for event in fixtures["events"]:
             echo(f"{event['name']:<16} {connection.base_url}/board/{event['id']}#token={fixtures['board_token']}")
         echo(f"{'API':<16} {connection.base_url}/docs")
-        socket_url = connection.base_url.replace("http", "ws", 1) + "/v1/scan"
         # Each event has guests of its own.
         doors = [(event, _Door(fixtures["cards"][number::EVENTS])) for number, event in enumerate(fixtures["events"])]
-        scanners = [
-            asyncio.create_task(self._scan_forever(socket_url, event, scanner, door))
-            for event, door in doors
-            for scanner in event["scanners"][:SCANNERS_PER_EVENT]
-        ]
-        await asyncio.to_thread(stopping.wait)
-        for scanner in scanners:
-            scanner.cancel()
-        await asyncio.gather(*scanners, return_exceptions=True)
+        async with AsyncMasterVip(connection.base_url) as vip:
+            scanners = [
+                asyncio.create_task(_scan_forever(vip.acting_as(scanner["token"]), event, door))
+                for event, door in doors
+                for scanner in event["scanners"][:SCANNERS_PER_EVENT]
+            ]
+            await asyncio.to_thread(stopping.wait)
+            for scanner in scanners:
+                scanner.cancel()
+            await asyncio.gather(*scanners, return_exceptions=True)
 
     async def _fixtures(self, connection: Connection) -> Json:
         """The sample data of this data directory, made now if it is new."""
@@ -82,35 +81,38 @@ class Demo:
 
     async def _board_token(self, fixtures: Json) -> str:
         """A key that may look and nothing else: it stands in an address."""
-        headers = {"Authorization": f"Bearer {fixtures['api_key']}", "Idempotency-Key": self._ids.request_id()}
-        async with httpx.AsyncClient(base_url=fixtures["base_url"]) as client:
-            answer = await client.post(
-                f"/v1/orgs/{fixtures['org_id']}/api-keys", json={"name": "Boards", "scopes": ["read"]}, headers=headers
-            )
-        if not answer.is_success:
-            raise SeedError(f"no key for the boards: {answer.status_code} {answer.text[:500]}")
-        key: str = answer.json()["key"]
+        async with AsyncMasterVip(fixtures["base_url"], fixtures["api_key"]) as vip:
+            try:
+                made = await vip.orgs.add_api_key(fixtures["org_id"], name="Boards", scopes=["read"])
+            except MasterVipError as error:
+                raise SeedError(f"no key for the boards: {error}") from error
+        key: str = made["key"]
         return key
 
-    async def _scan_forever(self, url: str, event: Json, scanner: Json, door: _Door) -> None:
-        while True:
-            try:
-                async with connect(url, subprotocols=[SUBPROTOCOL], compression=None) as socket:
-                    await self._talk(socket, event, scanner, door)
-            except (OSError, WebSocketException, TimeoutError):
-                await asyncio.sleep(random.uniform(*RECONNECT_S))
 
-    async def _talk(self, socket: ClientConnection, event: Json, scanner: Json, door: _Door) -> None:
-        gate = random.choice(event["gates"])["id"]
-        hello = {"t": "hello", "token": scanner["token"], "event_id": event["id"], "gate_id": gate}
-        await socket.send(msgspec.json.encode(hello).decode())
-        while True:
-            await asyncio.sleep(random.uniform(*PAUSE_S))
-            asked = door.next_scan()
-            scan = {"t": "scan", "id": self._ids.request_id(), **asked}
-            await socket.send(msgspec.json.encode(scan).decode())
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                door.take(await _answer(socket, scan["id"]), asked["direction"])
+async def _scan_forever(vip: AsyncClient, event: Json, door: _Door) -> None:
+    """One scanner, until it is cancelled or told not to come back."""
+    gate_id = random.choice(event["gates"])["id"]
+    while True:
+        try:
+            async with vip.scan_socket(event["id"], gate_id=gate_id) as scanner:
+                await _scan_on(scanner, door)
+        except Unavailable:
+            continue  # it has waited long enough by itself
+        except MasterVipError as error:
+            echo(f"a scanner of {event['name']} stops: {error}", err=True)
+            return
+
+
+async def _scan_on(scanner: ScanSocket, door: _Door) -> None:
+    while True:
+        await asyncio.sleep(random.uniform(*PAUSE_S))
+        asked = door.next_scan()
+        try:
+            verdict = await scanner.scan(**asked, timeout_s=ANSWER_TIMEOUT_S)
+        except (OutcomeUnknown, ScanError, Unavailable):
+            continue  # the door learns from a later scan where this guest is
+        door.take(verdict, asked["direction"])
 
 
 class _Door:
@@ -151,13 +153,3 @@ class _Door:
     def _credential(self, card_id: str) -> str:
         credential: str = self._cards[card_id]["credential"]
         return credential
-
-
-async def _answer(socket: ClientConnection, scan_id: str) -> Json:
-    """The verdict on a scan; what else the server says meanwhile is of no interest here."""
-    while True:
-        frame: Json = msgspec.json.decode(await socket.recv())
-        if frame["t"] == "ping":
-            await socket.send(msgspec.json.encode({"t": "pong", "n": frame["n"]}).decode())
-        elif frame["t"] in ("verdict", "error") and frame.get("id") == scan_id:
-            return frame if frame["t"] == "verdict" else {}

@@ -12,8 +12,8 @@ Rules, for all of it:
 
 from __future__ import annotations
 
-from gateway.client.blocking import MasterVip
-from gateway.client.client import AsyncMasterVip
+from gateway.client.blocking import Client, MasterVip
+from gateway.client.client import AsyncClient, AsyncMasterVip
 from gateway.client.errors import (
     ApiError,
     MasterVipError,
@@ -31,8 +31,10 @@ from gateway.client.scan_socket import ScanSocket
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "AsyncMasterVip",
     "Change",
+    "Client",
     "LiveSocket",
     "MasterVip",
     "MasterVipError",
