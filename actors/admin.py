@@ -13,9 +13,11 @@ from actors.commands import (
     CreateEvent,
     IssueCard,
     OpenTenant,
+    RenameCardHolder,
 )
 from actors.event import Event
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -115,6 +117,15 @@ def decide_change_card_state(tenant: Tenant, card: Card, command: ChangeCardStat
             command.state,
             command.note,
             cards_after,
+        )
+    ]
+
+
+def decide_rename_card_holder(command: RenameCardHolder, at_ms: int) -> list[Fact]:
+    """Renames, whatever the card's state: a person may be forgotten after their cards are revoked."""
+    return [
+        CardHolderRenamed(
+            command.tenant_id, command.request_id, command.fingerprint, at_ms, command.card_id, command.member_name
         )
     ]
 

@@ -43,6 +43,14 @@ class Board:
         else:
             self._scores.pop(card_id, None)
 
+    def rename(self, card_id: str, member_name: str) -> bool:
+        """A card's holder is called `member_name`; False where that changes nothing here."""
+        score = self._scores.get(card_id)
+        if score is None or score.member_name == member_name:
+            return False
+        self._scores[card_id] = BoardScore(card_id, member_name, score.score, score.reached)
+        return True
+
     def view(self, board: str, window: str, limit: int, offset: int, around: str) -> BoardView:
         """The top rows after `offset`, or, with `around`, the rows around that card (it is in the middle where it
         can be)."""

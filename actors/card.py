@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.facts import CardIssued, CardStateChanged, PointsPosted
+from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted
 from actors.terms import CardState, Lot
 
 
@@ -50,13 +50,16 @@ class Card(msgspec.Struct, gc=False):
             position=position,
         )
 
-    def apply(self, fact: CardStateChanged | PointsPosted, position: int) -> None:
+    def apply(self, fact: CardStateChanged | CardHolderRenamed | PointsPosted, position: int) -> None:
         """Takes in a fact about this card."""
         if position <= self.position:
             return
         self.position = position
         if isinstance(fact, CardStateChanged):
             self.state = fact.state
+            return
+        if isinstance(fact, CardHolderRenamed):
+            self.member_name = fact.member_name
             return
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
         assert fact.balance_after == self.balance + fact.amount, "a balance is the sum of its entries"

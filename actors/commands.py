@@ -64,6 +64,16 @@ class ChangeCardState(msgspec.Struct, frozen=True, array_like=True, tag=4):
     note: str = ""
 
 
+class RenameCardHolder(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """The member who holds the card has another name from now on; a revoked card's, too."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    card_id: str
+    member_name: str
+
+
 class CreateEvent(msgspec.Struct, frozen=True, array_like=True, tag=5):
     tenant_id: str
     request_id: str
@@ -153,6 +163,7 @@ Command = (
     | ChangeTenant
     | IssueCard
     | ChangeCardState
+    | RenameCardHolder
     | CreateEvent
     | ChangeEvent
     | CheckIn

@@ -69,6 +69,17 @@ class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
     cards_after: int = -1
 
 
+class CardHolderRenamed(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """The member who holds a card has another name. Scans and ledger entries of before keep the one of their time."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    card_id: str
+    member_name: str
+
+
 class EventCreated(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """An event came to be."""
 
@@ -178,6 +189,7 @@ Fact = (
     | TenantChanged
     | CardIssued
     | CardStateChanged
+    | CardHolderRenamed
     | EventCreated
     | EventChanged
     | ScanJudged

@@ -18,6 +18,7 @@ from actors.admin import (
     decide_create_event,
     decide_issue_card,
     decide_open_tenant,
+    decide_rename_card_holder,
 )
 from actors.card import Card
 from actors.checkin import decide_check_in
@@ -34,6 +35,7 @@ from actors.commands import (
     IssueCard,
     OpenTenant,
     RedeemPoints,
+    RenameCardHolder,
     ReversePoints,
 )
 from actors.event import Event
@@ -223,7 +225,7 @@ class Judge:
                 if isinstance(event, Failed):
                     return event
                 return decide_change_event(event, command, at_ms) if tenant and event and is_new else None
-            case ChangeCardState() | AwardPoints() | RedeemPoints() | ReversePoints():
+            case ChangeCardState() | RenameCardHolder() | AwardPoints() | RedeemPoints() | ReversePoints():
                 card = self.card(command.tenant_id, command.card_id, known, wants)
                 if isinstance(card, Failed):
                     return card
@@ -236,7 +238,7 @@ class Judge:
         self,
         tenant: Tenant,
         card: Card,
-        command: ChangeCardState | AwardPoints | RedeemPoints | ReversePoints,
+        command: ChangeCardState | RenameCardHolder | AwardPoints | RedeemPoints | ReversePoints,
         at_ms: int,
         known: Known | None,
         wants: Wants,
@@ -244,6 +246,8 @@ class Judge:
         match command:
             case ChangeCardState():
                 return decide_change_card_state(tenant, card, command, at_ms)
+            case RenameCardHolder():
+                return decide_rename_card_holder(command, at_ms)
             case AwardPoints():
                 return decide_award(tenant, card, command, at_ms)
             case RedeemPoints():

@@ -12,10 +12,11 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from actors.board import Board
 from actors.event import Event
-from actors.facts import PointsPosted, ScanJudged
+from actors.facts import CardHolderRenamed, EventChanged, Fact, PointsPosted, ScanJudged
 from actors.ids import seq_of
 from actors.limits import Limits
 from actors.replies import BoardView, Digest, EventFeed, ScanSummary, TopicView, Update
@@ -178,6 +179,22 @@ class Views:
         """How many events' feeds are in memory."""
         return len(self._feeds)
 
+    def take(self, fact: Fact, position: int, events: Mapping[str, Event]) -> None:
+        """Takes in a durable fact; `events` are those in memory."""
+        if isinstance(fact, ScanJudged):
+            self.take_scan(fact, position, events.get(fact.event_id))
+        elif isinstance(fact, EventChanged):
+            self.take_terms(fact.event_id, fact.terms, position)
+        else:
+            self.take_score(fact, position)
+
+    def take_score(self, fact: Fact, position: int) -> None:
+        """Takes in what a durable fact changes on boards, if anything."""
+        if isinstance(fact, PointsPosted):
+            self.take_points(fact, position)
+        elif isinstance(fact, CardHolderRenamed):
+            self.take_name(fact)
+
     def take_scan(self, fact: ScanJudged, position: int, event: Event | None) -> None:
         """Takes in a durable scan; `event` is its event, if in memory."""
         feed = self._feeds.get(fact.event_id)
@@ -217,6 +234,13 @@ class Views:
         board.set(fact.card_id, fact.member_name, score, position)
         for topic in self._by_board.get((fact.tenant_id, window), ()):
             topic.is_dirty = True
+
+    def take_name(self, fact: CardHolderRenamed) -> None:
+        """Takes in a durable change of name."""
+        for window, board in self._boards.get(fact.tenant_id, {}).items():
+            if board.rename(fact.card_id, fact.member_name):
+                for topic in self._by_board.get((fact.tenant_id, window), ()):
+                    topic.is_dirty = True
 
     def board(self, tenant_id: str, window: str) -> Board | None:
         """A board in memory."""

@@ -29,7 +29,7 @@ from actors.codec import Message, encode_facts
 from actors.commands import Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
-from actors.facts import EventChanged, Fact, PointsPosted, ScanJudged
+from actors.facts import Fact, PointsPosted
 from actors.ids import position_of
 from actors.judge import Judge, Known, Wants, order_key
 from actors.limits import Limits
@@ -386,20 +386,15 @@ class Partition:
     # --- what is shown, and what Postgres holds ---------------------------------------------------------------------
 
     def _show(self, fact: Fact, position: int) -> None:
-        if isinstance(fact, ScanJudged):
-            self._views.take_scan(fact, position, self.residents.events.get(fact.event_id))
-        elif isinstance(fact, PointsPosted):
-            self._views.take_points(fact, position)
-        elif isinstance(fact, EventChanged):
-            self._views.take_terms(fact.event_id, fact.terms, position)
+        self._views.take(fact, position, self.residents.events)
 
     def _add_board(self, tenant_id: str, window: str, board: Board, loaded_seq: int) -> None:
         """Takes in a board as Postgres had it at `loaded_seq`, brought up to what is durable here."""
         self._views.add_board(tenant_id, window, board)
         for entry, facts in self._tail.between(loaded_seq, self.durable.seq):
             for index, fact in enumerate(facts):
-                if isinstance(fact, PointsPosted) and fact.tenant_id == tenant_id:
-                    self._views.take_points(fact, position_of(entry.seq, index))
+                if fact.tenant_id == tenant_id:
+                    self._views.take_score(fact, position_of(entry.seq, index))
 
     def _note_projected(self, projected_seq: int) -> None:
         """What a load under way has read may be older than this; its tail must still be here when it comes."""

@@ -14,6 +14,7 @@ from itertools import islice
 from actors.card import Card
 from actors.event import Event
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     EventChanged,
@@ -61,6 +62,8 @@ class Residents:
                 self.cards[fact.card_id].apply(fact, position)
                 if fact.event_id:
                     self.events[fact.event_id].apply(fact, position)
+            case CardHolderRenamed():
+                self.cards[fact.card_id].apply(fact, position)
             case CardStateChanged():
                 self.cards[fact.card_id].apply(fact, position)
                 self.tenants[fact.tenant_id].apply(fact, position)
@@ -90,6 +93,8 @@ class Residents:
                 self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
                 if fact.event_id:
                     self._recover_one(self.events.get(fact.event_id), fact.event_id, fact, position)
+            case CardHolderRenamed():
+                self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
             case CardStateChanged():
                 self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
                 self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)

@@ -17,6 +17,7 @@ import msgspec
 from actors.calendar import local_day
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -128,7 +129,7 @@ class Ownership:
         elif isinstance(fact, ScanJudged | PointsPosted):
             self._is_own(fact.card_id, tenant_id, place)
             self._is_own(fact.event_id, tenant_id, place)
-        elif isinstance(fact, CardStateChanged):
+        elif isinstance(fact, CardStateChanged | CardHolderRenamed):
             self._is_own(fact.card_id, tenant_id, place)
         elif isinstance(fact, EventChanged):
             self._is_own(fact.event_id, tenant_id, place)

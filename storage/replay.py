@@ -18,6 +18,7 @@ from actors.codec import decode_facts
 from actors.entry import Entry
 from actors.event import Event
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -73,6 +74,8 @@ class WorldState:
                 self.cards[tenant_id, fact.card_id].apply(fact, position)
                 if fact.event_id:
                     self.events[tenant_id, fact.event_id].apply(fact, position)
+            case CardHolderRenamed():
+                self.cards[tenant_id, fact.card_id].apply(fact, position)
             case CardStateChanged():
                 self.cards[tenant_id, fact.card_id].apply(fact, position)
                 self._count(fact, position)

@@ -19,6 +19,7 @@ from actors.card import Card
 from actors.codec import UnknownEntryVersion, decode_facts
 from actors.entry import Entry
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -58,6 +59,7 @@ class CardChange(msgspec.Struct, gc=False):
     card_id: str
     position: int
     state: str | None = None
+    member_name: str | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
     entry_count: int | None = None
@@ -176,6 +178,8 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
         elif isinstance(fact, CardIssued):
             batch.cards_issued[fact.tenant_id, fact.card_id] = (Card.issued(fact, position), fact.at_ms)
             _tenant_cards(batch, fact, position)
+        elif isinstance(fact, CardHolderRenamed):
+            _card_state(batch, fact, position)
         elif isinstance(fact, CardStateChanged):
             _card_state(batch, fact, position)
             _tenant_cards(batch, fact, position)
@@ -331,13 +335,16 @@ def _day_score(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     score.position = position
 
 
-def _card_state(batch: RowBatch, fact: CardStateChanged, position: int) -> None:
+def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed, position: int) -> None:
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:
         issued[0].apply(fact, position)
         return
     card = _card(batch, fact.tenant_id, fact.card_id)
-    card.state = fact.state
+    if isinstance(fact, CardStateChanged):
+        card.state = fact.state
+    else:
+        card.member_name = fact.member_name
     card.position = position
 
 

@@ -141,6 +141,8 @@ class Checker(Watcher):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
+        elif kind == "CardHolderRenamed":
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))

@@ -22,6 +22,7 @@ from actors.commands import (
     IssueCard,
     OpenTenant,
     RedeemPoints,
+    RenameCardHolder,
     ReversePoints,
     fingerprint,
 )
@@ -157,6 +158,8 @@ class Client:
                 ("suspended", "active", "active", "active", *(("revoked",) * 3 if rng.random() < revokes else ()))
             )
             command = ChangeCardState(*head, card_id, state)
+            if rng.random() < 0.2:
+                command = RenameCardHolder(*head, card_id, f"Ann {rng.randint(1, 9)}")
         elif dice < 0.92:
             command = IssueCard(*head, f"card_{self.number}_{self._count}", "another member", "Bea", "bronze")
         elif dice < 0.97:

@@ -24,6 +24,7 @@ from actors.commands import (
     IssueCard,
     OpenTenant,
     RedeemPoints,
+    RenameCardHolder,
     ReversePoints,
 )
 
@@ -93,6 +94,9 @@ class Oracle:
                 card["state"] = command.state
                 cards = self.cards_in_force(command.tenant_id)
                 return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
+            case RenameCardHolder():
+                self.cards[command.card_id]["member_name"] = command.member_name
+                return [("CardHolderRenamed", {"member_name": command.member_name})]
             case CheckIn():
                 return self._check_in(command)
             case AwardPoints():

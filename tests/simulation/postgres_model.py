@@ -14,6 +14,7 @@ from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     EventChanged,
@@ -105,6 +106,10 @@ class PostgresModel:
             case CardStateChanged():
                 self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id].update(state=fact.state, position=position)
+            case CardHolderRenamed():
+                card = self.cards[fact.tenant_id, fact.card_id]
+                card["who"] = (card["who"][0], fact.member_name, *card["who"][2:])
+                card["position"] = position
             case EventCreated():
                 self.events[fact.tenant_id, fact.event_id] = {
                     "terms": fact.terms,

@@ -12,6 +12,7 @@ from random import Random
 from actors.codec import encode_facts
 from actors.entry import Entry, Mark, sealed
 from actors.facts import (
+    CardHolderRenamed,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -147,7 +148,10 @@ class Author:
             cards_after=self._cards_after(tenant_id, 1),
         )
 
-    def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged:
+    def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged | CardHolderRenamed:
+        if self.random.random() < 0.3:
+            name = self.random.choice(TEXTS)
+            return CardHolderRenamed(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, name)
         state = self.random.choice(("active", "suspended", "revoked"))
         is_freed = state == "revoked" and self.world.cards[tenant_id, card_id].state != "revoked"
         count = self._cards_after(tenant_id, -is_freed)
