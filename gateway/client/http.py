@@ -33,8 +33,6 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
 KEEP_IDLE_S = 15.0
 DETAIL_CHARS_MAX = 500
-# The request did not leave: nobody can have executed it.
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 # Mistakes on this side, which no other try would mend.
 _OURS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
@@ -91,6 +89,17 @@ class Answer:
         except msgspec.DecodeError as error:
             text = self.content[:DETAIL_CHARS_MAX].decode(errors="replace")
             raise ApiError(self.status, "not_json", text) from error
+
+
+class _Departure:
+    """Told by httpx how a try goes: whether anything of the request has left. If not, nobody can have executed it."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    async def __call__(self, name: str, _: Mapping[str, Any]) -> None:
+        if name.endswith(".send_request_headers.started"):
+            self.has_begun = True
 
 
 class _Tries:
@@ -201,16 +210,14 @@ class Http:
         tries = _Tries(request, self.retry, self.timing)
         while True:
             token = await self._of_credentials(credentials.bearer(), tries)
+            departure = _Departure()
             try:
                 async with asyncio.timeout(tries.left_s):
-                    response = await self._try(request, token, is_stream)
+                    response = await self._try(request, token, is_stream, departure)
             except _OURS:
                 raise
-            except _NEVER_SENT as error:
-                await tries.pause(error, may_have_run=False)
-                continue
             except (httpx.TransportError, TimeoutError) as error:
-                await tries.pause(error, may_have_run=True)
+                await tries.pause(error, may_have_run=departure.has_begun)
                 continue
             if response.status_code < 400:
                 return response
@@ -240,7 +247,7 @@ class Http:
                 raise tries.given_up(error) from error
             raise
 
-    async def _try(self, request: Request, token: str | None, is_stream: bool) -> httpx.Response:
+    async def _try(self, request: Request, token: str | None, is_stream: bool, departure: _Departure) -> httpx.Response:
         headers = dict(request.headers)
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
@@ -249,7 +256,12 @@ class Http:
         if request.body is not None:
             headers["content-type"] = "application/json"
         built = self._client.build_request(
-            request.method, request.path, params=request.params, content=request.body, headers=headers
+            request.method,
+            request.path,
+            params=request.params,
+            content=request.body,
+            headers=headers,
+            extensions={"trace": departure},
         )
         response = await self._client.send(built, stream=True)
         if not is_stream or response.status_code >= 400:

@@ -168,6 +168,19 @@ async def test_what_never_left_was_not_executed() -> None:
             await vip.members.add("Lan")
 
 
+async def test_what_waited_for_a_connection_to_the_end_was_not_executed() -> None:
+    endless = Reply(200, b"scan_id\r\n", announced_bytes=1_000, is_held=True)
+    retry = RetryPolicy(deadline_s=0.2)
+    async with (
+        FaultyServer(script(endless)) as server,
+        AsyncMasterVip(server.url, retry=retry, connections_max=1) as vip,
+        vip.stream("/v1/events/evt_1/checkins", "text/csv"),
+    ):
+        with pytest.raises(Unavailable):
+            await vip.members.add("Lan")
+        assert len(server.seen) == 1
+
+
 async def test_a_wait_that_is_too_long_is_not_begun() -> None:
     fake = FakeTiming()
     async with facing(script(problem(429, "rate_limited", retry_after=60)), fake) as (vip, server):

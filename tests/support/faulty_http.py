@@ -33,12 +33,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. `announced_bytes` more than there are: the answer breaks off."""
+    """What to answer. `announced_bytes` more than there are: the answer breaks off, or, if it `is_held`, never ends."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     announced_bytes: int | None = None
+    is_held: bool = False
 
 
 CUT = None  # the request is taken and the connection ends without an answer
@@ -104,6 +105,8 @@ class FaultyServer:
                 while (reply := await self.handler(await self._request(reader))) is not CUT:
                     writer.write(_encoded(reply))
                     await writer.drain()
+                    if reply.is_held:
+                        await asyncio.Event().wait()
                     if reply.announced_bytes is not None:
                         return
         finally:
