@@ -182,7 +182,7 @@ def measured(orders: Orders, pids: dict[str, list[int]], up_pid: int) -> Json:
 def engine(options: argparse.Namespace, found: Connection, fixtures: Json) -> Json:
     """The figures of the system itself."""
     port = int(found.base_url.rpartition(":")[2])
-    orders = orders_for(options, fixtures, port)
+    orders = msgspec.structs.replace(orders_for(options, fixtures, port), ca_file=found.ca_file)
     say(f"{options.profile}: {orders.rest_connections} connections, {orders.sockets} sockets, {options.seconds:.0f} s")
     before: Figures = asyncio.run(figures(found))
     document = measured(orders, found.pids, found.up_pid)
@@ -212,6 +212,7 @@ def healthz(found: Connection) -> Json:
         rest_connections=BASELINE_CONNECTIONS,
         path="/healthz",
         is_get=True,
+        ca_file=found.ca_file,
     )
     return measured(orders, found.pids, found.up_pid)
 

@@ -10,11 +10,13 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -22,6 +24,7 @@ import picows
 import uvloop
 
 from loadtest.plan import Pieces, RequestIds, in_and_out, rest_check_in, rest_get, scan_item, scans_head, shares
+from serve.tls import client_context
 
 CONNECT_AT_ONCE = 32
 LAST_ANSWERS_TIMEOUT_S = 5.0
@@ -51,8 +54,13 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0
     path: str = "/v1/checkins"
     is_get: bool = False
+    ca_file: str | None = None
     events: list[Event] = []
     credentials: list[str] = []
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """With `ca_file`: TLS, and what to trust."""
+        return None if self.ca_file is None else client_context(Path(self.ca_file))
 
 
 class Tally:
@@ -275,9 +283,10 @@ async def _connect_rest(orders: Orders, tally: Tally, pacer: Pacer, cards: list[
             )
             plan = in_and_out(ins, outs)
         _, connection = await loop.create_connection(
-            lambda plan=plan: RestConnection(plan, ids, tally, pacer),  # type: ignore[misc]
+            lambda plan=plan: RestConnection(plan, ids, tally, pacer),
             orders.host,
             orders.port,
+            ssl=orders.ssl_context(),
         )
         connections.append(connection)
     return connections
@@ -299,7 +308,8 @@ async def _connect_sockets(orders: Orders, tally: Tally, pacer: Pacer, cards: li
         await picows.ws_connect(
             # It looks at how many arguments there are, so nothing can be bound as a default.
             made.itself,
-            f"ws://{orders.host}:{orders.port}/v1/scan",
+            f"{'ws' if orders.ca_file is None else 'wss'}://{orders.host}:{orders.port}/v1/scan",
+            ssl_context=orders.ssl_context(),
             extra_headers={"Sec-WebSocket-Protocol": "mastervip.v1.msgpack"},
         )
         sockets.append(made)

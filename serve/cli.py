@@ -36,6 +36,7 @@ _data = click.option(
     default=None,
     help=f"The system's directory (default {DATA_DEFAULT}).",
 )
+_file = click.Path(dir_okay=False, exists=True, path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -59,6 +60,15 @@ def _up_options(command: Any) -> Any:
             ),
             click.option("--hosts", type=click.IntRange(1), default=None, help="Host processes, besides the standby."),
             click.option("--gateways", type=click.IntRange(1), default=None, help="Gateway processes (default 2)."),
+            click.option("--tls", is_flag=True, default=None, help="TLS 1.3; with a certificate of our own, or"),
+            click.option("--tls-cert", type=_file, default=None, help="yours (PEM, with what it is chained to)"),
+            click.option("--tls-key", type=_file, default=None, help="and its key (PEM, without a password)."),
+            click.option(
+                "--trusted-proxies",
+                default=None,
+                metavar="CIDR,…",
+                help="Proxies whose X-Forwarded-For and Forwarded are believed (default: none).",
+            ),
             _data,
             click.option(BEHIND_FRONT, is_flag=True, hidden=True),
         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 
 import msgspec
+
+from serve import tls
 
 FILE_NAME = "connection.json"
 
@@ -30,7 +33,8 @@ class RayAddress(msgspec.Struct, frozen=True):
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """The file's content. `pids` is by kind, kept current as processes are replaced."""
+    """The file's content. `pids` is by kind, kept current as processes are replaced. With TLS `ca_file` is the server's
+    certificate, which is all that a client has to trust."""
 
     base_url: str
     data: str
@@ -42,6 +46,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     up_pid: int
     started_at_ms: int
     pids: dict[str, list[int]]
+    ca_file: str | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """What a client needs to trust the system; None where it listens without TLS."""
+        return None if self.ca_file is None else tls.client_context(Path(self.ca_file))
 
 
 def read(data: Path) -> Connection:

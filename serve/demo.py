@@ -57,7 +57,7 @@ class Demo:
         echo(f"{'API':<16} {connection.base_url}/docs")
         # Each event has guests of its own.
         doors = [(event, _Door(fixtures["cards"][number::EVENTS])) for number, event in enumerate(fixtures["events"])]
-        async with AsyncMasterVip(connection.base_url) as vip:
+        async with AsyncMasterVip(connection.base_url, ssl_context=connection.ssl_context()) as vip:
             scanners = [
                 asyncio.create_task(_scan_forever(vip.acting_as(scanner["token"]), event, door))
                 for event, door in doors
@@ -74,20 +74,23 @@ class Demo:
         if path.exists():
             kept: Json = msgspec.json.decode(path.read_bytes())
             return kept
-        fixtures = await seed(connection.base_url, connection.superadmin, self._members, EVENTS)
-        fixtures["board_token"] = await self._board_token(fixtures)
+        fixtures = await seed(
+            connection.base_url, connection.superadmin, self._members, EVENTS, connection.ssl_context()
+        )
+        fixtures["board_token"] = await self._board_token(connection, fixtures)
         write_fixtures(path, fixtures)
         return fixtures
 
-    async def _board_token(self, fixtures: Json) -> str:
+    async def _board_token(self, connection: Connection, fixtures: Json) -> str:
         """A key that may look and nothing else: it stands in an address."""
-        async with AsyncMasterVip(fixtures["base_url"], fixtures["api_key"]) as vip:
+        key = fixtures["api_key"]
+        async with AsyncMasterVip(connection.base_url, key, ssl_context=connection.ssl_context()) as vip:
             try:
                 made = await vip.orgs.add_api_key(fixtures["org_id"], name="Boards", scopes=["read"])
             except MasterVipError as error:
                 raise SeedError(f"no key for the boards: {error}") from error
-        key: str = made["key"]
-        return key
+        board_key: str = made["key"]
+        return board_key
 
 
 async def _scan_forever(vip: AsyncClient, event: Json, door: _Door) -> None:

@@ -21,7 +21,7 @@ from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
 from gateway.trace_ids import TraceIds
 from serve.http_protocol import GuardedProtocol
 from serve.settings import Settings
-from serve.tls import HANDSHAKE_TIMEOUT_S, server_context
+from serve.tls import server_context
 
 START_POLL_S = 0.01
 WS_PING_INTERVAL_S = 20
@@ -31,6 +31,10 @@ WS_PING_TIMEOUT_S = 20
 class _QuietServer(uvicorn.Server):
     """uvicorn without signal handlers (signals are the business of the process that owns the loop) and with a limit on
     the time of a TLS handshake."""
+
+    def __init__(self, config: uvicorn.Config, handshake_timeout_s: float) -> None:
+        super().__init__(config)
+        self._handshake_timeout_s = handshake_timeout_s
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,7 +53,7 @@ class _QuietServer(uvicorn.Server):
             )
             return made
 
-        timeout_s = HANDSHAKE_TIMEOUT_S if config.ssl is not None else None
+        timeout_s = self._handshake_timeout_s if config.ssl is not None else None
         self.servers = [
             await loop.create_server(
                 protocol, sock=each, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=timeout_s
@@ -103,7 +107,8 @@ class Listener:
                 access_log=False,
                 server_header=False,
                 log_config=None,
-            )
+            ),
+            settings.head_timeout_s,
         )
         self._task: asyncio.Task[None] | None = None
 

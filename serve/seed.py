@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,12 @@ class _Progress:
             echo(f"cards: {self._done} of {self._total}", err=True)
 
 
-async def seed(base_url: str, superadmin: Superadmin, members: int, events: int) -> Json:
+async def seed(
+    base_url: str, superadmin: Superadmin, members: int, events: int, ssl_context: ssl.SSLContext | None = None
+) -> Json:
     """Makes an organisation with that much in it, and returns the fixtures. Raises `SeedError`."""
     try:
-        async with AsyncMasterVip(base_url, superadmin.access_token, retry=RETRY) as vip:
+        async with AsyncMasterVip(base_url, superadmin.access_token, retry=RETRY, ssl_context=ssl_context) as vip:
             org = await vip.orgs.open("The Continental", checkin_points=10)
             key = org["api_key"]["key"]
             echo(f"organisation {org['id']}", err=True)
@@ -167,7 +170,7 @@ def main(url: str | None, data: Path, members: int, events: int, out: Path, as_j
     """The command."""
     try:
         found: Connection = connection.read(data)
-        fixtures = asyncio.run(seed(url or found.base_url, found.superadmin, members, events))
+        fixtures = asyncio.run(seed(url or found.base_url, found.superadmin, members, events, found.ssl_context()))
     except (NotRunning, SeedError) as error:
         raise ClickException(str(error)) from error
     write_fixtures(out, fixtures)

@@ -107,7 +107,7 @@ def _partition(status: SystemStatus, number: int) -> dict[str, Any]:
 
 async def _gateways(found: Connection, base_url: str) -> dict[str, Any]:
     try:
-        async with httpx.AsyncClient(timeout=ASK_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=ASK_TIMEOUT_S, verify=found.ssl_context() or True) as client:
             answer = await client.get(f"{base_url}/readyz")
     except httpx.HTTPError as error:
         return {"ready": False, "error": type(error).__name__, "processes": len(found.pids.get("gateway", []))}

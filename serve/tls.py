@@ -25,7 +25,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DIRECTORY = "tls"
 VALID_DAYS = 397
 RENEW_DAYS = 30
-HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class TlsError(Exception):

@@ -33,7 +33,7 @@ from click import echo
 from ray.exceptions import RayError
 
 from actors.ports import JournalError
-from serve import connection, processes, ray_cluster, ray_gateway, ray_supervisor
+from serve import connection, processes, ray_cluster, ray_gateway, ray_supervisor, tls
 from serve.connection import Connection, RayAddress, Superadmin
 from serve.listener import shared_socket
 from serve.ray_environment import kept_token
@@ -70,6 +70,7 @@ class Up:
         self._started_s = time.monotonic()
         self._connection: Connection | None = None
         self._lock: _DataLock | None = None
+        self._ca_file: Path | None = None
 
     def run(self, on_ready: OnReady | None = None) -> int:
         """Starts, prints "ready", calls `on_ready` in a thread, waits for a signal, stops. Raises `StartError`."""
@@ -97,6 +98,8 @@ class Up:
         data = settings.data.resolve()
         _raise_file_limit()
         self._lock = cleanup.enter_context(_DataLock(data, self._say))
+        if settings.tls:
+            settings = self._settings = self._with_tls(settings, data)
         cleanup.enter_context(_guarded_port(settings.bind_address, settings.port))
         processes.clear(data)
         connection.remove(data)
@@ -121,6 +124,13 @@ class Up:
         self._wait_until_ready(supervisor)
         cleanup.callback(connection.remove, data)
         self._write_connection(ray_address)
+
+    def _with_tls(self, settings: Settings, data: Path) -> Settings:
+        try:
+            certificate, key, self._ca_file = tls.prepare(data, settings.tls_cert, settings.tls_key)
+        except tls.TlsError as error:
+            raise StartError(str(error)) from error
+        return settings.model_copy(update={"tls_cert": certificate, "tls_key": key})
 
     def _owns_stores(self) -> bool:
         return self._settings.redis_url is None or self._settings.postgres_url is None
@@ -193,7 +203,8 @@ class Up:
             ]
             return "; ".join(["not every partition is open", *halted])
         try:
-            answer = httpx.get(ready_url, timeout=PROBE_TIMEOUT_S)
+            trusted = True if self._ca_file is None else tls.client_context(self._ca_file)
+            answer = httpx.get(ready_url, timeout=PROBE_TIMEOUT_S, verify=trusted)
         except httpx.HTTPError as error:
             return f"{ready_url} does not answer ({type(error).__name__})"
         return "" if answer.status_code == httpx.codes.OK else f"{ready_url} answers {answer.status_code}"
@@ -201,7 +212,7 @@ class Up:
     # --- while it runs ------------------------------------------------------------------------------------------------
 
     def _base_url(self) -> str:
-        return f"http://127.0.0.1:{self._settings.port}"
+        return f"{'https' if self._settings.tls else 'http'}://127.0.0.1:{self._settings.port}"
 
     def _pids(self) -> dict[str, list[int]]:
         pids = processes.running(self._settings.data)
@@ -222,6 +233,7 @@ class Up:
             up_pid=os.getpid(),
             started_at_ms=time.time_ns() // 1_000_000,
             pids=self._pids(),
+            ca_file=None if self._ca_file is None else str(self._ca_file),
         )
         connection.write(settings.data, self._connection)
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,10 +44,12 @@ class Running:
         gateways: int = 1,
         settings: dict[str, str] | None = None,
         port: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.port = port or quiet_port()
-        self._arguments = ["--port", str(self.port), "--hosts", str(hosts), "--gateways", str(gateways)]
+        sizes = ["--port", str(self.port), "--hosts", str(hosts), "--gateways", str(gateways)]
+        self._arguments = [*sizes, *arguments]
         self._environment = {**os.environ, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.log = data.with_name(data.name + ".log")
