@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from actors.commands import Command
+from actors.facts import Fact
 from gateway.identity.callers import Caller
 from gateway.ids import derived_id
 from storage.postgres import Connection
@@ -21,6 +23,28 @@ from storage.postgres import Connection
 def actor_of(caller: Caller) -> str:
     """Who it was: the id of the account, key or device, or "superadmin"."""
     return caller.account_id or caller.key_id or caller.device_id or caller.role
+
+
+# Of a command: what stands elsewhere in the line, and persons' names, which are theirs and not the act's.
+_UNTOLD = frozenset({"tenant_id", "request_id", "fingerprint", "card_id", "event_id", "member_name", "rules"})
+_TARGETS = ("card_id", "event_id", "tenant_id")
+
+
+def told(command: Command) -> dict[str, Any]:
+    """What a command asks, for `detail`: what it sets, without what it leaves as it is."""
+    return {name: value for name, value in _plain(command).items() if value is not None and value not in ("", [])}
+
+
+def target_of(fact: Fact) -> str:
+    """What the fact is about: a card, an event, the organisation itself."""
+    return next(str(getattr(fact, name)) for name in _TARGETS if hasattr(fact, name))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = msgspec.structs.asdict(value)
+        return {name: _plain(inner) for name, inner in fields.items() if name not in _UNTOLD}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 
 async def note(

@@ -156,6 +156,22 @@ async def list_scans(
     )
 
 
+async def page_of(
+    scope: tuple[object, ...],
+    cursor: str | None,
+    limit: int,
+    read: Callable[[str, int], Awaitable[list[Row]]],
+    key: Callable[[Row], str],
+) -> Page[Row]:
+    """One page of what is read otherwise; rule 2. `read` gets the key of the last row that was given out ("" at first)
+    and how many rows to bring, and brings them in the order of their keys."""
+    mark = _mark(scope)
+    # One row more than asked for tells whether there is a next page.
+    rows = await read("" if cursor is None else _place(cursor, mark), limit + 1)
+    next_cursor = _cursor(mark, key(rows[limit - 1])) if len(rows) > limit else None
+    return Page(rows[:limit], next_cursor)
+
+
 async def _list(
     kind: type[Row],
     scope: tuple[object, ...],
@@ -163,13 +179,17 @@ async def _list(
     read: Callable[[str | None], Awaitable[logs.Page]],
 ) -> Page[Row]:
     """One page; rule 2."""
-    mark = blake2b(msgspec.msgpack.encode(scope), digest_size=8).digest()
+    mark = _mark(scope)
     try:
         page = await read(None if cursor is None else _place(cursor, mark))
     except logs.BadCursor:
         raise _not_ours() from None
     next_cursor = None if page.next_cursor is None else _cursor(mark, page.next_cursor)
     return Page([msgspec.convert(item, kind) for item in page.items], next_cursor)
+
+
+def _mark(scope: tuple[object, ...]) -> bytes:
+    return blake2b(msgspec.msgpack.encode(scope), digest_size=8).digest()
 
 
 def _cursor(mark: bytes, place: str) -> str:

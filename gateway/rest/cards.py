@@ -210,7 +210,7 @@ class LedgerPage(View):
 async def issue_card(body: NewCard, call: Issuer) -> IssuedCardView:
     """The credential comes with it."""
     members = await _members(call, [(call.request_id, body)])
-    return await _issue(call, call.request_id, body, members)
+    return _issued(call, await _issue(call, call.request_id, body, members))
 
 
 @batch_router.post("/v1/cards:batch", summary="Issue up to 1,000 cards")
@@ -218,8 +218,15 @@ async def issue_cards(body: NewCards, call: Issuer) -> CardResults:
     """Each with its own result; one that fails holds up no other."""
     named = [(item.request_id or _item_id(call, index), item) for index, item in enumerate(body.items)]
     members = await _members(call, named)
-    results = await asyncio.gather(*(_result(call, request_id, item, members) for request_id, item in named))
-    return CardResults(items=list(results))
+    outcomes = await asyncio.gather(*(_outcome(call, request_id, item, members) for request_id, item in named))
+    issued = [outcome for outcome in outcomes if isinstance(outcome, CardIssued)]
+    if issued:
+        # The earliest time is the same in a retry in which more of them succeed.
+        detail = {"issued": len(issued), "asked": len(named), "first": issued[0].card_id, "last": issued[-1].card_id}
+        async with call.cold.connection() as connection:
+            await call.note(connection, "cards:batch", at_ms=min(fact.at_ms for fact in issued), detail=detail)
+    pairs = zip(named, outcomes, strict=True)
+    return CardResults(items=[_result(call, request_id, outcome) for (request_id, _), outcome in pairs])
 
 
 @router.get("", summary="Cards")
@@ -356,11 +363,13 @@ async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str
     return known
 
 
-async def _issue(call: Call, request_id: str, card: NewCard, members: dict[str, MemberRow]) -> IssuedCardView:
+async def _issue(
+    call: Call, request_id: str, card: NewCard, members: dict[str, MemberRow], *, is_noted: bool = True
+) -> CardIssued:
     member = members.get(card.member_id or derived_id("mem", call.tenant_id, request_id))
     if member is None:
         raise Problem("member_unknown")
-    fact = await call.tell(
+    return await call.tell(
         IssueCard(
             call.tenant_id,
             request_id,
@@ -373,7 +382,11 @@ async def _issue(call: Call, request_id: str, card: NewCard, members: dict[str, 
             ms(card.valid_until),
         ),
         CardIssued,
+        is_noted=is_noted,
     )
+
+
+def _issued(call: Call, fact: CardIssued) -> IssuedCardView:
     text = call.parts.credentials.issue(
         call.tenant_id, fact.card_id, fact.tier, fact.at_ms, fact.valid_from_ms, fact.valid_until_ms
     )
@@ -389,11 +402,19 @@ async def _issue(call: Call, request_id: str, card: NewCard, members: dict[str, 
     )
 
 
-async def _result(call: Call, request_id: str, item: NewCardItem, members: dict[str, MemberRow]) -> CardResult:
+async def _outcome(
+    call: Call, request_id: str, item: NewCardItem, members: dict[str, MemberRow]
+) -> CardIssued | Problem:
     try:
-        return CardResult(request_id=request_id, status=201, card=await _issue(call, request_id, item, members))
+        return await _issue(call, request_id, item, members, is_noted=False)
     except Problem as problem:
-        return CardResult(request_id=request_id, status=problem.row.status, problem=problem.document())
+        return problem
+
+
+def _result(call: Call, request_id: str, outcome: CardIssued | Problem) -> CardResult:
+    if isinstance(outcome, Problem):
+        return CardResult(request_id=request_id, status=outcome.row.status, problem=outcome.document())
+    return CardResult(request_id=request_id, status=201, card=_issued(call, outcome))
 
 
 def _item_id(call: Call, index: int) -> str:

@@ -25,7 +25,7 @@ from actors.codec import Message
 from actors.commands import Command, fingerprint
 from actors.facts import CommandRefused, Fact
 from actors.replies import Done, Failed, Reply
-from gateway import limits
+from gateway import admin_log, limits
 from gateway.cold import ColdStore
 from gateway.entrance import Entrance
 from gateway.exchange import exchange_of
@@ -36,6 +36,7 @@ from gateway.limiter import caller_limit
 from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
+from storage.postgres import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
@@ -111,7 +112,11 @@ def edge_parts(request: Request) -> EdgeParts:
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request: who calls, under which request id; `is_named` tells whether the client gave that id."""
+    """One request: who calls, under which request id, to do what (`action` of the policy table); `is_named` tells
+    whether the client gave that id.
+
+    **Every administrative act is noted** in the log of its organisation: what the engine decides by `tell`, what
+    Postgres does by `note` in its transaction. An act is confirmed once it is noted; a retry writes no second line."""
 
     parts: EdgeParts
     cold: ColdStore
@@ -119,6 +124,7 @@ class Call(msgspec.Struct, frozen=True):
     request_id: str
     is_named: bool
     reach: Reach = "own"
+    action: str = ""
 
     @property
     def tenant_id(self) -> str:
@@ -129,10 +135,14 @@ class Call(msgspec.Struct, frozen=True):
         """The call within the organisation that the path names. One beyond the caller's reach is absent: raises
         `Problem`."""
         if self.reach == "platform":
-            return msgspec.structs.replace(self, caller=msgspec.structs.replace(self.caller, tenant_id=org_id))
+            return self.within(org_id)
         if org_id != self.tenant_id or not org_id:
             raise Problem("tenant_unknown")
         return self
+
+    def within(self, tenant_id: str) -> Call:
+        """The call as one of this organisation: for what it is known to be about."""
+        return msgspec.structs.replace(self, caller=msgspec.structs.replace(self.caller, tenant_id=tenant_id))
 
     def sees_member(self, member_id: str, absent: str) -> None:
         """Raises `Problem(absent)` where the caller reaches only what is their own and this member's is not."""
@@ -151,12 +161,31 @@ class Call(msgspec.Struct, frozen=True):
             return reply
         raise _problem(reply)
 
-    async def tell(self, command: Command, kind: type[Fact_]) -> Fact_:
-        """The fact that a command led to, now or at an earlier try. Raises `Problem` when refused."""
+    async def tell(self, command: Command, kind: type[Fact_], *, is_noted: bool = True) -> Fact_:
+        """The fact that a command led to, now or at an earlier try; noted, unless the caller does that for several
+        together. Raises `Problem` when refused."""
         reply = await self.parts.engine.ask(signed(command))
-        if isinstance(reply, Done) and isinstance(reply.fact, kind):
-            return reply.fact
-        raise _problem(reply)
+        if not (isinstance(reply, Done) and isinstance(reply.fact, kind)):
+            raise _problem(reply)
+        if is_noted:
+            await self._note_fact(reply.fact, admin_log.told(command))
+        return reply.fact
+
+    async def _note_fact(self, fact: Fact, detail: dict[str, Any]) -> None:
+        call = self.within(fact.tenant_id)
+        async with self.cold.connection() as connection:
+            await call.note(connection, admin_log.target_of(fact), at_ms=fact.at_ms, detail=detail)
+
+    async def note(
+        self, connection: Connection, target: str, *, at_ms: int | None = None, detail: dict[str, Any] | None = None
+    ) -> None:
+        """Writes the act into the log of the call's organisation; `at_ms` is when it was decided, now if not given. Not
+        for what has been noted under this request id already at another time: say when it was decided, or do it within
+        `once`."""
+        when_ms = self.parts.clock_ms() if at_ms is None else at_ms
+        await admin_log.note(
+            connection, self.tenant_id, when_ms, self.caller, self.request_id, self.action, target, **(detail or {})
+        )
 
     async def is_fresh(self) -> bool:
         """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
@@ -215,7 +244,7 @@ class Allowed:
         reach = call.caller.reach(self.action)
         if reach is None:
             raise Problem("forbidden", f"This caller may not do {self.action!r}.")
-        return msgspec.structs.replace(call, reach=reach)
+        return msgspec.structs.replace(call, reach=reach, action=self.action)
 
 
 def ms(time: datetime | None) -> int:
