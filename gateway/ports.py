@@ -22,8 +22,8 @@ class Transport(Protocol):
     """Carries encoded batches (`actors.codec`) to a host and its answers back. Keeps no order between calls."""
 
     async def submit(self, host: str, batch: bytes) -> bytes:
-        """Hands over a batch (below 90 kB) and returns the encoded `Answers` once all that is decided is durable.
-        Raises `HostUnavailable`."""
+        """Hands over a batch (up to `gateway.limits.BATCH_BYTES_MAX`, more only if it is one message) and returns the
+        encoded `Answers` once all that is decided is durable. Raises `HostUnavailable`."""
 
     async def collect(self, host: str, ticket: int) -> bytes:
         """The replies that `submit` deferred, once decided. Raises `HostUnavailable`."""

@@ -23,7 +23,6 @@ from gateway.rates import Rate
 from storage.process import kept_password
 
 HOSTS_MAX = 256
-BATCH_BYTES_MAX = 90_000  # what Ray carries inside a call; anything larger takes the object store, four times slower
 SUPERADMIN_EMAIL = "superadmin@localhost"
 
 
@@ -62,7 +61,7 @@ class Settings(BaseSettings):
     # Calls to hosts.
     submit_timeout_ms: int = Field(1_500, ge=1)
     collect_timeout_ms: int = Field(6_000, ge=1, description="above the time that a partition lets a message wait")
-    actor_lookup_timeout_ms: int = Field(1_000, ge=1)
+    actor_lookup_timeout_ms: int = Field(1_000, ge=1, description="asking Ray where a host is, and connecting to it")
 
     # Watching hosts and projectors.
     health_interval_ms: int = Field(150, ge=10)

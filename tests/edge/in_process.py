@@ -51,7 +51,7 @@ class NoPublisher:
 
 
 class DirectTransport:
-    """Calls the host's methods, in place of Ray."""
+    """Calls the host's methods, in place of sockets."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
