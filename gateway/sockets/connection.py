@@ -192,8 +192,10 @@ class Connection:
         that cannot get rid of the close, and pings, so that a peer that vanished is found by the write that fails."""
         checked_at = pinged_at = self._loop.time()
         while self.ended is None:
+            # (Not `wait_for`: Python 3.11's loses a cancellation that comes together with what it waits for.)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), limits.WATCH_EVERY_MS / 1_000)
+                async with asyncio.timeout(limits.WATCH_EVERY_MS / 1_000):
+                    await self._look.wait()
             self._look.clear()
             now = self._loop.time()
             if self._sending_since is not None and now - self._sending_since > limits.WRITE_STALL_MS / 1_000:
