@@ -9,12 +9,12 @@ from gateway.rates import Rate
 
 # --- dispatcher -------------------------------------------------------------------------------------------------------
 DEADLINE_MS = 5_000  # from arrival at the dispatcher to an answer, whatever happens in between
-# A second batch under way makes both smaller, and with them the journal's entries, each of which costs the same to write
-# and to project whatever it holds.
+# A second batch under way makes both smaller, and with them the journal's entries, each of which costs the same to
+# write and to project whatever it holds.
 IN_FLIGHT_BATCHES_PER_HOST_MAX = 1
 BATCH_MESSAGES_MAX = 300  # a host decides so many in 3 to 4 ms, during which it does nothing else
-# 300 check-ins take 67 kB. From 128 kB on memory is mapped anew for each copy of a frame, which then costs several times
-# as much.
+# 300 check-ins take 67 kB. From 128 kB on memory is mapped anew for each copy of a frame, which then costs several
+# times as much.
 BATCH_BYTES_MAX = 90_000
 QUEUE_MESSAGES_MAX = 20_000  # per host
 COLLECTS_PER_HOST_MAX = 32  # deferred batches being waited for; above, the host gets no new batch
