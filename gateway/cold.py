@@ -19,7 +19,8 @@ import msgspec
 from actors.ports import StoreUnavailable
 from actors.refusals import ID_REUSED
 from gateway import limits
-from gateway.identity.callers import Caller, CallerRecord
+from gateway.identity import accounts
+from gateway.identity.callers import Caller, CallerRecord, Person
 from gateway.identity.tokens import Token
 from gateway.problems import Problem
 from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
@@ -114,6 +115,11 @@ class ColdStore:
             return None
         caller = Caller(token.tenant_id, "device", device_id=token.holder_id, event_id=device["event_id"])
         return CallerRecord(device["token_hash"], caller)
+
+    async def find_person(self, account_id: str, session_id: str) -> Person | None:
+        """See `gateway.identity.callers.CallerStore`."""
+        async with self.connection() as connection:
+            return await accounts.standing(connection, account_id, session_id, self._clock_ms())
 
     async def add_api_key(
         self, connection: Connection, tenant_id: str, key_id: str, name: str, secret_hash: bytes, scopes: Sequence[str]

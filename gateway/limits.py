@@ -34,6 +34,7 @@ IDENTITY_NEGATIVE_MS = 2_000
 IDENTITY_NEGATIVE_ENTRIES_MAX = 10_000
 IDENTITY_LOOKUPS_MAX = 8  # concurrent look-ups, so that a flood of made-up tokens cannot take the whole pool
 IDENTITY_LOOKUP_TIMEOUT_MS = 2_000
+IDENTITY_PATIENCE_MS = 250  # how long a caller seen before waits for being confirmed again
 TOKEN_CHARS_MAX = 256
 
 # --- credentials ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ import msgspec
 from gateway.access_feed import AccessFeed
 from gateway.cors import FixedOrigins, TenantOrigins
 from gateway.credentials import CredentialBook
+from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
+from gateway.identity.passwords import PasswordHasher
+from gateway.identity.post import Post
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.limiter import Limiter
@@ -43,5 +46,9 @@ class EdgeParts(msgspec.Struct, frozen=True):
     access: AccessFeed
     is_ready: Callable[[], Awaitable[bool]]
     limiter: Limiter
+    access_tokens: AccessTokens
+    passwords: PasswordHasher
+    post: Post
+    random_bytes: Callable[[int], bytes]
     proxies: TrustedProxies = TrustedProxies()
     origins: TenantOrigins = FixedOrigins()

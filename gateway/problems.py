@@ -42,8 +42,18 @@ _LATER = "Try again after the time in Retry-After, with the same request id."
 TABLE: dict[str, Row] = {
     "malformed": Row(400, "The request is malformed", "Correct the fields named in `errors`."),
     "cursor_invalid": Row(400, "The cursor is not valid here", "Start the list again without a cursor."),
+    "password_weak": Row(400, "The password is too weak", "Choose one that is hard to guess; `detail` says why."),
+    "credentials_invalid": Row(
+        401, "E-mail address or password is wrong", "Check both; POST /v1/auth/forgot-password helps."
+    ),
+    "refresh_token_invalid": Row(401, "The refresh token is not valid", "Sign in again."),
     "unauthenticated": Row(401, "No valid credentials", "Send an API key or device token that is in force."),
     "forbidden": Row(403, "Not allowed with these credentials", "Use credentials with the needed scope."),
+    "password_wrong": Row(403, "The current password is wrong", "Check it; POST /v1/auth/forgot-password helps."),
+    "account_suspended": Row(403, "The account is suspended", "Ask whoever runs the platform."),
+    "email_unverified": Row(
+        403, "The e-mail address is not confirmed", "Confirm it; POST /v1/auth/resend-verification sends another mail."
+    ),
     "wrong_event": Row(403, "The device is bound to another event", "Pair the device with this event."),
     "not_found": Row(404, "Not found", "Check the address."),
     "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
@@ -53,6 +63,11 @@ TABLE: dict[str, Row] = {
     "body_too_large": Row(413, "The body is too large", "Send less, or in several requests."),
     "address_too_long": Row(414, "The address is too long", "Send less in the query."),
     "media_type_unsupported": Row(415, "The content type is not supported", "Send application/json."),
+    "mail_token_invalid": Row(
+        404, "The code from the mail is not valid", "It works once and for a while; ask for another mail."
+    ),
+    "account_unknown": Row(404, "Unknown account", "Check the id."),
+    "session_unknown": Row(404, "Unknown session", "Check the id; it may have ended."),
     "pairing_code_invalid": Row(404, "The pairing code is not valid", "Make a new pairing code."),
     "limit_reached": Row(409, "A limit is reached", "Remove something first."),
     refusals.ID_REUSED: Row(
@@ -75,6 +90,14 @@ TABLE: dict[str, Row] = {
         404, "Unknown leaderboard", "Boards: points; windows: all, day, day:YYYYMMDD, event:ID."
     ),
     "member_unknown": Row(404, "Unknown member", "Check the id."),
+    "org_suspended": Row(403, "The organisation is suspended", "Ask whoever runs the platform."),
+    "org_closed": Row(403, "The organisation is closed", "Nothing can be done with it any more."),
+    "last_admin": Row(409, "The organisation's last admin", "Make somebody else an admin first."),
+    "role_unknown": Row(404, "Nobody with a role here", "Check the account's id."),
+    "invitation_unknown": Row(404, "Unknown invitation", "Check the id; it may be over."),
+    "invitation_invalid": Row(
+        404, "The invitation is not valid", "It works once, for a week and for the invited address; ask for another."
+    ),
     "api_key_unknown": Row(404, "Unknown API key", "Check the id."),
     "device_unknown": Row(404, "Unknown device", "Check the id."),
     "gate_unknown": Row(409, "Unknown gate", "Check the gate id."),
@@ -152,10 +175,13 @@ class Problem(Exception):
 
 def problem_of(answer: Failed | CommandRefused) -> Problem:
     """The problem for an engine's failure or refusal. A code without a row is a newer host's: our fault, not the
-    caller's."""
+    caller's. What the engine says of an absent thing is left out: of one beyond the caller's reach it says nothing, and
+    the two must look the same."""
     if isinstance(answer, CommandRefused):
         return Problem(answer.reason if answer.reason in TABLE else "internal", answer.detail)
-    return Problem(answer.code if answer.code in TABLE else "internal", answer.detail, (), answer.retry_after_ms)
+    code = answer.code if answer.code in TABLE else "internal"
+    detail = "" if TABLE[code].status == 404 else answer.detail
+    return Problem(code, detail, (), answer.retry_after_ms)
 
 
 def malformed(pointer: str, detail: str) -> Problem:

@@ -17,7 +17,12 @@ from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.dispatcher import Dispatcher
+from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
+from gateway.identity.mail import OutboxMailer
+from gateway.identity.passwords import PasswordHasher
+from gateway.identity.post import Post
+from gateway.identity.signing_keys import Safe, SigningKeys
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.limiter import Limiter
@@ -62,6 +67,8 @@ class Edge:
         rates = {name: Rate.parse(rate) for name, rate in settings.rates.items()}
         self._limiter = Limiter(self._rates, monotonic_us, rates)
         self._pool: Pool | None = None
+        self._post: Post | None = None
+        self._passwords: PasswordHasher | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: tuple[float, bool] = (0.0, False)
 
@@ -75,19 +82,29 @@ class Edge:
         )
         await self._dispatcher.start()
         token_hash = sha256(settings.superadmin_token().encode()).digest()
+        ids = IdMaker(wall_clock_ms, os.urandom)
+        keys = signing_keys(self._pool, settings)
+        access_tokens = AccessTokens(keys, settings.jwt_issuer, settings.jwt_audience, wall_clock_ms)
+        mailer = OutboxMailer(settings.data / "outbox", settings.mail_sender, wall_clock_ms, os.urandom)
+        self._post = Post(mailer)
+        self._passwords = PasswordHasher()
         parts = EdgeParts(
             engine=self._dispatcher,
             confirmed=self._dispatcher,
             pool=self._pool,
-            identity=Identity(ColdStore(self._pool, wall_clock_ms), token_hash, monotonic_ms),
+            identity=Identity(ColdStore(self._pool, wall_clock_ms), token_hash, monotonic_ms, access_tokens),
             credentials=CredentialBook(settings.secret()),
             secrets=SecretMaker(settings.secret()),
-            ids=IdMaker(wall_clock_ms, os.urandom),
+            ids=ids,
             clock_ms=wall_clock_ms,
             metrics=EdgeMetrics(),
             access=self._access,
             is_ready=self._is_ready,
             limiter=self._limiter,
+            access_tokens=access_tokens,
+            passwords=self._passwords,
+            post=self._post,
+            random_bytes=os.urandom,
             proxies=TrustedProxies(settings.trusted_proxies),
         )
         self._access.follow(parts.identity.on_change)
@@ -97,7 +114,7 @@ class Edge:
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._hub.run()), loop.create_task(self._limiter.run())]
+        self._tasks = [loop.create_task(each.run()) for each in (self._hub, self._limiter, keys)]
 
     def drain(self) -> None:
         """Asks every socket to reconnect elsewhere."""
@@ -108,6 +125,10 @@ class Edge:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._post is not None:
+            await self._post.settled()
+        if self._passwords is not None:
+            self._passwords.close()
         await self._rates.close()
         await self._dispatcher.close()
         await self._access.close()
@@ -141,3 +162,10 @@ class Edge:
         except HostUnavailable:
             return False
         return True
+
+
+def signing_keys(pool: Pool, settings: Settings) -> SigningKeys:
+    """The keys of access tokens, as the settings want them."""
+    safe = Safe(settings.secret(), os.urandom)
+    lifetime_ms = settings.jwt_key_lifetime_s * 1_000
+    return SigningKeys(pool, safe, IdMaker(wall_clock_ms, os.urandom), wall_clock_ms, lifetime_ms)

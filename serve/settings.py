@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.identity.limits import KEY_LIFETIME_MS, KEY_PUBLISHED_BEFORE_MS
 from gateway.limits import RATES
 from gateway.proxies import TrustedProxies
 from gateway.rates import Rate
@@ -92,6 +93,16 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = None
     drain_timeout_s: float = Field(10.0, gt=0)
+
+    # Accounts.
+    jwt_issuer: str = Field("mastervip", min_length=1, max_length=100, description="`iss` of access tokens")
+    jwt_audience: str = Field("mastervip", min_length=1, max_length=100, description="`aud` of access tokens")
+    jwt_key_lifetime_s: int = Field(
+        KEY_LIFETIME_MS // 1_000,
+        gt=KEY_PUBLISHED_BEFORE_MS // 1_000,
+        description="after which the key that signs access tokens is replaced",
+    )
+    mail_sender: str = "noreply@localhost"
 
     # Start and stop.
     start_timeout_s: float = Field(180.0, gt=0)

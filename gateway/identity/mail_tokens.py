@@ -71,6 +71,20 @@ async def make(connection: Connection, account_id: str, purpose: Purpose, random
     return f"{PREFIX}_{account_id.removeprefix('acc_')}_{secret}"
 
 
+async def is_good(connection: Connection, token: MailToken, purpose: Purpose, now_ms: int) -> bool:
+    """Whether the token could be used now."""
+    return bool(
+        await connection.fetchval(
+            "SELECT true FROM mail_tokens WHERE account_id = $1 AND token_hash = $2 "
+            "AND purpose = $3 AND used_at_ms IS NULL AND expires_at_ms > $4",
+            token.account_id,
+            token.secret_hash,
+            purpose,
+            now_ms,
+        )
+    )
+
+
 async def use(connection: Connection, token: MailToken, purpose: Purpose, origin: str, now_ms: int) -> bool:
     """Uses a token up (rule 3); False when it is not good."""
     is_good = await connection.fetchval(

@@ -20,6 +20,7 @@ import msgspec
 Role = Literal["superadmin", "org_admin", "staff", "member", "account", "api_key", "device"]
 """`account` is somebody signed in who has no part in the organisation at hand, or in any."""
 Scope = Literal["manage", "read", "scan"]
+OrgState = Literal["open", "suspended", "closed"]
 Reach = Literal["platform", "tenant", "event", "own"]
 Principal = Literal[
     "superadmin", "org_admin", "staff", "member", "account", "key:manage", "key:read", "key:scan", "device"
@@ -56,6 +57,7 @@ POLICY: dict[str, Action] = {
     # Accounts and organisations.
     "account.self": Action("See and change one's own account and sessions", _grants(_EVERYBODY_SIGNED_IN)),
     "me.read": Action("See one's own profile", _grants(_EVERYBODY_SIGNED_IN)),
+    "accounts.manage": Action("See, suspend and resume accounts", _grants("superadmin:platform")),
     "orgs.create": Action("Open an organisation", _grants("superadmin:platform " + _PEOPLE)),
     "orgs.list": Action("List organisations", _grants("superadmin:platform " + _PEOPLE)),
     "orgs.read": Action(

@@ -15,9 +15,25 @@ from gateway.cold import ColdStore
 from gateway.deprecations import Deprecations
 from gateway.entrance import Entrance
 from gateway.exchange import exchange_of
+from gateway.identity.sign_in import SignIn
+from gateway.identity.sign_up import SignUp
 from gateway.parts import EdgeParts
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
-from gateway.rest import cards, devices, events, leaderboards, members, openapi, orgs, scans, system
+from gateway.rest import (
+    accounts,
+    auth,
+    cards,
+    devices,
+    events,
+    jwks,
+    leaderboards,
+    me,
+    members,
+    openapi,
+    orgs,
+    scans,
+    system,
+)
 from gateway.rest.routes import RouteTable
 
 _CODES = {
@@ -34,6 +50,10 @@ _log = structlog.get_logger(__name__)
 
 
 ROUTERS = (
+    auth.router,
+    me.router,
+    jwks.router,
+    accounts.router,
     orgs.router,
     members.router,
     cards.batch_router,
@@ -70,7 +90,9 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations) 
         redirect_slashes=False,
     )
     api.state.parts = parts
-    api.state.cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.sign_up = SignUp(parts, cold)
+    api.state.sign_in = SignIn(parts, cold)
     api.state.entrance = entrance
     api.state.deprecations = deprecations
     for router in ROUTERS:

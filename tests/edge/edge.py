@@ -8,7 +8,10 @@ from typing import Any, cast
 from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.credentials import CredentialBook
+from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import SUPERADMIN, Caller
+from gateway.identity.passwords import PasswordHasher
+from gateway.identity.post import Post
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
 from gateway.limiter import Limiter
@@ -17,6 +20,7 @@ from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
 from gateway.rates import Rate
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, FakeEngine, FakeIdentity
+from tests.support.identity import CHEAP, Mailbox, StillKeys
 
 MASTER = b"m" * 32
 ALL = frozenset({"manage", "read", "scan"})
@@ -70,6 +74,10 @@ class FakeEdge:
                 access=MemoryAccessFeed(),
                 is_ready=_yes,
                 limiter=self.limiter,
+                access_tokens=AccessTokens(cast(Any, StillKeys([])), "mastervip", "mastervip", lambda: NOW_MS),
+                passwords=PasswordHasher(CHEAP),
+                post=Post(Mailbox()),
+                random_bytes=bytes,
                 **more,
             )
         )

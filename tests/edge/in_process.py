@@ -8,34 +8,50 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Any
+from itertools import count
+from typing import Any, cast
 
 from actors.host import Host
 from actors.replies import Digest
-from gateway.access_feed import MemoryAccessFeed
+from gateway.access_feed import AccessChange, MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.dispatcher import Dispatcher
+from gateway.identity import memberships
+from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
+from gateway.identity.memberships import MembershipRole
+from gateway.identity.passwords import PasswordHasher
+from gateway.identity.post import Post
+from gateway.identity.signing_keys import Safe, SigningKeys
 from gateway.identity.tokens import SecretMaker
 from gateway.ids import IdMaker
+from gateway.live_hub import LiveHub
+from gateway.memory_live import MemoryLive
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
+from gateway.sockets.connection import OpenSockets
+from gateway.sockets.live import LiveEndpoint
 from storage.memory_journal import MemoryJournal
 from storage.migrate import migrate
-from storage.postgres import reader_pool, writer_pool
+from storage.postgres import Pool, reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.projector import Projector
 from tests.edge.asgi import Answer, call
 from tests.edge.edge import memory_limiter
 from tests.edge.fakes import FakeDirectory
+from tests.support.identity import CHEAP, Clock, Mailbox, key_maker
 
 MASTER = b"s" * 32
 SUPERADMIN_TOKEN = "mvs_the-first-one"
 PARTITIONS = (0, 1)
+_numbers = count()
 # Tests ask faster than people do; those about limits set their own.
-UNLIMITED = dict.fromkeys(("rest-key", "rest-account", "rest-device", "rest-ip"), "1000000/s")
+UNLIMITED = dict.fromkeys(
+    ("rest-key", "rest-account", "rest-device", "rest-ip", "login-ip", "login-account"), "1000000/s"
+)
+PASSWORD = "a-lamp-and-8842-doors"
 
 
 def clock_ms() -> int:
@@ -68,10 +84,13 @@ class DirectTransport:
 class System:
     """What tests talk to. `pause` and `resume` stop the projector, so that Postgres falls behind."""
 
-    def __init__(self, app: EdgeApp, projector: Projector, book: CredentialBook) -> None:
-        self.app = app
-        self.book = book
+    def __init__(self, parts: EdgeParts, projector: Projector, mailbox: Mailbox, clock: Clock) -> None:
+        self.parts = parts
+        self.app = EdgeApp(parts)
+        self.book = parts.credentials
         self.projector = projector
+        self.mailbox = mailbox
+        self.clock = clock
 
     async def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None, **headers: str
@@ -90,10 +109,89 @@ class System:
         assert answer.status < 300, answer.body
         return answer.json()
 
+    # --- accounts -----------------------------------------------------------------------------------------------------
+
+    async def register(self, email: str, password: str = PASSWORD, *, is_verified: bool = True) -> None:
+        """A new account, its address confirmed by the mailed code."""
+        await self.made("POST", "/v1/auth/register", {"email": email, "password": password, "name": "Someone"})
+        await self.parts.post.settled()
+        if is_verified:
+            await self.made("POST", "/v1/auth/verify", {"token": self.mailbox.to(email)[-1].token})
+
+    async def login(self, email: str, password: str = PASSWORD, **more: Any) -> Any:
+        """The answer to a sign-in: `access_token`, `refresh_token`, `account` …"""
+        return await self.made("POST", "/v1/auth/login", {"email": email, "password": password, **more})
+
+    async def register_and_login(self, email: str, *, is_verified: bool = True) -> Any:
+        """The answer to the first sign-in of a new account."""
+        await self.register(email, is_verified=is_verified)
+        return await self.login(email)
+
+    async def grant(self, account_id: str, org_id: str, role: MembershipRole, member_id: str | None = None) -> None:
+        """Gives an account a part in an organisation, whatever the API would say."""
+        await memberships.grant(cast(Any, self.parts.pool), account_id, org_id, role, member_id, self.clock.wall_ms())
+        await self.parts.access.publish(AccessChange("account", account_id))
+
+    async def signed_in(self, role: MembershipRole, org_id: str, member_id: str | None = None) -> Any:
+        """Somebody new with this part in the organisation: the answer to their sign-in."""
+        email = f"{role.replace('_', '-')}-{next(_numbers)}@example.com"
+        await self.register(email)
+        account = (await self.login(email))["account"]
+        await self.grant(account["id"], org_id, role, member_id)
+        return await self.login(email)
+
+    async def superadmin(self) -> Any:
+        """Somebody new who runs the platform: the answer to their sign-in."""
+        email = f"platform-{next(_numbers)}@example.com"
+        await self.register(email)
+        await self.parts.pool.execute("UPDATE accounts SET platform_role = 'superadmin' WHERE email = $1", email)
+        return await self.login(email)
+
+    # --- organisations ------------------------------------------------------------------------------------------------
+
     async def open_org(self, name: str = "Table", **fields: Any) -> Any:
         """A new organisation, with its API key in `key`."""
         org = await self.made("POST", "/v1/orgs", {"name": name, **fields}, SUPERADMIN_TOKEN)
         return org | {"key": org["api_key"]["key"]}
+
+
+def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
+    """The edge of it, with its sockets."""
+    clock, mailbox = Clock(), Mailbox()
+    ids = IdMaker(clock.wall_ms, os.urandom)
+    keys = SigningKeys(pool, Safe(MASTER, os.urandom), ids, clock.wall_ms, make_private_key=key_maker)
+    access_tokens = AccessTokens(keys, "mastervip", "mastervip", clock.wall_ms)
+    cold = ColdStore(pool, clock.wall_ms)
+    identity = Identity(cold, sha256(SUPERADMIN_TOKEN.encode()).digest(), clock.monotonic_ms, access_tokens)
+    access, sockets = MemoryAccessFeed(), OpenSockets()
+    access.follow(identity.on_change)
+    access.follow(sockets.on_change)
+
+    async def is_ready() -> bool:
+        return dispatcher.is_placed
+
+    parts = EdgeParts(
+        engine=dispatcher,
+        confirmed=dispatcher,
+        pool=pool,
+        identity=identity,
+        credentials=CredentialBook(MASTER),
+        secrets=SecretMaker(MASTER),
+        ids=ids,
+        clock_ms=clock.wall_ms,
+        metrics=EdgeMetrics(),
+        access=access,
+        is_ready=is_ready,
+        limiter=memory_limiter(**UNLIMITED),
+        access_tokens=access_tokens,
+        passwords=PasswordHasher(CHEAP),
+        post=Post(mailbox),
+        random_bytes=os.urandom,
+    )
+    system = System(parts, projector, mailbox, clock)
+    hub = LiveHub(dispatcher, MemoryLive())
+    system.app.add_socket("/v1/live", LiveEndpoint(identity, hub, sockets, ids, clock.wall_ms))
+    return system
 
 
 @asynccontextmanager
@@ -109,34 +207,12 @@ async def running_system(database: str) -> AsyncIterator[System]:
     projecting = asyncio.create_task(projector.run())
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
     await dispatcher.start()
-    book = CredentialBook(MASTER)
-    identity = Identity(
-        ColdStore(pool, clock_ms), sha256(SUPERADMIN_TOKEN.encode()).digest(), lambda: int(time.monotonic() * 1000)
-    )
-
-    async def is_ready() -> bool:
-        return dispatcher.is_placed
-
-    ids = IdMaker(clock_ms, os.urandom)
-    access = MemoryAccessFeed()
-    access.follow(identity.on_change)
-    parts = EdgeParts(
-        dispatcher,
-        dispatcher,
-        pool,
-        identity,
-        book,
-        SecretMaker(MASTER),
-        ids,
-        clock_ms,
-        EdgeMetrics(),
-        access,
-        is_ready,
-        memory_limiter(**UNLIMITED),
-    )
+    system = _system(pool, dispatcher, projector)
     try:
-        yield System(EdgeApp(parts), projector, book)
+        yield system
     finally:
+        await system.parts.post.settled()
+        system.parts.passwords.close()
         await dispatcher.close()
         await projector.stop()
         await projecting

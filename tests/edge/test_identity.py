@@ -13,7 +13,8 @@ from actors.ids import uuid7_time_ms
 from actors.ports import StoreUnavailable
 from gateway import limits
 from gateway.access_feed import AccessChange
-from gateway.identity.callers import SUPERADMIN, Caller, CallerRecord, Identity
+from gateway.identity.access_tokens import Claims
+from gateway.identity.callers import SUPERADMIN, Caller, CallerRecord, Identity, Person
 from gateway.identity.tokens import SecretMaker, Token, hash_secret, make_token, parse_token
 from gateway.ids import IdMaker, derived_id, is_id, is_request_id
 
@@ -31,6 +32,8 @@ class FakeStore:
         self.is_away = False
         self.record: CallerRecord | None = CallerRecord(hash_secret(SECRET), CALLER)
         self.gate: asyncio.Event | None = None
+        self.person: Person | None = None
+        self.people_asked: list[tuple[str, str]] = []
 
     async def find_holder(self, token: Token) -> CallerRecord | None:
         """See `gateway.identity.callers.CallerStore`."""
@@ -41,6 +44,16 @@ class FakeStore:
             raise StoreUnavailable("away")
         return self.record if token.holder_id == "key_1" else None
 
+    async def find_person(self, account_id: str, session_id: str) -> Person | None:
+        """See `gateway.identity.callers.CallerStore`."""
+        self.people_asked.append((account_id, session_id))
+        person = self.person
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return person
+
 
 class Clock:
     """Milliseconds, set by the test."""
@@ -49,6 +62,24 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now
+
+
+class FakeTokens:
+    """Good access tokens: "eyJ", the organisation chosen, and when they end; anything else is none."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def verify(self, token: str) -> Claims | None:
+        """See `gateway.identity.callers.AccessTokenVerifier`."""
+        _, org_id, exp = (token + "||").split("|")[:3]
+        if not exp.isdecimal() or int(exp) * 1_000 <= self._clock():
+            return None
+        return Claims("acc_1", "ses_1", "at_1", 0, 0, int(exp), org_id)
+
+    def left_ms(self, claims: Claims) -> int:
+        """See `gateway.identity.callers.AccessTokenVerifier`."""
+        return claims.expires_at_ms - self._clock()
 
 
 @pytest.fixture
@@ -63,7 +94,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def identity(store: FakeStore, clock: Clock) -> Identity:
-    return Identity(store, hash_secret("mvs_admin"), clock)
+    return Identity(store, hash_secret("mvs_admin"), clock, FakeTokens(clock))
 
 
 async def test_a_caller_is_looked_up_once_and_then_cached(identity: Identity, store: FakeStore, clock: Clock) -> None:
@@ -242,3 +273,29 @@ def test_ids(text: str, good: bool) -> None:
 )
 def test_request_ids(text: str, good: bool) -> None:
     assert is_request_id(text) is good
+
+
+async def test_a_hanging_store_makes_no_known_caller_wait_for_the_others(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a queue for look-ups and a time-out each, a hundred scanners would wait for minutes."""
+
+    class AnyKey(FakeStore):
+        async def find_holder(self, token: Token) -> CallerRecord | None:
+            await super().find_holder(token)
+            return self.record
+
+    hanging = AnyKey()
+    identity = Identity(hanging, b"", clock, FakeTokens(clock))
+    tokens = [make_token("api_key", "org_a", f"key_{number}", SECRET) for number in range(100)]
+    for token in tokens:
+        await identity.authenticate(token)
+    hanging.gate = asyncio.Event()
+    monkeypatch.setattr(limits, "IDENTITY_LOOKUP_TIMEOUT_MS", 600_000)
+    clock.now += limits.IDENTITY_FRESH_MS
+    async with asyncio.timeout(5):
+        assert [await identity.authenticate(token) for token in tokens] == [CALLER] * 100
+    hanging.record = None
+    hanging.gate.set()
+    await asyncio.gather(*identity._tasks)
+    assert identity.cached(tokens[0]) is None, "what the look-up found in the end holds"
