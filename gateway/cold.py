@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from gateway import limits
 from gateway.identity import accounts
 from gateway.identity.callers import Caller, CallerRecord, Person
 from gateway.identity.tokens import Token
+from gateway.orgs import api_keys, profiles
+from gateway.orgs.api_keys import KeyUses
 from gateway.problems import Problem
 from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
 
@@ -40,11 +43,12 @@ class MemberRow(msgspec.Struct, frozen=True):
 
 
 class ColdStore:
-    """Queries of the cold services, on the gateway's pool."""
+    """Queries of the cold services, on the gateway's pool. `key_uses` is told which API keys are used."""
 
-    def __init__(self, pool: Pool, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, pool: Pool, clock_ms: Callable[[], int], key_uses: KeyUses | None = None) -> None:
         self._pool = pool
         self._clock_ms = clock_ms
+        self.key_uses = key_uses
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -94,52 +98,42 @@ class ColdStore:
         """See `gateway.identity.callers.CallerStore`."""
         async with self.connection() as connection:
             if token.kind == "api_key":
-                key = await connection.fetchrow(
-                    "SELECT secret_hash, scopes FROM api_keys WHERE tenant_id = $1 AND key_id = $2 "
-                    "AND revoked_at_ms IS NULL AND (expires_at_ms IS NULL OR expires_at_ms > $3)",
-                    token.tenant_id,
-                    token.holder_id,
-                    self._clock_ms(),
-                )
-                if key is None:
-                    return None
-                caller = Caller(token.tenant_id, "api_key", frozenset(key["scopes"]), key_id=token.holder_id)
-                return CallerRecord(key["secret_hash"], caller)
+                return await self._key_holder(connection, token)
             device = await connection.fetchrow(
-                "SELECT token_hash, event_id FROM devices "
-                "WHERE tenant_id = $1 AND device_id = $2 AND revoked_at_ms IS NULL",
+                "SELECT d.token_hash, d.event_id, coalesce(p.state, 'open') AS org_state "
+                "FROM devices d LEFT JOIN org_profiles p ON p.tenant_id = d.tenant_id "
+                "WHERE d.tenant_id = $1 AND d.device_id = $2 AND d.revoked_at_ms IS NULL",
                 token.tenant_id,
                 token.holder_id,
             )
         if device is None:
             return None
-        caller = Caller(token.tenant_id, "device", device_id=token.holder_id, event_id=device["event_id"])
+        caller = Caller(
+            token.tenant_id,
+            "device",
+            device_id=token.holder_id,
+            event_id=device["event_id"],
+            org_state=device["org_state"],
+        )
         return CallerRecord(device["token_hash"], caller)
+
+    async def _key_holder(self, connection: Connection, token: Token) -> CallerRecord | None:
+        holder = await api_keys.holder_of(connection, token, self._clock_ms())
+        if holder is None:
+            return None
+        if self.key_uses is not None and hmac.compare_digest(holder.secret_hash, token.secret_hash):
+            self.key_uses.note(token.tenant_id, token.holder_id)
+        caller = Caller(token.tenant_id, "api_key", holder.scopes, key_id=token.holder_id, org_state=holder.org_state)
+        return CallerRecord(holder.secret_hash, caller, holder.life_ms)
 
     async def find_person(self, account_id: str, session_id: str) -> Person | None:
         """See `gateway.identity.callers.CallerStore`."""
         async with self.connection() as connection:
-            return await accounts.standing(connection, account_id, session_id, self._clock_ms())
-
-    async def add_api_key(
-        self, connection: Connection, tenant_id: str, key_id: str, name: str, secret_hash: bytes, scopes: Sequence[str]
-    ) -> None:
-        """Adds a key; one that is there already stays as it is. Raises `Problem` beyond the limit of keys."""
-        count = await connection.fetchval(
-            "SELECT count(*) FROM api_keys WHERE tenant_id = $1 AND revoked_at_ms IS NULL", tenant_id
-        )
-        if count >= limits.API_KEYS_PER_TENANT_MAX:
-            raise Problem("limit_reached", f"At most {limits.API_KEYS_PER_TENANT_MAX} API keys are in force at a time.")
-        await connection.execute(
-            "INSERT INTO api_keys (tenant_id, key_id, name, secret_hash, scopes, created_at_ms) "
-            "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            tenant_id,
-            key_id,
-            name,
-            secret_hash,
-            list(scopes),
-            self._clock_ms(),
-        )
+            person = await accounts.standing(connection, account_id, session_id, self._clock_ms())
+            if person is None or not person.parts:
+                return person
+            states = await profiles.refused_states(connection, list(person.parts))
+        return msgspec.structs.replace(person, org_states=states) if states else person
 
     async def revoke(self, table: str, tenant_id: str, holder_id: str) -> bool:
         """Revokes a key ("api_keys") or a device ("devices"); False when there is none in force."""

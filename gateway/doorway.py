@@ -52,11 +52,11 @@ class Doorway:
     ) -> None:
         """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
         caller."""
+        if caller.reach(ACTION) is None:
+            on_reply(NO_SCANNING if caller.refusal == NO_SCANNING.code else Failed(caller.refusal, ""))
+            return
         if caller.event_id and caller.event_id != event_id:
             on_reply(WRONG_EVENT)
-            return
-        if caller.reach(ACTION) is None:
-            on_reply(NO_SCANNING)
             return
         claims = self._credentials.verify(credential)
         if claims is None or claims.tenant_id != caller.tenant_id:

@@ -196,7 +196,7 @@ class FastLane:
     async def _points(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         card_id, _, verb = scope["path"][len(CARDS_PREFIX) :].partition(POINTS_MARK)
         if caller.reach("points.write") is None:
-            raise Problem("forbidden")
+            raise Problem(caller.refusal)
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
         request: AwardRequest | RedeemRequest | ReverseRequest = decode(_points_decoders[verb], body)
         check_note(request.note)

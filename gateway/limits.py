@@ -69,7 +69,6 @@ SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 PAIRING_CODE_CHARS = 10  # 50 bits, usable for PAIRING_CODE_VALID_MS and for one pairing
 PAIRING_CODE_VALID_MS = 15 * 60_000
 PAIRING_REPLAY_MS = 10 * 60_000  # how long the same Idempotency-Key gets the same token again
-API_KEYS_PER_TENANT_MAX = 100
 
 # --- rates (gateway.limiter) ------------------------------------------------------------------------------------------
 # By the name of the limit; MASTERVIP_RATES sets others. NAME-PLAN goes before NAME for organisations on that plan.

@@ -28,6 +28,7 @@ from gateway.ids import IdMaker
 from gateway.limiter import Limiter
 from gateway.live_hub import LiveHub
 from gateway.metrics import EdgeMetrics
+from gateway.orgs.api_keys import KeyUses
 from gateway.parts import EdgeParts
 from gateway.ports import HostUnavailable, Transport
 from gateway.proxies import TrustedProxies
@@ -69,6 +70,7 @@ class Edge:
         self._pool: Pool | None = None
         self._post: Post | None = None
         self._passwords: PasswordHasher | None = None
+        self._key_uses: KeyUses | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: tuple[float, bool] = (0.0, False)
 
@@ -88,11 +90,13 @@ class Edge:
         mailer = OutboxMailer(settings.data / "outbox", settings.mail_sender, wall_clock_ms, os.urandom)
         self._post = Post(mailer)
         self._passwords = PasswordHasher()
+        self._key_uses = KeyUses(self._pool, wall_clock_ms)
+        cold = ColdStore(self._pool, wall_clock_ms, self._key_uses)
         parts = EdgeParts(
             engine=self._dispatcher,
             confirmed=self._dispatcher,
             pool=self._pool,
-            identity=Identity(ColdStore(self._pool, wall_clock_ms), token_hash, monotonic_ms, access_tokens),
+            identity=Identity(cold, token_hash, monotonic_ms, access_tokens),
             credentials=CredentialBook(settings.secret()),
             secrets=SecretMaker(settings.secret()),
             ids=ids,
@@ -114,7 +118,7 @@ class Edge:
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(each.run()) for each in (self._hub, self._limiter, keys)]
+        self._tasks = [loop.create_task(each.run()) for each in (self._hub, self._limiter, keys, self._key_uses)]
 
     def drain(self) -> None:
         """Asks every socket to reconnect elsewhere."""
@@ -125,6 +129,8 @@ class Edge:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._key_uses is not None:
+            await self._key_uses.write()
         if self._post is not None:
             await self._post.settled()
         if self._passwords is not None:

@@ -243,7 +243,8 @@ class Allowed:
         """The call, with the caller's reach. Raises `Problem` (403)."""
         reach = call.caller.reach(self.action)
         if reach is None:
-            raise Problem("forbidden", f"This caller may not do {self.action!r}.")
+            refusal = call.caller.refusal
+            raise Problem(refusal, f"This caller may not do {self.action!r}." if refusal == "forbidden" else "")
         return msgspec.structs.replace(call, reach=reach, action=self.action)
 
 

@@ -1,88 +1,135 @@
-"""Organisations and their API keys.
+"""Organisations: opening, changing, closing and suspending them, and their plans.
 
-An organisation's id is derived from the request id that asked for it, and so are its first key and that key's secret: a
-retry of `POST /v1/orgs` finds the same organisation and gives the same key again."""
+Rules:
+1. An organisation's id is derived from whoever opened it and the request id, and so are its first key and that key's
+   secret: a retry of `POST /v1/orgs` finds the same organisation and gives the same key again.
+2. Whoever opens an organisation takes a place of their plan first (`gateway.orgs.profiles`); then the engine opens it.
+3. Time zone, points and plan are the engine's; branding, locale and origins are Postgres'. A change of both is told to
+   the engine first.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import asyncio
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+import msgspec
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from actors.commands import ChangeTenant, OpenTenant
+from actors.commands import ChangePlan, ChangeTenant, OpenTenant
 from actors.facts import TenantChanged, TenantOpened
 from actors.queries import GetTenant
+from actors.refusals import TENANT_UNKNOWN
 from actors.replies import TenantView
-from actors.terms import POINTS_PER_ENTRY_MAX, TenantSettings
+from actors.terms import CARDS_PER_FREE_TENANT_MAX, POINTS_PER_ENTRY_MAX, Plan, TenantSettings
 from gateway import limits
 from gateway.access_feed import AccessChange
+from gateway.identity import memberships
+from gateway.identity.policy import OrgState
 from gateway.identity.tokens import hash_secret, make_token
 from gateway.ids import derived_id
-from gateway.problems import Problem
-from gateway.rest.common import Allowed, Body, Call, Name, PathId, TimeZone, View
+from gateway.lists import page_of
+from gateway.orgs import api_keys, profiles
+from gateway.orgs.listing import OrgRow, of_platform
+from gateway.orgs.profiles import Profile
+from gateway.problems import FieldError, Problem
+from gateway.render import rfc3339_or_none
+from gateway.rest.api_keys import ALL_SCOPES, ApiKeyView
+from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, TimeZone, View
+from gateway.rest.org_fields import Color, Locale, LogoUrl, Origins, SupportEmail
 from rules.model import Rule
 from storage.postgres import Connection
 
 CHECKIN_POINTS_DEFAULT = 10
 CHECKIN_RULE_ID = "rule_checkin"
-ALL_SCOPES: tuple[str, ...] = ("manage", "read", "scan")
 
 Points = Annotated[int, Field(ge=0, le=POINTS_PER_ENTRY_MAX)]
 Overdraft = Annotated[int, Field(ge=0, le=limits.SAFE_INTEGER_MAX)]
-Scope = Literal["manage", "read", "scan"]
 Opener = Annotated[Call, Depends(Allowed("orgs.create"))]
+OrgLister = Annotated[Call, Depends(Allowed("orgs.list"))]
 OrgReader = Annotated[Call, Depends(Allowed("orgs.read"))]
 OrgChanger = Annotated[Call, Depends(Allowed("orgs.update"))]
-KeyManager = Annotated[Call, Depends(Allowed("api_keys.manage"))]
+OrgCloser = Annotated[Call, Depends(Allowed("orgs.close"))]
+OrgSuspender = Annotated[Call, Depends(Allowed("orgs.suspend"))]
+PlanSetter = Annotated[Call, Depends(Allowed("plans.set"))]
+Confirm = Annotated[str, Query(min_length=1, max_length=limits.NAME_CHARS_MAX)]
 router = APIRouter(prefix="/v1/orgs", tags=["organisations"])
 
 
 class NewOrg(Body):
     """`checkin_points` is what the rule "Points per check-in" awards for a card's first entry to an event; 0 =
-    nothing."""
+    nothing. The plan is the platform's to choose (Premium where it does not); others begin on Free."""
 
     name: Name
     time_zone: TimeZone = "UTC"
     overdraft_max: Overdraft = 0
     checkin_points: Points = CHECKIN_POINTS_DEFAULT
+    plan: Plan | None = None
+
+
+class BrandingChange(Body):
+    """What is left out stays as it is; "" takes it away. Colours are #rrggbb, the logo an https address."""
+
+    display_name: Annotated[str, Field(max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    logo_url: LogoUrl | None = None
+    primary_color: Color | None = None
+    accent_color: Color | None = None
+    support_email: SupportEmail | None = None
 
 
 class OrgChange(Body):
-    """What is left out stays as it is."""
+    """What is left out stays as it is. `allowed_origins` are the origins (https://host[:port]) whose web pages may use
+    the API with this organisation's tokens; the list is replaced as a whole."""
 
     name: Name | None = None
     time_zone: TimeZone | None = None
     overdraft_max: Overdraft | None = None
     checkin_points: Points | None = None
+    branding: BrandingChange | None = None
+    locale: Locale | None = None
+    allowed_origins: Origins | None = None
 
 
-class NewApiKey(Body):
-    """`manage`: everything an organiser does; `read`: look at it; `scan`: check in."""
+class PlanChange(Body):
+    """The plan from now on."""
 
-    name: Name = "API key"
-    scopes: Annotated[
-        list[Scope], Field(min_length=1, max_length=3, default_factory=lambda: ["manage", "read", "scan"])
-    ]
+    plan: Plan
 
 
-class ApiKeyView(View):
-    """A new key. `key` is shown here only (and to a retry with the same Idempotency-Key)."""
+class BrandingView(View):
+    """How an organisation shows itself; "" where nothing is set."""
 
-    id: str
-    name: str
-    scopes: list[str]
-    key: str
+    display_name: str
+    logo_url: str
+    primary_color: str
+    accent_color: str
+    support_email: str
+
+
+class UsageView(View):
+    """`cards` count towards the plan; `cards_max` is null where there is no limit."""
+
+    cards: int
+    cards_max: int | None
 
 
 class OrgView(View):
-    """An organisation."""
+    """An organisation. `version` grows with every change."""
 
     id: str
     name: str
+    plan: Plan
+    state: OrgState
     time_zone: str
     overdraft_max: int
     checkin_points: int
+    usage: UsageView
+    branding: BrandingView
+    locale: str
+    allowed_origins: list[str]
+    version: int
 
 
 class NewOrgView(OrgView):
@@ -91,73 +138,243 @@ class NewOrgView(OrgView):
     api_key: ApiKeyView
 
 
-@router.post("", status_code=201, summary="Create an organisation (SuperAdmin)")
+class ListedOrgView(View):
+    """An organisation in a list. `role` is the caller's; null for the platform. `name` and `plan` are null where the
+    organisation was not opened after all; closing it gives its place back."""
+
+    id: str
+    name: str | None
+    plan: Plan | None
+    state: OrgState
+    role: str | None
+    created_at: str | None
+
+
+class OrgPage(View):
+    """A page of organisations."""
+
+    items: list[ListedOrgView]
+    next_cursor: str | None
+
+
+@router.post("", status_code=201, summary="Open an organisation")
 async def open_org(body: NewOrg, call: Opener) -> NewOrgView:
-    """Answers with the organisation's first API key, which has all scopes."""
-    tenant_id = derived_id("org", "superadmin", call.request_id)
-    rule = Rule(CHECKIN_RULE_ID, 1, "Points per check-in", "checkin", body.checkin_points)
-    settings = TenantSettings(body.time_zone, body.overdraft_max, (rule,))
-    opened = await call.tell(OpenTenant(tenant_id, call.request_id, b"", body.name, settings), TenantOpened)
+    """Anybody with a confirmed e-mail address may, and becomes its first admin. Answers with the first API key, which
+    has all scopes."""
+    owner_id = _owner_of(body, call)
+    plan: Plan = body.plan or ("free" if owner_id else "premium")
+    tenant_id = derived_id("org", owner_id or "superadmin", call.request_id)
     key_id = derived_id("key", tenant_id, call.request_id)
-    secret = call.parts.secrets.secret("api_key", tenant_id, key_id)
+    secret = api_keys.secret_of(call.parts.secrets, tenant_id, key_id)
+    await _take_place(call, owner_id, tenant_id, key_id, hash_secret(secret))
+    rule = Rule(CHECKIN_RULE_ID, 1, "Points per check-in", "checkin", body.checkin_points)
+    settings = TenantSettings(body.time_zone, body.overdraft_max, (rule,), plan)
+    try:
+        opened = await call.tell(OpenTenant(tenant_id, call.request_id, b"", body.name, settings), TenantOpened)
+    except Problem:
+        if owner_id and not call.is_named:
+            await _give_place_back(call, tenant_id)  # nobody could try again under this request id
+        raise
     async with call.cold.connection() as connection:
-        await call.cold.add_api_key(connection, tenant_id, key_id, "First key", hash_secret(secret), ALL_SCOPES)
+        profile = await profiles.find(connection, tenant_id)
+    view = TenantView(tenant_id, opened.name, opened.settings)
     key = make_token("api_key", tenant_id, key_id, secret)
-    api_key = ApiKeyView(id=key_id, name="First key", scopes=list(ALL_SCOPES), key=key)
-    return NewOrgView(**_fields(opened.tenant_id, opened.name, opened.settings), api_key=api_key)
+    api_key = ApiKeyView(id=key_id, name="First key", scopes=list(ALL_SCOPES), expires_at=None, key=key)
+    return NewOrgView(**_fields(view, profile), api_key=api_key)
+
+
+@router.get("", summary="Organisations")
+async def orgs(call: OrgLister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> OrgPage:
+    """Those that the caller takes part in, without closed ones; the platform's are all."""
+    if call.reach == "platform":
+        async with call.cold.connection() as connection:
+            read = partial(of_platform, connection)
+            page = await page_of(("orgs",), cursor, limit, read, lambda row: row.tenant_id)
+        # What was opened a moment ago has no row yet; the engine knows it.
+        rows = [row if row.name is not None else await _known_row(call, row) for row in page.rows]
+        return OrgPage(items=[_listed(row) for row in rows], next_cursor=page.next_cursor)
+    async with call.cold.connection() as connection:
+        held = await memberships.of_account(connection, call.caller.account_id)
+        states = await profiles.refused_states(connection, [part.tenant_id for part in held])
+    rows = await asyncio.gather(
+        *(
+            _known_row(call, OrgRow(part.tenant_id, None, None, states.get(part.tenant_id, "open"), None, part.role))
+            for part in held
+        )
+    )
+    return OrgPage(items=[_listed(row) for row in rows if row.state != "closed"], next_cursor=None)
 
 
 @router.get("/{org_id}", summary="An organisation")
 async def get_org(org_id: PathId, call: OrgReader) -> OrgView:
-    """Only the caller's own exists for it."""
-    call = call.in_org(org_id)
-    view = await call.query(GetTenant(org_id), TenantView)
-    return OrgView(**_fields(view.tenant_id, view.name, view.settings))
+    """Only the caller's own exist for it."""
+    return await _view(call.in_org(org_id))
 
 
 @router.patch("/{org_id}", summary="Change an organisation")
 async def change_org(org_id: PathId, body: OrgChange, call: OrgChanger) -> OrgView:
     """Changes what is given."""
     call = call.in_org(org_id)
-    changed = await call.tell(
-        ChangeTenant(org_id, call.request_id, b"", body.name, body.time_zone, body.overdraft_max, body.checkin_points),
-        TenantChanged,
-    )
-    return OrgView(**_fields(org_id, changed.name, changed.settings))
+    view = await call.query(GetTenant(org_id), TenantView)
+    await _require_not_closed(call)
+    settings = (body.name, body.time_zone, body.overdraft_max, body.checkin_points)
+    at_ms = None
+    if any(value is not None for value in settings):
+        command = ChangeTenant(org_id, call.request_id, b"", *settings)
+        changed = await call.tell(command, TenantChanged, is_noted=False)
+        view = TenantView(org_id, changed.name, changed.settings, view.cards)
+        at_ms = changed.at_ms
+    changes = body.model_dump(include={"locale", "allowed_origins"}, exclude_none=True)
+    changes |= body.branding.model_dump(exclude_none=True) if body.branding else {}
+    if at_ms is None and not changes:
+        return await _view(call)
 
-
-@router.post("/{org_id}/api-keys", status_code=201, summary="Make an API key")
-async def add_api_key(org_id: PathId, body: NewApiKey, call: KeyManager) -> ApiKeyView:
-    """The key's secret is derived from the request id, so it is in no table and a retry gets the same."""
-    call = call.in_org(org_id)
-    key_id = derived_id("key", org_id, call.request_id)
-    secret = call.parts.secrets.secret("api_key", org_id, key_id)
-    scopes = sorted(set(body.scopes))
-
-    async def work(connection: Connection) -> dict[str, object]:
-        await call.cold.add_api_key(connection, org_id, key_id, body.name, hash_secret(secret), scopes)
+    async def work(connection: Connection) -> dict[str, Any]:
+        await profiles.change(connection, org_id, changes, call.parts.clock_ms())
+        await call.note(connection, org_id, at_ms=at_ms, detail=body.model_dump(exclude_none=True))
         return {}
 
-    await call.once("api-keys", body, work)
-    return ApiKeyView(id=key_id, name=body.name, scopes=list(scopes), key=make_token("api_key", org_id, key_id, secret))
+    await call.once(f"change {org_id}", body, work)
+    if body.allowed_origins is not None:
+        await call.parts.access.publish(AccessChange("org", org_id))
+    async with call.cold.connection() as connection:
+        return OrgView(**_fields(view, await profiles.find(connection, org_id)))
 
 
-@router.delete("/{org_id}/api-keys/{key_id}", status_code=204, summary="Revoke an API key")
-async def revoke_api_key(org_id: PathId, key_id: PathId, call: KeyManager) -> Response:
-    """It stops working everywhere within a second, and its sockets are closed."""
+@router.delete("/{org_id}", status_code=204, summary="Close an organisation, for good")
+async def close_org(org_id: PathId, confirm: Confirm, call: OrgCloser) -> Response:
+    """`confirm` is its name. From then on all its keys, devices and people are refused with `org_closed`."""
     call = call.in_org(org_id)
-    if not await call.cold.revoke("api_keys", org_id, key_id):
-        raise Problem("api_key_unknown")
-    await call.parts.access.publish(AccessChange("api_key", key_id, org_id))
+    async with call.cold.connection() as connection:
+        profile = await profiles.find(connection, org_id)
+    try:
+        name = (await call.query(GetTenant(org_id), TenantView)).name
+    except Problem as problem:
+        if problem.code != TENANT_UNKNOWN or not profile.owner_id:
+            raise
+        name = org_id  # taken a place for, but never opened
+    if confirm != name:
+        detail = "confirm must be the organisation's name, letter by letter"
+        raise Problem("malformed", detail, [FieldError(detail, parameter="confirm")])
+    await _set_state(call, "closed")
     return Response(status_code=204)
 
 
-def _fields(tenant_id: str, name: str, settings: TenantSettings) -> dict[str, Any]:
-    points = sum(rule.points for rule in settings.rules if rule.rule_id == CHECKIN_RULE_ID)
+@router.post("/{org_id}/suspend", summary="Suspend an organisation (platform)")
+async def suspend_org(org_id: PathId, call: OrgSuspender) -> OrgView:
+    """Its keys, devices and people are refused with `org_suspended`, and their sockets closed, until it is resumed."""
+    call = call.in_org(org_id)
+    await call.query(GetTenant(org_id), TenantView)
+    await _set_state(call, "suspended")
+    return await _view(call)
+
+
+@router.post("/{org_id}/resume", summary="Resume a suspended organisation (platform)")
+async def resume_org(org_id: PathId, call: OrgSuspender) -> OrgView:
+    """Everything is as it was before."""
+    call = call.in_org(org_id)
+    await call.query(GetTenant(org_id), TenantView)
+    await _set_state(call, "open")
+    return await _view(call)
+
+
+@router.put("/{org_id}/plan", summary="Put an organisation on a plan (platform)")
+async def set_plan(org_id: PathId, body: PlanChange, call: PlanSetter) -> OrgView:
+    """The new limits hold at once; what was made before goes on working."""
+    call = call.in_org(org_id)
+    await _require_not_closed(call)
+    await call.tell(ChangePlan(org_id, call.request_id, b"", body.plan), TenantChanged)
+    view = await call.query(GetTenant(org_id), TenantView)
+    async with call.cold.connection() as connection, connection.transaction():
+        await profiles.set_plan(connection, org_id, view.settings.plan, call.parts.clock_ms())
+    await call.parts.access.publish(AccessChange("org", org_id))
+    return await _view(call)
+
+
+def _owner_of(body: NewOrg, call: Call) -> str:
+    """The account that will own it, "" where it is the platform's. Raises `Problem`."""
+    if call.reach == "platform":
+        return ""
+    if not call.caller.is_verified:
+        raise Problem("email_unverified")
+    if body.plan not in (None, "free"):
+        raise Problem("forbidden", "An organisation begins on the Free plan; the platform changes plans.")
+    return call.caller.account_id
+
+
+async def _take_place(call: Call, owner_id: str, tenant_id: str, key_id: str, secret_hash: bytes) -> None:
+    """Rule 2. Only the first try gives the role and the key: what has been taken away since stays away."""
+    now_ms = call.parts.clock_ms()
+    async with call.cold.connection() as connection, connection.transaction():
+        if not await profiles.take_place(connection, owner_id, tenant_id, now_ms):
+            return
+        if owner_id:
+            await memberships.grant(connection, owner_id, tenant_id, "org_admin", None, now_ms)
+        await api_keys.add(connection, tenant_id, key_id, "First key", secret_hash, ALL_SCOPES, None, now_ms)
+    if owner_id:
+        await call.parts.access.publish(AccessChange("account", owner_id))
+
+
+async def _give_place_back(call: Call, tenant_id: str) -> None:
+    async with call.cold.connection() as connection, connection.transaction():
+        await profiles.set_state(connection, tenant_id, "closed", call.parts.clock_ms())
+
+
+async def _set_state(call: Call, state: OrgState) -> None:
+    """Raises `Problem` (`org_closed`)."""
+    async with call.cold.connection() as connection, connection.transaction():
+        if await profiles.set_state(connection, call.tenant_id, state, call.parts.clock_ms()):
+            await call.note(connection, call.tenant_id, detail={"state": state})
+    await call.parts.access.publish(AccessChange("org", call.tenant_id))
+
+
+async def _require_not_closed(call: Call) -> None:
+    async with call.cold.connection() as connection:
+        if (await profiles.find(connection, call.tenant_id)).state == "closed":
+            raise Problem("org_closed")
+
+
+async def _known_row(call: Call, row: OrgRow) -> OrgRow:
+    """The row with what the engine knows."""
+    try:
+        view = await call.query(GetTenant(row.tenant_id), TenantView)
+    except Problem as problem:
+        if problem.code != TENANT_UNKNOWN:
+            raise
+        return row
+    return msgspec.structs.replace(row, name=view.name, plan=view.settings.plan)
+
+
+def _listed(row: OrgRow) -> ListedOrgView:
+    return ListedOrgView(
+        id=row.tenant_id,
+        name=row.name,
+        plan=row.plan,
+        state=row.state,
+        role=row.role,
+        created_at=rfc3339_or_none(row.opened_at_ms or 0),
+    )
+
+
+async def _view(call: Call) -> OrgView:
+    view = await call.query(GetTenant(call.tenant_id), TenantView)
+    async with call.cold.connection() as connection:
+        return OrgView(**_fields(view, await profiles.find(connection, call.tenant_id)))
+
+
+def _fields(view: TenantView, profile: Profile) -> dict[str, Any]:
+    settings = view.settings
     return {
-        "id": tenant_id,
-        "name": name,
+        "id": view.tenant_id,
+        "name": view.name,
+        "plan": settings.plan,
+        "state": profile.state,
         "time_zone": settings.time_zone,
         "overdraft_max": settings.overdraft_max,
-        "checkin_points": points,
+        "checkin_points": sum(rule.points for rule in settings.rules if rule.rule_id == CHECKIN_RULE_ID),
+        "usage": UsageView(cards=view.cards, cards_max=CARDS_PER_FREE_TENANT_MAX if settings.plan == "free" else None),
+        "branding": BrandingView(**{name: getattr(profile, name) for name in BrandingView.model_fields}),
+        "locale": profile.locale,
+        "allowed_origins": list(profile.allowed_origins),
+        "version": profile.version,
     }

@@ -32,7 +32,9 @@ TOKEN_INVALID: Final = Close(4401, "token_invalid", "The token is missing, wrong
 FORBIDDEN: Final = Close(4403, "forbidden", "This token may not use this socket.")
 EVENT_UNKNOWN: Final = Close(4404, "event_unknown", "There is no such event.")
 SUBPROTOCOL_UNKNOWN: Final = Close(4406, "subprotocol_unknown", "Offer mastervip.v1.json or mastervip.v1.msgpack.")
+ORG_CLOSED: Final = Close(4410, "org_closed", "The organisation is closed.")
 FRAME_TOO_BIG: Final = Close(4413, "frame_too_big", "The frame is larger than max_frame_bytes.")
+ORG_SUSPENDED: Final = Close(4423, "org_suspended", "The organisation is suspended.")
 UNAVAILABLE: Final = Close(4500, "unavailable", "The engine does not answer at the moment.")
 DRAINING: Final = Close(4503, "draining", "This gateway is going away; another one takes over.")
 HELLO_TIMEOUT: Final = Close(4504, "hello_timeout", "No hello came in time.")
@@ -45,7 +47,9 @@ CLOSES: Final = (
     FORBIDDEN,
     EVENT_UNKNOWN,
     SUBPROTOCOL_UNKNOWN,
+    ORG_CLOSED,
     FRAME_TOO_BIG,
+    ORG_SUSPENDED,
     UNAVAILABLE,
     DRAINING,
     HELLO_TIMEOUT,

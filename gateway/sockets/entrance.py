@@ -20,6 +20,8 @@ from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection
 from gateway.sockets.wire import BadFrame, Hello
 
+_REFUSALS = {close.name: close for close in (codes.FORBIDDEN, codes.ORG_SUSPENDED, codes.ORG_CLOSED)}
+
 
 class Authenticator(Protocol):
     """What the sockets need of `gateway.identity.callers.Identity`."""
@@ -62,14 +64,17 @@ async def caller_of(connection: Connection, identity: Authenticator, token: str 
         connection.close(codes.TOKEN_INVALID)
         return None
     if not caller.tenant_id or caller.reach(action) is None:
-        connection.close(codes.FORBIDDEN)
+        connection.close(_REFUSALS[caller.refusal])
         return None
 
     async def is_still_allowed() -> bool:
         try:
-            return await identity.authenticate(token) == caller
+            now = await identity.authenticate(token)
         except StoreUnavailable:
             return True
+        if now is not None and now.org_state != "open":
+            connection.close(_REFUSALS[now.refusal])
+        return now == caller
 
     connection.caller = caller
     connection.is_still_allowed = is_still_allowed

@@ -58,7 +58,6 @@ ALTER TABLE api_keys ADD COLUMN previous_hash bytea;
 ALTER TABLE api_keys ADD COLUMN previous_until_ms bigint;
 ALTER TABLE api_keys ADD COLUMN rotated_at_ms bigint;
 ALTER TABLE api_keys ADD COLUMN last_used_at_ms bigint;
-CREATE INDEX api_keys_by_age ON api_keys (tenant_id, created_at_ms, key_id);
 
 -- The log of administrative acts is read newest first, as a whole or of one actor or target.
 CREATE INDEX admin_log_by_actor ON admin_log (tenant_id, actor, entry_id);

@@ -30,6 +30,7 @@ from gateway.ids import IdMaker
 from gateway.live_hub import LiveHub
 from gateway.memory_live import MemoryLive
 from gateway.metrics import EdgeMetrics
+from gateway.orgs.api_keys import KeyUses
 from gateway.parts import EdgeParts
 from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
@@ -84,13 +85,16 @@ class DirectTransport:
 class System:
     """What tests talk to. `pause` and `resume` stop the projector, so that Postgres falls behind."""
 
-    def __init__(self, parts: EdgeParts, projector: Projector, mailbox: Mailbox, clock: Clock) -> None:
+    def __init__(
+        self, parts: EdgeParts, projector: Projector, mailbox: Mailbox, clock: Clock, key_uses: KeyUses
+    ) -> None:
         self.parts = parts
         self.app = EdgeApp(parts)
         self.book = parts.credentials
         self.projector = projector
         self.mailbox = mailbox
         self.clock = clock
+        self.key_uses = key_uses
 
     async def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None, **headers: str
@@ -161,7 +165,8 @@ def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
     ids = IdMaker(clock.wall_ms, os.urandom)
     keys = SigningKeys(pool, Safe(MASTER, os.urandom), ids, clock.wall_ms, make_private_key=key_maker)
     access_tokens = AccessTokens(keys, "mastervip", "mastervip", clock.wall_ms)
-    cold = ColdStore(pool, clock.wall_ms)
+    key_uses = KeyUses(pool, clock.wall_ms)
+    cold = ColdStore(pool, clock.wall_ms, key_uses)
     identity = Identity(cold, sha256(SUPERADMIN_TOKEN.encode()).digest(), clock.monotonic_ms, access_tokens)
     access, sockets = MemoryAccessFeed(), OpenSockets()
     access.follow(identity.on_change)
@@ -188,7 +193,7 @@ def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
         post=Post(mailbox),
         random_bytes=os.urandom,
     )
-    system = System(parts, projector, mailbox, clock)
+    system = System(parts, projector, mailbox, clock, key_uses)
     hub = LiveHub(dispatcher, MemoryLive())
     system.app.add_socket("/v1/live", LiveEndpoint(identity, hub, sockets, ids, clock.wall_ms))
     return system
