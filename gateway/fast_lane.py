@@ -25,7 +25,7 @@ from actors.ports import StoreUnavailable
 from actors.replies import Done, Failed, Reply
 from gateway import limits, render
 from gateway.cors import Cors
-from gateway.doorway import Doorway
+from gateway.doorway import ACTION, Doorway
 from gateway.entrance import Entrance
 from gateway.http import (
     HSTS,
@@ -151,6 +151,8 @@ class FastLane:
         raise _problem(reply)
 
     async def _check_in_batch(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
+        if caller.reach(ACTION) is None:
+            raise Problem(caller.refusal)
         body = await read_body(receive, headers.content_bytes, limits.BATCH_BODY_BYTES_MAX)
         batch: CheckInBatchRequest = decode(_batch_decoder, body)
         await self._limiter.admit_all(caller, max(1, len(batch.items)))
