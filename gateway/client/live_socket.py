@@ -223,7 +223,7 @@ class LiveSocket:
     def on_open(self, welcome: Json) -> None:
         """See `Listener`: a new connection knows of no topic."""
         self.welcome = welcome
-        self._wishes = {topic: each for topic, each in self._subscriptions.items() if not each.has_overflowed}
+        self._wishes = dict(self._subscriptions)
         self._fences.clear()
         self._fence_due = None
         self._cancel_timers()

@@ -16,6 +16,7 @@ from tests.support.socket_edge import KEY_TOKEN, TENANT, TOPIC, SocketEdge, feed
 from tests.support.socket_server import SocketServer, Talk
 from tests.support.tcp_proxy import TcpProxy
 
+END = "event:end"
 CUTS = 60
 UPDATES_PER_CUT = 20
 
@@ -124,28 +125,53 @@ def snapshot(offset: int, epoch: int = 1, **more: Any) -> dict[str, Any]:
     return {"t": "snapshot", "topic": TOPIC, "epoch": epoch, "offset": offset, "data": offset, **more}
 
 
-async def test_a_hole_is_asked_for_and_never_passed_on() -> None:
+async def subscribed(talk: Talk, asked: list[dict[str, Any]]) -> None:
+    """Notes what is asked for until somebody asks for `END`: all before it has come, too."""
+    while not asked or asked[-1]["topic"] != END:
+        asked.append(await talk.receive())
+
+
+async def test_a_hole_is_asked_for_once_and_never_passed_on() -> None:
     asked: list[dict[str, Any]] = []
 
     async def talk(talk: Talk) -> None:
         asked.append(await talk.receive())
-        for frame in (snapshot(10), update(11), update(11), update(14), update(15)):
+        for frame in (snapshot(10), update(11), update(14), update(15)):
             await talk.send(**frame)
         asked.append(await talk.receive())
         await talk.send(**update(16))  # was on its way before the question came
         for offset in range(12, 18):
             await talk.send(**update(offset))
-        await talk.stay()
+        await subscribed(talk, asked)
 
     async with SocketServer(talk) as server, board(server.url) as live:
         subscription = live.subscribe(TOPIC)
         changes = [await next_of(subscription) for _ in range(8)]
+        live.subscribe(END)
+        await until(lambda: asked[-1]["topic"] == END)
     assert [change.at.offset for change in changes] == list(range(10, 18))
     assert [change.recovered for change in changes] == [None, None, True, None, None, None, None, None]
-    assert asked == [
+    assert asked[:-1] == [
         {"t": "subscribe", "topic": TOPIC},
         {"t": "subscribe", "topic": TOPIC, "since": {"epoch": 1, "offset": 11}},
     ]
+
+
+async def test_what_is_known_is_neither_passed_on_nor_a_hole() -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def talk(talk: Talk) -> None:
+        asked.append(await talk.receive())
+        for frame in (snapshot(10), update(11), update(11), update(10), update(12)):
+            await talk.send(**frame)
+        await subscribed(talk, asked)
+
+    async with SocketServer(talk) as server, board(server.url) as live:
+        subscription = live.subscribe(TOPIC)
+        assert [(await next_of(subscription)).at.offset for _ in range(3)] == [10, 11, 12]
+        live.subscribe(END)
+        await until(lambda: asked[-1]["topic"] == END)
+    assert len(asked) == 2
 
 
 async def test_a_hole_after_the_question_was_understood_is_another_hole() -> None:

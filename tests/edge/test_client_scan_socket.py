@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.replies import Failed
@@ -225,7 +226,7 @@ async def test_pauses_between_connections_grow_until_one_works() -> None:
 
     async def talk(talk: Talk) -> None:
         if lets_in.is_set():
-            await talk.answer_all()
+            await (talk.answer_one() if talk.number == 7 else talk.answer_all())
         await talk.send(t="error", code="unavailable", message="later", retry_after_ms=5_000 if talk.number == 2 else 0)
         await talk.close(4500, "unavailable")
 
@@ -233,7 +234,8 @@ async def test_pauses_between_connections_grow_until_one_works() -> None:
     retry = RetryPolicy(first_pause_s=0.1, pause_s_max=1.0)
     async with SocketServer(talk) as server, door(server.url, timing=timing, retry=retry) as scanner:
         await scanner.scan("MV1:X")
-    assert pauses == pytest.approx([0.1, 5.2, 0.4, 0.8, 1.0, 1.0])
+        await scanner.scan("MV1:X")
+    assert pauses == pytest.approx([0.1, 5.2, 0.4, 0.8, 1.0, 1.0, 0.1]), "after one that worked it begins anew"
 
 
 async def test_a_server_that_answers_no_ping_is_left() -> None:
@@ -325,6 +327,7 @@ async def test_scans_under_way_are_bounded_here_and_by_the_server(edge: SocketEd
         await until(lambda: len(edge.engine.held) == 16)
         await answered_ping(scanner)
         assert len(edge.engine.held) == 16
+        assert len(scanner._scans) == 16, "those who have no room yet wait outside"
         edge.engine.is_holding = False
         for _, on_reply in edge.engine.held:
             on_reply(Failed("forbidden", "no"))
@@ -354,6 +357,22 @@ async def test_no_more_are_under_way_than_the_server_takes() -> None:
         scans[-1].cancel()
         await asyncio.gather(*scans, return_exceptions=True)
     assert max(frames) == 4
+
+
+async def test_frames_are_no_larger_than_the_server_takes() -> None:
+    sizes: list[int] = []
+
+    async def talk(talk: Talk) -> None:
+        while True:
+            frame = await talk.receive()
+            sizes.append(len(msgspec.json.encode(frame)))
+            for item in frame.get("items", [frame]):
+                await talk.send(t="verdict", id=item["id"], verdict="admitted")
+
+    async with SocketServer(talk, max_frame_bytes=2_000) as server, door(server.url) as scanner:
+        verdicts = await scanner.scan_many([{"credential": "x" * 200} for _ in range(20)])
+    assert {type(verdict) for verdict in verdicts} == {dict}
+    assert 500 < max(sizes) <= 2_000
 
 
 async def test_at_the_end_those_who_wait_are_told(edge: SocketEdge) -> None:
@@ -388,6 +407,7 @@ async def test_the_time_of_a_scan_is_told_by_the_servers_clock() -> None:
         await until(lambda: scanner.clock_offset_ms != 0)
         assert scanner.clock_offset_ms == wrong_by_ms
         await scanner.scan("MV1:X", scanned_at=now_ms - 5_000)
+        await scanner.scan("MV1:X")
         server.welcome |= {"t": "wait"}  # no connection will be welcomed for now
         server.talks[-1].connection.transport.abort()
         await until(lambda: not scanner.is_open)
@@ -396,7 +416,20 @@ async def test_the_time_of_a_scan_is_told_by_the_servers_clock() -> None:
         server.welcome |= {"t": "welcome"}
         server.talks[-1].connection.transport.abort()
         await scan
-    assert scanned == [None, CLOCK_MS - 5_000, CLOCK_MS], "one that had to wait for a connection is given its time"
+    assert scanned == [None, CLOCK_MS - 5_000, None, CLOCK_MS], (
+        "one that had to wait for a connection is given its time"
+    )
+
+
+async def test_each_connection_is_measured_anew() -> None:
+    timing = Timing(now_s=lambda: 1_000.0, wall_ms=lambda: CLOCK_MS, uniform=lambda low, high: low)
+    async with SocketServer(Talk.answer_all) as server, door(server.url, timing=timing) as scanner:
+        await until(lambda: scanner._link.clock.is_known)
+        server.clock_ms = CLOCK_MS + 9_000
+        server.talks[0].connection.transport.abort()
+        await until(lambda: len(server.talks) == 2)
+        await until(lambda: scanner.clock_offset_ms != 0)
+        assert scanner.clock_offset_ms == 9_000, "samples of the other server do not count"
 
 
 # --- what else is pushed ----------------------------------------------------------------------------------------------
@@ -412,6 +445,8 @@ async def test_counts_and_revocations_are_passed_on_and_revocations_resume() -> 
             await talk.send(t="revoked", cards=["card_1"], cursor="c1")
             await talk.receive()
             await talk.close(4503)
+        elif talk.number == 2:
+            await talk.close(4503)  # before it could tell what was revoked since
         else:
             await talk.send(t="revoked", cards=["card_2"], cursor="c2")
             await talk.answer_all()
@@ -430,7 +465,7 @@ async def test_counts_and_revocations_are_passed_on_and_revocations_resume() -> 
         assert scanner.attendance is not None
         assert scanner.attendance["inside"] == 3
     assert (counts, revoked) == ([3], ["card_1", "card_2"])
-    assert [hello.get("resume") for hello in server.hellos] == [None, "c1"]
+    assert [hello.get("resume") for hello in server.hellos] == [None, "c1", "c1"]
 
 
 async def test_what_a_callback_raises_is_not_swallowed() -> None:

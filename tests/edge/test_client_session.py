@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.client import AsyncMasterVip, RetryPolicy, SignedOut, Unavailable
+from gateway.client import ApiError, AsyncMasterVip, RetryPolicy, SignedOut, Unavailable
 from tests.support.client_timing import FakeTiming
 from tests.support.faulty_http import CUT, FaultyServer, Reply, Seen, problem
 from tests.support.socket_edge import until
@@ -132,6 +132,41 @@ async def test_a_401_is_tried_once_more_under_the_same_id() -> None:
     assert (first.path, again.path) == ("/v1/cards", "/v1/cards")
     assert first.key == again.key
     assert again.headers["authorization"] == "Bearer a2"
+
+
+async def test_who_is_refused_with_a_new_token_too_is_told() -> None:
+    async with signed_in(FakeTiming()) as (vip, auth):
+
+        async def handle(seen: Seen) -> Reply | None:
+            if seen.path == "/v1/me":
+                return problem(401, "unauthenticated")
+            return await AuthServer.handle(auth, seen)
+
+        auth.server.handler = handle
+        with pytest.raises(ApiError):
+            await ask(vip)
+        assert [seen.path for seen in auth.server.seen[1:]] == ["/v1/me", "/v1/auth/refresh", "/v1/me"]
+
+
+async def test_a_refusal_that_comes_late_renews_nothing() -> None:
+    came, gate = asyncio.Event(), asyncio.Event()
+
+    async with signed_in(FakeTiming()) as (vip, auth):
+
+        async def handle(seen: Seen) -> Reply | None:
+            if seen.path == "/v1/slow" and not gate.is_set():
+                came.set()
+                await gate.wait()
+                return problem(401, "unauthenticated")
+            return await AuthServer.handle(auth, seen)
+
+        auth.server.handler = handle
+        slow = asyncio.create_task(vip.request("GET", "/v1/slow"))
+        await came.wait()
+        assert await vip._credentials.renew("a1")
+        gate.set()
+        assert (await slow)["ok"]
+        assert len(auth.refreshes) == 1
 
 
 async def test_a_renewal_whose_answer_is_lost_is_the_same_request_again() -> None:
