@@ -135,17 +135,14 @@ class ColdStore:
             states = await profiles.refused_states(connection, list(person.parts))
         return msgspec.structs.replace(person, org_states=states) if states else person
 
-    async def revoke(self, table: str, tenant_id: str, holder_id: str) -> bool:
-        """Revokes a key ("api_keys") or a device ("devices"); False when there is none in force."""
-        column = {"api_keys": "key_id", "devices": "device_id"}[table]
-        async with self.connection() as connection:
-            status: str = await connection.execute(
-                f"UPDATE {table} SET revoked_at_ms = $3 "
-                f"WHERE tenant_id = $1 AND {column} = $2 AND revoked_at_ms IS NULL",
-                tenant_id,
-                holder_id,
-                self._clock_ms(),
-            )
+    async def revoke_device(self, connection: Connection, tenant_id: str, device_id: str) -> bool:
+        """Revokes a device; False when there is none in force."""
+        status: str = await connection.execute(
+            "UPDATE devices SET revoked_at_ms = $3 WHERE tenant_id = $1 AND device_id = $2 AND revoked_at_ms IS NULL",
+            tenant_id,
+            device_id,
+            self._clock_ms(),
+        )
         return status != "UPDATE 0"
 
     # --- pairing ------------------------------------------------------------------------------------------------------

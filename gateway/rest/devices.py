@@ -75,6 +75,8 @@ async def add_device(event_id: PathId, body: NewDevice, call: DeviceManager) -> 
 
     async def work(connection: Connection) -> dict[str, Any]:
         await call.cold.add_pairing_code(connection, call.tenant_id, hash_secret(code), event_id, body.name, until_ms)
+        device_id = _device_id(call.tenant_id, code)
+        await call.note(connection, device_id, detail={"invited": body.name, "event": event_id})
         return {"until_ms": until_ms}
 
     answer = await call.once(f"devices {event_id}", body, work)
@@ -112,8 +114,10 @@ async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depe
 @router.delete("/devices/{device_id}", status_code=204, summary="Revoke a device")
 async def revoke_device(device_id: PathId, call: DeviceManager) -> Response:
     """Its token stops working everywhere within a second, and its socket is closed."""
-    if not await call.cold.revoke("devices", call.tenant_id, device_id):
-        raise Problem("device_unknown")
+    async with call.cold.connection() as connection, connection.transaction():
+        if not await call.cold.revoke_device(connection, call.tenant_id, device_id):
+            raise Problem("device_unknown")
+        await call.note(connection, device_id, detail={"revoked": True})
     await call.parts.access.publish(AccessChange("device", device_id, call.tenant_id))
     return Response(status_code=204)
 

@@ -56,6 +56,7 @@ async def add_member(body: NewMember, call: Adder) -> MemberView:
 
     async def work(connection: Connection) -> dict[str, Any]:
         await call.cold.add_members(connection, call.tenant_id, [member])
+        await call.note(connection, member.member_id)
         return {"created_at_ms": member.created_at_ms}
 
     answer = await call.once("members", body, work)

@@ -1,0 +1,287 @@
+"""The log of administrative acts: every act has one line, nobody can change one, and it is read newest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi.routing import APIRoute
+
+from actors.ports import StoreUnavailable
+from gateway.fast_lane import CARDS_PREFIX, CHECKINS, CHECKINS_BATCH
+from gateway.identity.policy import POLICY
+from gateway.render import rfc3339
+from gateway.rest.api import ROUTERS
+from tests.edge.asgi import Answer
+from tests.edge.in_process import SUPERADMIN_TOKEN, System
+from tests.edge.test_org_people import invited
+
+_AN_ACCOUNTS_OWN = "an account's own affair, no organisation's"
+# What changes something and is not in an organisation's log, and why.
+EXEMPT: dict[tuple[str, str], str] = {
+    **{
+        ("POST", f"/v1/auth/{act}"): _AN_ACCOUNTS_OWN
+        for act in (
+            *("register", "resend-verification", "verify", "forgot-password", "reset-password", "login", "refresh"),
+            *("logout", "change-password"),
+        )
+    },
+    ("DELETE", "/v1/auth/sessions/{session_id}"): _AN_ACCOUNTS_OWN,
+    ("PATCH", "/v1/me"): _AN_ACCOUNTS_OWN,
+    ("POST", "/v1/accounts/{account_id}/suspend"): "noted under the platform, for it concerns no organisation",
+    ("POST", "/v1/accounts/{account_id}/resume"): "noted under the platform, for it concerns no organisation",
+    ("POST", "/v1/devices/pair"): "completes the making of its code, which is noted with the device's id",
+}
+# On the fast lane: each is recorded by itself, in the scan log or the ledger.
+RECORDED = (CHECKINS, CHECKINS_BATCH, CARDS_PREFIX)
+
+
+def code(answer: Answer) -> tuple[int, str]:
+    return answer.status, answer.json()["code"]
+
+
+class Acts:
+    """Does one act after the other, and knows which line each has to leave."""
+
+    def __init__(self, system: System, org: Any) -> None:
+        self.system = system
+        self.org = org
+        self.done: dict[tuple[str, str], list[tuple[str, str]]] = {}
+
+    async def do(
+        self, method: str, route: str, action: str, body: Any = None, token: str | None = None, **ids: str
+    ) -> Any:
+        """One act, tried twice under one request id. `target` among the ids says what its line is about; else it is the
+        id in the answer."""
+        path = route.format(org_id=self.org["id"], **ids) + ids.get("query", "")
+        key = f"act-{len(self.done)}"
+        answer = await self.system.call(method, path, body, token or self.org["key"], key=key)
+        assert answer.status < 300, (route, answer.body)
+        await self.system.call(method, path, body, token or self.org["key"], key=key)
+        found = answer.json() if answer.body else {}
+        target = ids.get("target") or found["id"]
+        self.done.setdefault((method, route), []).append((action, target))
+        return found
+
+
+async def everything(system: System) -> Acts:
+    """Every administrative act of an organisation, once."""
+    org = await system.open_org("Table")
+    acts = Acts(system, org)
+    admin = await system.signed_in("org_admin", org["id"])
+    own, token = "/v1/orgs/{org_id}", admin["access_token"]
+    await acts.do("PATCH", own, "orgs.update", {"name": "Table 2", "locale": "vi"}, target=org["id"])
+    await acts.do("PUT", own + "/plan", "plans.set", {"plan": "free"}, SUPERADMIN_TOKEN, target=org["id"])
+    for act in ("suspend", "resume"):
+        await acts.do("POST", f"{own}/{act}", "orgs.suspend", None, SUPERADMIN_TOKEN, target=org["id"])
+    key = await acts.do("POST", own + "/api-keys", "api_keys.manage", {"name": "Till"})
+    path = own + "/api-keys/{key_id}"
+    await acts.do("POST", path + "/rotate", "api_keys.manage", {}, key_id=key["id"], target=key["id"])
+    await acts.do("DELETE", path, "api_keys.manage", key_id=key["id"], target=key["id"])
+    await people(acts, own, token)
+    await cards_and_events(acts)
+    acts.done["POST", "/v1/orgs"] = [("orgs.create", org["id"])]
+    query = "?confirm=Table%202"
+    await acts.do("DELETE", own, "orgs.close", None, SUPERADMIN_TOKEN, target=org["id"], query=query)
+    return acts
+
+
+async def people(acts: Acts, own: str, token: str) -> None:
+    """Invitations and roles."""
+    system = acts.system
+    body = {"email": "one@example.com", "role": "staff"}
+    await acts.do("POST", own + "/members", "roles.manage", body, token)
+    made = await acts.do("POST", own + "/invitations", "roles.manage", body | {"email": "two@example.com"}, token)
+    path = own + "/invitations/{invitation_id}"
+    await acts.do("DELETE", path, "roles.manage", None, token, invitation_id=made["id"], target=made["id"])
+    invitation = await invited(system, own.format(org_id=acts.org["id"]), token, "three@example.com")
+    three = await system.register_and_login("three@example.com")
+    listed = await system.made("GET", own.format(org_id=acts.org["id"]) + "/invitations", token=token)
+    target = next(item["id"] for item in listed["items"] if item["email"] == "three@example.com")
+    accepting = three["access_token"]
+    await acts.do(
+        "POST", "/v1/invitations/accept", "invitations.accept", {"token": invitation}, accepting, target=target
+    )
+    account_id = three["account"]["id"]
+    path = own + "/roles/{account_id}"
+    await acts.do("PATCH", path, "roles.manage", {"role": "member"}, token, account_id=account_id, target=account_id)
+    await acts.do("DELETE", path, "roles.manage", None, token, account_id=account_id, target=account_id)
+
+
+async def cards_and_events(acts: Acts) -> None:
+    """Members, cards, events, gates, devices."""
+    member = await acts.do("POST", "/v1/members", "members.create", {"name": "Ann"})
+    card = await acts.do("POST", "/v1/cards", "cards.issue", {"member_id": member["id"]})
+    items = {"items": [{"member_id": member["id"]}] * 3}
+    await acts.do("POST", "/v1/cards:batch", "cards.issue", items, target="cards:batch")
+    for act in ("suspend", "resume", "revoke"):
+        await acts.do("POST", "/v1/cards/{card_id}/" + act, "cards.change", None, card_id=card["id"])
+    event = await acts.do("POST", "/v1/events", "events.create", {"name": "Gala", "capacity": 5})
+    path = "/v1/events/{event_id}"
+    ids = {"event_id": event["id"], "target": event["id"]}
+    await acts.do("PATCH", path, "events.change", {"capacity": 6}, **ids)
+    gate = await acts.do("POST", path + "/gates", "events.change", {"name": "North"}, **ids)
+    await acts.do("PATCH", path + "/gates/{gate_id}", "events.change", {"open": False}, gate_id=gate["id"], **ids)
+    code = await acts.system.made("POST", f"/v1/events/{event['id']}/devices", {"name": "Door"}, acts.org["key"])
+    acts.done["POST", path + "/devices"] = [("devices.manage", code["device_id"])]
+    device = await acts.system.made("POST", "/v1/devices/pair", {"code": code["pairing_code"]})
+    ids = {"device_id": device["device_id"], "target": device["device_id"]}
+    await acts.do("DELETE", "/v1/devices/{device_id}", "devices.manage", None, **ids)
+
+
+async def log_of(system: System, org_id: str, query: str = "", token: str = SUPERADMIN_TOKEN) -> list[Any]:
+    """All lines, page by page."""
+    lines: list[Any] = []
+    cursor = ""
+    while True:
+        path = f"/v1/orgs/{org_id}/audit-log?limit=7{query}{cursor}"
+        page = await system.made("GET", path, token=token)
+        lines += page["items"]
+        if page["next_cursor"] is None:
+            return lines
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+async def test_every_act_has_one_line(system: System) -> None:
+    acts = await everything(system)
+    lines = await log_of(system, acts.org["id"])
+    found = [(line["action"], line["target"]) for line in lines]
+    wanted = [line for lines in acts.done.values() for line in lines]
+    invitations = [line for line in found if line[0] == "roles.manage" and line not in wanted]
+    assert len(invitations) == 1, "the one that `invited` made"
+    assert sorted(found) == sorted(wanted + invitations), "one line each, though each was tried twice"
+    assert {line["action"] for line in lines} <= POLICY.keys()
+    assert [line["id"] for line in lines] == sorted((line["id"] for line in lines), reverse=True)
+    text = str(lines)
+    for secret in (acts.org["key"], acts.org["api_key"]["key"].rpartition("_")[2], "mvi_", "mvk_", "mvd_"):
+        assert secret not in text
+
+
+async def test_no_route_that_changes_something_is_forgotten(system: System) -> None:
+    routes = {
+        (method, route.path)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods - {"GET"}
+    }
+    acts = await everything(system)
+    assert routes == acts.done.keys() | EXEMPT.keys()
+    assert not acts.done.keys() & EXEMPT.keys()
+    document = (await system.call("GET", "/openapi.json")).json()
+    hot = {path for path, verbs in document["paths"].items() if "post" in verbs and ("POST", path) not in routes}
+    assert all(path.startswith(RECORDED) for path in hot)
+
+
+async def test_a_line_says_who_did_what(system: System) -> None:
+    org = await system.open_org("Table")
+    admin = await system.signed_in("org_admin", org["id"])
+    path = f"/v1/orgs/{org['id']}"
+    await system.call(
+        "PATCH", path, {"overdraft_max": 5, "branding": {"primary_color": "#ABCDEF"}}, org["key"], key="one"
+    )
+    await system.call("PATCH", path, {"locale": "vi"}, admin["access_token"], key="two")
+    last, before, first = await log_of(system, org["id"])
+    assert (first["actor"], first["action"], first["target"]) == ("superadmin", "orgs.create", org["id"])
+    assert first["detail"]["settings"]["plan"] == "premium"
+    assert (before["actor"], before["request_id"]) == (org["api_key"]["id"], "one")
+    assert before["detail"] == {"overdraft_max": 5, "branding": {"primary_color": "#abcdef"}}
+    assert (last["actor"], last["request_id"], last["detail"]) == (admin["account"]["id"], "two", {"locale": "vi"})
+    card = await system.made("POST", "/v1/cards", {"member": {"name": "Nguyễn Ánh"}, "tier": "gold"}, org["key"])
+    (line, *_) = await log_of(system, org["id"])
+    assert (line["target"], line["detail"]["tier"]) == (card["id"], "gold")
+    assert "Ánh" not in str(line), "a person's name is not the log's"
+
+
+async def test_what_is_refused_is_no_act(system: System) -> None:
+    org = await system.open_org(plan="free")
+    before = len(await log_of(system, org["id"]))
+    member = await system.made("POST", "/v1/members", {"name": "Ann"}, org["key"])
+    items = {"items": [{"member_id": member["id"]}] * 12}
+    await system.made("POST", "/v1/cards:batch", items, org["key"])
+    (line, *_) = await log_of(system, org["id"])
+    assert (line["detail"]["issued"], line["detail"]["asked"]) == (10, 12)
+    assert (await system.call("POST", "/v1/cards", {"member_id": member["id"]}, org["key"])).status == 409
+    assert (await system.call("POST", "/v1/cards:batch", {"items": items["items"][:1]}, org["key"])).status == 200
+    assert len(await log_of(system, org["id"])) == before + 2
+
+
+async def test_an_act_that_could_not_be_noted_is_noted_when_it_is_tried_again(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = await system.open_org()
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("away")
+
+    body = {"name": "Gala", "capacity": 5}
+    monkeypatch.setattr("gateway.admin_log.note", away)
+    assert (await system.call("POST", "/v1/events", body, org["key"], key="event")).status == 503
+    monkeypatch.undo()
+    made = await system.call("POST", "/v1/events", body, org["key"], key="event")
+    assert made.status == 201
+    (line, *_) = await log_of(system, org["id"], "&action=events.create")
+    assert line["target"] == made.json()["id"]
+
+
+async def test_filters(system: System) -> None:
+    org = await system.open_org()
+    events = []
+    for number in range(3):
+        events.append(await system.made("POST", "/v1/events", {"name": f"E{number}", "capacity": 5}, org["key"]))
+        system.clock.ahead_ms += 60_000
+    path = f"/v1/orgs/{org['id']}"
+    await system.made("PATCH", path, {"locale": "vi"}, org["key"])
+    lines = await log_of(system, org["id"])
+    assert len(lines) == 5
+    for query, count in (
+        ("&action=events.create", 3),
+        ("&action=events.change", 0),
+        (f"&actor={org['api_key']['id']}", 4),
+        ("&actor=superadmin", 1),
+        (f"&target={events[1]['id']}", 1),
+        (f"&target={events[1]['id']}&action=orgs.update", 0),
+        (f"&since={lines[0]['at']}", 1),
+        (f"&until={lines[0]['at']}", 4),
+        ("&since=9999-01-01T00:00:00Z", 0),
+        ("&until=9999-01-01T00:00:00Z", 5),
+        (f"&since={rfc3339(1)}", 5),
+    ):
+        assert len(await log_of(system, org["id"], query)) == count, query
+    page = await system.made("GET", f"{path}/audit-log?limit=1", token=org["key"])
+    other = f"{path}/audit-log?limit=1&action=events.create&cursor={page['next_cursor']}"
+    assert code(await system.call("GET", other, token=org["key"])) == (400, "cursor_invalid")
+    for wrong in ("since=yesterday", "limit=0", "action=", "target=%00"):
+        assert (await system.call("GET", f"{path}/audit-log?{wrong}", token=org["key"])).status == 400
+
+
+async def test_who_reads_it(system: System) -> None:
+    org, other = await system.open_org(), await system.open_org()
+    path = f"/v1/orgs/{org['id']}/audit-log"
+    for role, status in (("org_admin", 200), ("staff", 403), ("member", 403)):
+        token = (await system.signed_in(role, org["id"]))["access_token"]
+        assert (await system.call("GET", path, token=token)).status == status
+    assert (await system.call("GET", path, token=org["key"])).status == 200
+    foreign = await system.call("GET", path, token=other["key"])
+    absent = await system.call("GET", "/v1/orgs/org_none/audit-log", token=other["key"])
+    assert code(foreign) == code(absent) == (404, "tenant_unknown")
+    assert {line["target"] for line in await log_of(system, other["id"])} == {other["id"]}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE admin_log SET actor = 'nobody'",
+        "DELETE FROM admin_log",
+        "DELETE FROM admin_log WHERE false",
+        "TRUNCATE admin_log",
+        "INSERT INTO admin_log SELECT * FROM admin_log ON CONFLICT (tenant_id, entry_id) DO UPDATE SET actor = ''",
+    ],
+)
+async def test_postgres_lets_nobody_change_a_line(system: System, statement: str) -> None:
+    org = await system.open_org()
+    before = await log_of(system, org["id"])
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await system.parts.pool.execute(statement)
+    assert await log_of(system, org["id"]) == before
