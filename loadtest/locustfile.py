@@ -1,30 +1,35 @@
-"""A scanner for Locust: one check-in after the other over REST.
+"""Scanners for Locust, over REST and over sockets, through the project's own client.
 
-    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 --fixtures fixtures.json
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 --fixtures fixtures.json [RestScanner|SocketScanner]
 
 Rules:
 1. Each user has cards of its own and lets them in and out by turns, so that nearly every scan is admitted.
-2. A refusal is an answer: only a status other than 200 is a failure. Locust itself costs about a millisecond a request;
-   for what the system can do at most there is `loadtest.bench`.
+2. A refusal is an answer. A scan fails when it has no verdict after all that the client tries; the time that it took is
+   that of all tries.
+3. Locust and the client cost about a millisecond a scan; for what the system can do at most there is `loadtest.bench`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-from locust import HttpUser, between, events, task
+from locust import User, between, events, task
 
-from loadtest.plan import RequestIds
+from gateway.client import Client, MasterVip, MasterVipError
+from gateway.client.client import URL_DEFAULT
 
 CARDS_PER_USER = 20
+CONNECTIONS_MAX = 256
 
+Json = dict[str, Any]
 _numbers = count()
-_ids = RequestIds()
-_fixtures: dict[str, Any] = {}
+_fixtures: Json = {}
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -42,31 +47,83 @@ def read_fixtures(environment: Any, **_: Any) -> None:
     _fixtures.update(json.loads(path.read_bytes()))
 
 
-class Scanner(HttpUser):
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def connect(environment: Any, **_: Any) -> None:
+    """One client per process, whose connections all users share: under gevent there can be no other event loop."""
+    Scanner.client = MasterVip(environment.host or URL_DEFAULT, connections_max=CONNECTIONS_MAX)
+
+
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
+def disconnect(**_: Any) -> None:
+    """When all users have stopped."""
+    Scanner.client.close()
+
+
+class Scanner(User):
     """A door with a steady stream of guests."""
 
+    abstract = True
     wait_time = between(0.05, 0.2)
+    kind = ""
+    client: MasterVip
 
     def on_start(self) -> None:
         """Takes an event, a device and cards."""
         number = next(_numbers)
-        event = _fixtures["events"][number % len(_fixtures["events"])]
-        scanner = event["scanners"][number % len(event["scanners"])]
+        self._event: Json = _fixtures["events"][number % len(_fixtures["events"])]
+        scanner = self._event["scanners"][number % len(self._event["scanners"])]
         cards = _fixtures["cards"]
         first = number * CARDS_PER_USER % len(cards)
         own = (cards + cards)[first : first + CARDS_PER_USER]
-        self._event_id = event["id"]
-        self._headers = {"Authorization": f"Bearer {scanner['token']}"}
         self._scans = cycle([(card["credential"], direction) for direction in ("entry", "exit") for card in own])
+        self._vip: Client = self.client.acting_as(scanner["token"])
+
+    def reported(self, scan: Callable[[str, str], Json]) -> None:
+        """Does the next guest's scan and tells Locust how it went (rule 2)."""
+        credential, direction = next(self._scans)
+        began_s = time.perf_counter()
+        error: MasterVipError | None = None
+        try:
+            scan(credential, direction)
+        except MasterVipError as failed:
+            error = failed
+        self.environment.events.request.fire(
+            request_type=self.kind,
+            name="scan",
+            response_time=1_000 * (time.perf_counter() - began_s),
+            response_length=0,
+            exception=error,
+            context={},
+        )
+
+
+class RestScanner(Scanner):
+    """One that asks over REST."""
+
+    kind = "REST"
 
     @task
     def check_in(self) -> None:
         """The next guest."""
-        credential, direction = next(self._scans)
-        body = {
-            "event_id": self._event_id,
-            "credential": credential,
-            "direction": direction,
-            "scan_id": _ids.next().decode(),
-        }
-        self.client.post("/v1/checkins", json=body, headers=self._headers)
+        self.reported(lambda credential, way: self._vip.check_in(self._event["id"], credential, direction=way))
+
+
+class SocketScanner(Scanner):
+    """One with a socket."""
+
+    kind = "WS"
+
+    def on_start(self) -> None:
+        """Connects, too."""
+        super().on_start()
+        self._socket = self._vip.scan_socket(self._event["id"])
+        self._socket.__enter__()
+
+    def on_stop(self) -> None:
+        """Disconnects."""
+        self._socket.close()
+
+    @task
+    def scan(self) -> None:
+        """The next guest."""
+        self.reported(lambda credential, way: self._socket.scan(credential, direction=way))

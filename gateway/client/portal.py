@@ -23,9 +23,12 @@ class Portal:
         self._ready = threading.Event()
         self._closing = threading.Lock()
         self.is_closed = False
+        self._failure: RuntimeError | None = None
         self._thread = threading.Thread(target=self._main, name="mastervip-client", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise RuntimeError(f"no event loop in a thread of its own: {self._failure}") from self._failure
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns or raises. Raises `RuntimeError` when closed."""
@@ -63,8 +66,17 @@ class Portal:
         self._thread.join()
 
     def _main(self) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._serve())
+        serving = self._serve()
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(serving)
+        except RuntimeError as error:
+            # Where threads are none (gevent), there can be one event loop, and so one client.
+            serving.close()
+            if self._ready.is_set():
+                raise
+            self._failure = error
+            self._ready.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
