@@ -130,14 +130,16 @@ def decide_rename_card_holder(command: RenameCardHolder, at_ms: int) -> list[Fac
     ]
 
 
-def decide_create_event(command: CreateEvent, at_ms: int) -> list[Fact]:
-    """Creates an event, unless its capacity or number of gates is out of bounds."""
-    refusal = _terms_refusal(command, command.event_id, command.terms, 0, at_ms)
+def decide_create_event(tenant: Tenant, command: CreateEvent, at_ms: int) -> list[Fact]:
+    """Creates an event, unless its capacity or number of gates is out of bounds. Without a time zone of its own it goes
+    by the tenant's of that moment."""
+    terms = command.terms
+    refusal = _terms_refusal(command, command.event_id, terms, 0, at_ms)
     if refusal:
         return [refusal]
-    return [
-        EventCreated(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.event_id, command.terms)
-    ]
+    if not terms.time_zone:
+        terms = msgspec.structs.replace(terms, time_zone=tenant.settings.time_zone)
+    return [EventCreated(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.event_id, terms)]
 
 
 def decide_change_event(event: Event, command: ChangeEvent, at_ms: int) -> list[Fact]:

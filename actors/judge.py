@@ -219,7 +219,7 @@ class Judge:
             case IssueCard():
                 return decide_issue_card(tenant, command, at_ms) if tenant and is_new else None
             case CreateEvent():
-                return decide_create_event(command, at_ms) if tenant and is_new else None
+                return decide_create_event(tenant, command, at_ms) if tenant and is_new else None
             case ChangeEvent():
                 event = self.event(command.tenant_id, command.event_id, known, wants)
                 if isinstance(event, Failed):

@@ -50,8 +50,8 @@ class Gate(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EventTerms(msgspec.Struct, frozen=True, array_like=True):
-    """What holds at an event's doors. `capacity` bounds the number of people inside; `doors_*_ms` of 0 means no
-    bound."""
+    """What holds at an event's doors. `capacity` bounds the number of people inside; `doors_*_ms` of 0 means no bound.
+    `time_zone` is "" only in a command, for the tenant's."""
 
     name: str
     capacity: int

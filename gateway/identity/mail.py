@@ -20,6 +20,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+# Lines up to here go out as they are: a code that somebody copies must not be broken by quoted-printable.
+_POLICY = SMTPUTF8.clone(max_line_length=200)
+
+
 class MailError(Exception):
     """The mail could not be handed over; whoever waits for it has to ask again."""
 
@@ -65,7 +69,7 @@ class OutboxMailer:
 
 def composed(sender: str, to: str, subject: str, text: str, at_ms: int, name: str) -> bytes:
     """The mail as it travels: RFC 5322, with UTF-8 in headers where an address needs it (RFC 6532)."""
-    message = EmailMessage(policy=SMTPUTF8)
+    message = EmailMessage(policy=_POLICY)
     message["From"] = _address(sender)
     message["To"] = _address(to)
     message["Subject"] = subject

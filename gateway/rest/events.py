@@ -56,11 +56,11 @@ class EventTimes(Body):
 
 
 class NewEvent(EventTimes):
-    """`capacity` bounds the people inside at a time."""
+    """`capacity` bounds the people inside at a time. Without a `time_zone` the event goes by the organisation's."""
 
     name: Name
     capacity: Capacity
-    time_zone: TimeZone = "UTC"
+    time_zone: TimeZone | None = None
     reentry: Reentry = "after_exit"
     strict_exit: bool = True
     gates: Annotated[list[NewGate], Field(max_length=limits.GATES_AT_CREATION_MAX, default_factory=list)]
@@ -144,7 +144,7 @@ async def create_event(body: NewEvent, call: Creator) -> EventView:
     terms = EventTerms(
         body.name,
         body.capacity,
-        body.time_zone,
+        body.time_zone or "",
         ms(body.doors_open),
         ms(body.doors_close),
         body.reentry,

@@ -157,6 +157,18 @@ async def test_events_and_gates(system: System) -> None:
     assert (await system.call("GET", "/v1/events/evt_none", token=key)).json()["code"] == "event_unknown"
 
 
+async def test_an_event_goes_by_its_organisations_time_zone_of_the_moment(system: System) -> None:
+    org = await system.open_org(time_zone="Asia/Ho_Chi_Minh")
+    body = {"name": "Gala", "capacity": 5}
+    event = await system.made("POST", "/v1/events", body, org["key"], **{"Idempotency-Key": "gala"})
+    assert event["time_zone"] == "Asia/Ho_Chi_Minh"
+    await system.made("PATCH", f"/v1/orgs/{org['id']}", {"time_zone": "UTC"}, org["key"])
+    again = await system.made("POST", "/v1/events", body, org["key"], **{"Idempotency-Key": "gala"})
+    assert again["time_zone"] == "Asia/Ho_Chi_Minh", "a retry is the same request, whatever changed meanwhile"
+    other = await system.made("POST", "/v1/events", body | {"time_zone": "Europe/Paris"}, org["key"])
+    assert other["time_zone"] == "Europe/Paris"
+
+
 async def test_pairing_a_device_and_checking_in(system: System) -> None:
     key = (await system.open_org())["key"]
     event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 2}, key)
