@@ -204,7 +204,7 @@ def _place(cursor: str, mark: bytes) -> str:
         found_mark, place = msgspec.msgpack.decode(token, type=tuple[bytes, str])
     except (msgspec.DecodeError, binascii.Error, UnicodeError):
         raise _not_ours() from None
-    if found_mark != mark:
+    if found_mark != mark or not place.isprintable():  # Postgres would stumble over a NUL
         raise _not_ours()
     return place
 
