@@ -189,9 +189,9 @@ class SignIn:
         left_ms = session.rotated_at_ms + limits.ACCESS_TOKEN_LIFE_MS - now_ms
         return SignedIn(
             access_token,
-            left_ms // 1_000,
+            -(-left_ms // 1_000),
             sessions.refresh_token(self._parts.secrets, session),
-            (session.expires_at_ms - now_ms) // 1_000,
+            -(-(session.expires_at_ms - now_ms) // 1_000),
             account,
             held,
         )

@@ -39,6 +39,14 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("HEAD", "/openapi.json"): "the document is for everyone",
     ("GET", "/docs"): "the document is for everyone",
     ("GET", "/docs/permissions"): "the document is for everyone",
+    ("GET", "/.well-known/jwks.json"): "public keys are for everyone",
+    ("POST", "/v1/auth/register"): "whoever has no account yet",
+    ("POST", "/v1/auth/login"): "the password is the credential",
+    ("POST", "/v1/auth/refresh"): "the refresh token is the credential",
+    ("POST", "/v1/auth/verify"): "the mailed code is the credential",
+    ("POST", "/v1/auth/reset-password"): "the mailed code is the credential",
+    ("POST", "/v1/auth/resend-verification"): "sends a mail to the owner, and answers the same for every address",
+    ("POST", "/v1/auth/forgot-password"): "sends a mail to the owner, and answers the same for every address",
     ("POST", "/v1/devices/pair"): "the pairing code is the credential",
 }
 _REACH: dict[Reach, str] = {"platform": "all", "tenant": "organisation", "event": "its event", "own": "own"}

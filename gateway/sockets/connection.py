@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
 from typing import Any, Final, Protocol
 
 from gateway.access_feed import AccessChange
@@ -187,16 +188,24 @@ class Connection:
         self._must_check = True
         self._look.set()
 
+    def _token_left_ms(self) -> float:
+        """For how long the caller's token is good, as far as it says itself."""
+        expires_at_ms = 0 if self.caller is None else self.caller.expires_at_ms
+        return expires_at_ms - self.clock_ms() if expires_at_ms else inf
+
     async def watch(self, writer: asyncio.Task[None]) -> None:
         """Looks after the socket: ends it when the peer stopped reading or its token is no longer good, stops a writer
         that cannot get rid of the close, and pings, so that a peer that vanished is found by the write that fails."""
         checked_at = pinged_at = self._loop.time()
         while self.ended is None:
+            left_ms = self._token_left_ms()
+            pause_ms = min(limits.WATCH_EVERY_MS, left_ms) if left_ms > 0 else limits.WATCH_EVERY_MS
             # (Not `wait_for`: Python 3.11's loses a cancellation that comes together with what it waits for.)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limits.WATCH_EVERY_MS / 1_000):
+                async with asyncio.timeout(pause_ms / 1_000):
                     await self._look.wait()
             self._look.clear()
+            self._must_check |= self._token_left_ms() <= 0
             now = self._loop.time()
             if self._sending_since is not None and now - self._sending_since > limits.WRITE_STALL_MS / 1_000:
                 self.close(codes.SLOW_READER)

@@ -78,4 +78,5 @@ async def caller_of(connection: Connection, identity: Authenticator, token: str 
 
     connection.caller = caller
     connection.is_still_allowed = is_still_allowed
+    connection.check_soon()  # for news that came while the caller was looked up; costs nothing where there was none
     return caller

@@ -159,7 +159,9 @@ class System:
         return org | {"key": org["api_key"]["key"]}
 
 
-def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
+def _system(
+    pool: Pool, dispatcher: Dispatcher, projector: Projector, rates: dict[str, str], more: dict[str, Any]
+) -> System:
     """The edge of it, with its sockets."""
     clock, mailbox = Clock(), Mailbox()
     ids = IdMaker(clock.wall_ms, os.urandom)
@@ -187,11 +189,12 @@ def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
         metrics=EdgeMetrics(),
         access=access,
         is_ready=is_ready,
-        limiter=memory_limiter(**UNLIMITED),
+        limiter=memory_limiter(**rates),
         access_tokens=access_tokens,
         passwords=PasswordHasher(CHEAP),
         post=Post(mailbox),
         random_bytes=os.urandom,
+        **more,
     )
     system = System(parts, projector, mailbox, clock, key_uses)
     hub = LiveHub(dispatcher, MemoryLive())
@@ -200,8 +203,8 @@ def _system(pool: Pool, dispatcher: Dispatcher, projector: Projector) -> System:
 
 
 @asynccontextmanager
-async def running_system(database: str) -> AsyncIterator[System]:
-    """Starts it all, and stops it after."""
+async def running_system(database: str, rates: dict[str, str] | None = None, **more: Any) -> AsyncIterator[System]:
+    """Starts it all, and stops it after. `rates` by name, `more` further parts of the edge."""
     await migrate(database)
     pool, writers = await reader_pool(database, 4), await writer_pool(database, 2)
     journal = MemoryJournal()
@@ -212,7 +215,7 @@ async def running_system(database: str) -> AsyncIterator[System]:
     projecting = asyncio.create_task(projector.run())
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
     await dispatcher.start()
-    system = _system(pool, dispatcher, projector)
+    system = _system(pool, dispatcher, projector, {**UNLIMITED, **(rates or {})}, more)
     try:
         yield system
     finally:

@@ -34,19 +34,23 @@ class FakeStore:
         self.gate: asyncio.Event | None = None
         self.person: Person | None = None
         self.people_asked: list[tuple[str, str]] = []
+        self.asked: asyncio.Queue[None] = asyncio.Queue()
 
     async def find_holder(self, token: Token) -> CallerRecord | None:
         """See `gateway.identity.callers.CallerStore`."""
         self.lookups.append(token)
+        self.asked.put_nowait(None)
+        record = self.record
         if self.gate is not None:
             await self.gate.wait()
         if self.is_away:
             raise StoreUnavailable("away")
-        return self.record if token.holder_id == "key_1" else None
+        return record if token.holder_id == "key_1" else None
 
     async def find_person(self, account_id: str, session_id: str) -> Person | None:
         """See `gateway.identity.callers.CallerStore`."""
         self.people_asked.append((account_id, session_id))
+        self.asked.put_nowait(None)
         person = self.person
         if self.gate is not None:
             await self.gate.wait()
@@ -299,3 +303,23 @@ async def test_a_hanging_store_makes_no_known_caller_wait_for_the_others(
     hanging.gate.set()
     await asyncio.gather(*identity._tasks)
     assert identity.cached(tokens[0]) is None, "what the look-up found in the end holds"
+
+
+async def test_once_the_store_is_quick_again_known_callers_wait_for_it(
+    identity: Identity, store: FakeStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "IDENTITY_PATIENCE_MS", 1)
+    await identity.authenticate(TOKEN)
+    store.gate = asyncio.Event()
+    clock.now += limits.IDENTITY_FRESH_MS
+    assert await identity.authenticate(TOKEN) == CALLER
+    store.gate.set()
+    await asyncio.gather(*identity._tasks)
+    monkeypatch.setattr(limits, "IDENTITY_PATIENCE_MS", 60_000)
+    store.record, store.gate = None, asyncio.Event()
+    clock.now += limits.IDENTITY_FRESH_MS
+    asking = asyncio.create_task(identity.authenticate(TOKEN))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    store.gate.set()
+    assert await asking is None
