@@ -63,9 +63,26 @@ class Orgs(Blocking[people.Orgs]):
 
     open = _waits(people.Orgs.open)
     get = _waits(people.Orgs.get)
+    all = _iterates(people.Orgs.all)
     change = _waits(people.Orgs.change)
+    close = _waits(people.Orgs.close)
+    api_keys = _iterates(people.Orgs.api_keys)
     add_api_key = _waits(people.Orgs.add_api_key)
+    rotate_api_key = _waits(people.Orgs.rotate_api_key)
     revoke_api_key = _waits(people.Orgs.revoke_api_key)
+    audit_log = _iterates(people.Orgs.audit_log)
+
+
+class People(Blocking[people.People]):
+    """See `people.People`."""
+
+    all = _iterates(people.People.all)
+    change_role = _waits(people.People.change_role)
+    end_role = _waits(people.People.end_role)
+    invite = _waits(people.People.invite)
+    invitations = _iterates(people.People.invitations)
+    revoke_invitation = _waits(people.People.revoke_invitation)
+    accept_invitation = _waits(people.People.accept_invitation)
 
 
 class Members(Blocking[people.Members]):
@@ -218,13 +235,17 @@ class Client(Blocking[AsyncClient]):
     request = _waits(caller.Caller.request)
     pages = _iterates(caller.Caller.pages)
     items = _iterates(caller.Caller.items)
+    register = _waits(AsyncClient.register)
+    verify = _waits(AsyncClient.verify)
     login = _waits(AsyncClient.login)
     logout = _waits(AsyncClient.logout)
+    me = _waits(AsyncClient.me)
     check_in = _waits(AsyncClient.check_in)
 
     def __init__(self, portal: Portal, inner: AsyncClient) -> None:
         super().__init__(portal, inner)
         self.orgs = Orgs(portal, inner.orgs)
+        self.people = People(portal, inner.people)
         self.members = Members(portal, inner.members)
         self.cards = Cards(portal, inner.cards)
         self.events = Events(portal, inner.events)

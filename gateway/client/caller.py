@@ -128,8 +128,8 @@ class Noun:
         found: Json = await self._caller.request("GET", path, params=params)
         return found
 
-    async def _delete(self, path: str) -> None:
-        await self._caller.request("DELETE", path)
+    async def _delete(self, path: str, **params: Param) -> None:
+        await self._caller.request("DELETE", path, params=params)
 
 
 def _request(

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from gateway.client.caller import Caller
+from gateway.client.caller import Caller, given
 from gateway.client.cards import Cards
-from gateway.client.errors import Json
+from gateway.client.errors import Json, OutcomeUnknown, SignedOut
 from gateway.client.events import Checkins, Devices, Events, Leaderboards
 from gateway.client.http import Credentials, FixedToken, Http
 from gateway.client.link import SOCKET_RETRY, Wire
 from gateway.client.live_socket import BACKLOG_MAX, LiveSocket
-from gateway.client.people import Members, Orgs
+from gateway.client.people import Members, Orgs, People
 from gateway.client.retry import RetryPolicy
 from gateway.client.scan_socket import IN_FLIGHT_MAX, ScanSocket
 from gateway.client.session import Session
@@ -22,6 +22,7 @@ from gateway.client.timing import REAL, Timing
 
 URL_DEFAULT = "http://127.0.0.1:8080"
 CONNECTIONS_MAX = 32
+AUTH = "/v1/auth"
 
 
 class AsyncClient(Caller):
@@ -30,6 +31,7 @@ class AsyncClient(Caller):
     def __init__(self, http: Http, credentials: Credentials) -> None:
         super().__init__(http, credentials)
         self.orgs = Orgs(self)
+        self.people = People(self)
         self.members = Members(self)
         self.cards = Cards(self)
         self.events = Events(self)
@@ -59,20 +61,51 @@ class AsyncClient(Caller):
         """A client with another token over the same connections; of use until those are closed."""
         return AsyncClient(self._http, FixedToken(token))
 
+    def _nobody(self) -> AsyncClient:
+        return self.acting_as(None)
+
+    async def register(
+        self, email: str, password: str, name: str, *, locale: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Has a mail sent with the code that confirms the address (`verify`)."""
+        body = given(email=email, password=password, name=name, locale=locale)
+        answer: Json = await self._nobody().request(
+            "POST", AUTH + "/register", json=body, idempotency_key=idempotency_key
+        )
+        return answer
+
+    async def verify(self, token: str) -> None:
+        """Confirms an address with the mailed code."""
+        await self._nobody().request("POST", AUTH + "/verify", json={"token": token})
+
     async def login(self, email: str, password: str, *, org_id: str | None = None) -> Json:
-        """Signs a person in: all later requests are theirs, and the access token is renewed by itself. The answer."""
-        body = {"email": email, "password": password} | ({"org_id": org_id} if org_id is not None else {})
-        answer: Json = await self.acting_as(None).request("POST", "/v1/auth/login", json=body)
+        """Signs a person in: all later requests are theirs, and the access token is renewed by itself. `org_id` chooses
+        for which organisation to act. The answer has `account` and `orgs`."""
+        body = given(email=email, password=password, org_id=org_id)
+        answer: Json = await self._nobody().request("POST", AUTH + "/login", json=body)
         self._credentials = Session(self._http, answer)
         return answer
 
-    async def logout(self) -> None:
-        """Ends the session, here and at the server."""
+    async def logout(self, *, everywhere: bool = False) -> None:
+        """Ends the session, here and at the server; `everywhere`, all sessions of the account."""
         session = self._credentials
-        if isinstance(session, Session):
-            await self.request("POST", "/v1/auth/logout", json={"refresh_token": session.refresh_token})
-            await session.aclose()
-            self._credentials = FixedToken(None)
+        if not isinstance(session, Session):
+            return
+        try:
+            await self.request("POST", AUTH + "/logout", json={"all": everywhere})
+        except SignedOut:
+            pass  # it was over already
+        except OutcomeUnknown as error:
+            if not isinstance(error.__cause__, SignedOut):
+                raise
+            # The try that got no answer has ended it.
+        await session.aclose()
+        self._credentials = FixedToken(None)
+
+    async def me(self) -> Json:
+        """Whoever is signed in: the account, and its parts in organisations."""
+        me: Json = await self.request("GET", "/v1/me")
+        return me
 
     async def check_in(
         self,

@@ -1,14 +1,16 @@
-"""Organisations with their API keys, and members. Answers are the API's JSON, see /docs."""
+"""Organisations with their API keys, the people in them, and members. Answers are the API's JSON, see /docs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
-from gateway.client.caller import Noun, given, path
+from gateway.client.caller import Noun, Param, Time, given, path
 from gateway.client.errors import Json
 
 ORGS = "/v1/orgs"
 MEMBERS = "/v1/members"
+INVITATIONS = "/v1/invitations"
 
 
 class Orgs(Noun):
@@ -21,29 +23,34 @@ class Orgs(Noun):
         time_zone: str | None = None,
         overdraft_max: int | None = None,
         checkin_points: int | None = None,
+        plan: str | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
         """A new one, with its first API key in `api_key`."""
-        body = given(name=name, time_zone=time_zone, overdraft_max=overdraft_max, checkin_points=checkin_points)
+        body = given(
+            name=name, time_zone=time_zone, overdraft_max=overdraft_max, checkin_points=checkin_points, plan=plan
+        )
         return await self._post(ORGS, body, idempotency_key)
 
     async def get(self, org_id: str) -> Json:
         """An organisation."""
         return await self._get(path(ORGS, org_id))
 
-    async def change(
-        self,
-        org_id: str,
-        *,
-        name: str | None = None,
-        time_zone: str | None = None,
-        overdraft_max: int | None = None,
-        checkin_points: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> Json:
-        """Changes what is given."""
-        body = given(name=name, time_zone=time_zone, overdraft_max=overdraft_max, checkin_points=checkin_points)
-        return await self._patch(path(ORGS, org_id), body, idempotency_key)
+    def all(self) -> AsyncIterator[Json]:
+        """Those that the caller takes part in."""
+        return self._caller.items(ORGS)
+
+    async def change(self, org_id: str, /, *, idempotency_key: str | None = None, **changes: Any) -> Json:
+        """Changes what is given: the fields of `open` but `plan`, and `branding`, `locale`, `allowed_origins`."""
+        return await self._patch(path(ORGS, org_id), given(**changes), idempotency_key)
+
+    async def close(self, org_id: str, confirm: str) -> None:
+        """Closes it for good; `confirm` is its name."""
+        await self._delete(path(ORGS, org_id), confirm=confirm)
+
+    def api_keys(self, org_id: str) -> AsyncIterator[Json]:
+        """Its keys, without their secrets."""
+        return self._caller.items(path(ORGS, org_id, "api-keys"))
 
     async def add_api_key(
         self,
@@ -51,14 +58,68 @@ class Orgs(Noun):
         *,
         name: str | None = None,
         scopes: Sequence[str] | None = None,
+        expires_at: Time = None,
         idempotency_key: str | None = None,
     ) -> Json:
         """A new key; its secret is in `key`, shown once."""
-        return await self._post(path(ORGS, org_id, "api-keys"), given(name=name, scopes=scopes), idempotency_key)
+        body = given(name=name, scopes=scopes, expires_at=expires_at)
+        return await self._post(path(ORGS, org_id, "api-keys"), body, idempotency_key)
+
+    async def rotate_api_key(
+        self, org_id: str, key_id: str, *, overlap_seconds: int | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """A new secret for a key; the old one works for `overlap_seconds` more."""
+        address = path(ORGS, org_id, "api-keys", key_id, "rotate")
+        return await self._post(address, given(overlap_seconds=overlap_seconds), idempotency_key)
 
     async def revoke_api_key(self, org_id: str, key_id: str) -> None:
         """Ends a key."""
         await self._delete(path(ORGS, org_id, "api-keys", key_id))
+
+    def audit_log(self, org_id: str, /, **filters: Param) -> AsyncIterator[Json]:
+        """Its administrative acts, newest first. Filters: `action`, `actor`, `target`, `since`, `until`."""
+        return self._caller.items(path(ORGS, org_id, "audit-log"), **filters)
+
+
+class People(Noun):
+    """Who takes part in an organisation, in which role."""
+
+    def all(self, org_id: str) -> AsyncIterator[Json]:
+        """People and their roles."""
+        return self._caller.items(path(ORGS, org_id, "roles"))
+
+    async def change_role(self, org_id: str, account_id: str, role: str, *, idempotency_key: str | None = None) -> Json:
+        """Gives somebody another role: `org_admin`, `staff`, `member`."""
+        return await self._patch(path(ORGS, org_id, "roles", account_id), {"role": role}, idempotency_key)
+
+    async def end_role(self, org_id: str, account_id: str) -> None:
+        """Ends somebody's part."""
+        await self._delete(path(ORGS, org_id, "roles", account_id))
+
+    async def invite(
+        self,
+        org_id: str,
+        email: str,
+        role: str,
+        *,
+        member_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Sends somebody a mail with the token of an invitation."""
+        body = given(email=email, role=role, member_id=member_id)
+        return await self._post(path(ORGS, org_id, "invitations"), body, idempotency_key)
+
+    def invitations(self, org_id: str) -> AsyncIterator[Json]:
+        """All of them, with what became of them."""
+        return self._caller.items(path(ORGS, org_id, "invitations"))
+
+    async def revoke_invitation(self, org_id: str, invitation_id: str) -> None:
+        """Makes its token worth nothing."""
+        await self._delete(path(ORGS, org_id, "invitations", invitation_id))
+
+    async def accept_invitation(self, token: str, *, idempotency_key: str | None = None) -> Json:
+        """Takes the part that the caller was invited to."""
+        return await self._post(INVITATIONS + "/accept", {"token": token}, idempotency_key)
 
 
 class Members(Noun):

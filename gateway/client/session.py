@@ -31,11 +31,6 @@ class Session:
         self._over = ""
         self._take(answer)
 
-    @property
-    def refresh_token(self) -> str:
-        """The one that is good now; whoever uses it elsewhere ends this session."""
-        return self._refresh_token
-
     async def bearer(self) -> str | None:
         """The access token, renewed if it is about to end. Raises `SignedOut`, `Unavailable`."""
         left_s = self._ends_at_s - self._http.timing.now_s()

@@ -241,12 +241,32 @@ async def test_a_refused_refresh_token_ends_the_session_for_all() -> None:
 async def test_after_a_logout_nobody_is_signed_in() -> None:
     async with signed_in(FakeTiming()) as (vip, auth):
         await vip.logout()
-        assert auth.server.seen[-1].json() == {"refresh_token": "r1"}
+        assert auth.server.seen[-1].json() == {"all": False}
         assert auth.server.seen[-1].headers["authorization"] == "Bearer a1"
         await vip.login("ann@example.com", "correct horse")
+        await vip.logout(everywhere=True)
+        assert auth.server.seen[-1].json() == {"all": True}
         await vip.logout()
-        await vip.exchange("POST", "/v1/auth/logout")
+        assert auth.server.seen[-1].json() == {"all": True}, "there was nobody to sign out"
+        await vip.exchange("GET", "/v1/auth/login")
         assert "authorization" not in auth.server.seen[-1].headers
+
+
+@pytest.mark.parametrize("first", [CUT, problem(401, "unauthenticated")])
+async def test_a_logout_that_finds_the_session_over_is_done(first: Reply | None) -> None:
+    async with signed_in(FakeTiming()) as (vip, auth):
+        auth.revoke_access()
+        replies = [first]
+
+        async def handle(seen: Seen) -> Reply | None:
+            if seen.path == "/v1/auth/logout":
+                return replies.pop(0) if replies else problem(401, "unauthenticated")
+            return await AuthServer.handle(auth, seen)
+
+        auth.server.handler = handle
+        await vip.logout()
+        with pytest.raises(ApiError):
+            await ask(vip)
 
 
 async def test_callers_with_tokens_of_their_own_have_no_part_in_the_session() -> None:

@@ -89,6 +89,48 @@ async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
         assert board["size"] == 6
 
 
+async def test_a_person_from_registering_to_the_door(system: System, proxy: TcpProxy) -> None:
+    email, password = "winston@example.com", "a hotel in New York"
+    async with AsyncMasterVip(url(proxy), retry=QUICK) as vip, AsyncMasterVip(url(proxy), retry=QUICK) as guest:
+        await vip.register(email, password, "Winston")
+        await system.parts.post.settled()
+        await vip.verify(system.mailbox.to(email)[-1].token)
+        assert (await vip.login(email, password))["account"]["email"] == email
+        org = await vip.orgs.open("The Continental")
+        assert [each["id"] async for each in vip.orgs.all()] == [org["id"]]
+        event, card = await vip.events.create("Gala", 500), await vip.cards.issue(member={"name": "Lan"})
+        system.clock.ahead_ms += 16 * 60_000  # the access token has ended, and only the server knows
+        async with vip.scan_socket(event["id"], retry=QUICK) as door:
+            assert (await door.scan(card["credential"]))["verdict"] == "admitted"
+        assert (await vip.me())["org_id"] == org["id"]
+
+        await guest.register("charon@example.com", password, "Charon")
+        await vip.people.invite(org["id"], "charon@example.com", "staff")
+        await system.parts.post.settled()
+        confirmation, invitation = system.mailbox.to("charon@example.com")
+        await guest.verify(confirmation.token)
+        await guest.login("charon@example.com", password)
+        account_id = (await guest.me())["account"]["id"]
+        assert (await guest.people.accept_invitation(invitation.text.split("\n\n")[2]))["role"] == "staff"
+        assert (await vip.people.change_role(org["id"], account_id, "member"))["role"] == "member"
+        assert {each["account_id"] async for each in vip.people.all(org["id"])} > {account_id}
+        await vip.people.end_role(org["id"], account_id)
+        later = await vip.people.invite(org["id"], "adjudicator@example.com", "member")
+        await vip.people.revoke_invitation(org["id"], later["id"])
+        states = {each["email"]: each["state"] async for each in vip.people.invitations(org["id"])}
+        assert states == {"charon@example.com": "accepted", "adjudicator@example.com": "revoked"}
+
+        key = await vip.orgs.add_api_key(org["id"], name="Boards", scopes=["read"])
+        rotated = await vip.orgs.rotate_api_key(org["id"], key["id"], overlap_seconds=60)
+        assert rotated["key"] != key["key"]
+        assert len([each async for each in vip.orgs.api_keys(org["id"])]) == 2
+        assert len([each async for each in vip.orgs.audit_log(org["id"], action="api_keys.manage")]) == 2
+        await vip.orgs.close(org["id"], "The Continental")
+        await vip.logout()
+        with pytest.raises(ApiError):
+            await vip.me()
+
+
 async def test_devices_keys_and_sockets(proxy: TcpProxy) -> None:
     async with organiser(proxy) as (vip, org):
         card = await vip.cards.issue(member={"name": "Lan"})
@@ -200,6 +242,7 @@ async def test_plain_code_and_two_threads(proxy: TcpProxy) -> None:
 
 FACES = [
     (blocking_faces.Orgs, people.Orgs),
+    (blocking_faces.People, people.People),
     (blocking_faces.Members, people.Members),
     (blocking_faces.Cards, cards.Cards),
     (blocking_faces.Events, events.Events),
