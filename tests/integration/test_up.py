@@ -19,9 +19,8 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
-from websockets.sync.client import connect
-from websockets.typing import Subprotocol
 
+from gateway.client import MasterVip
 from tests.integration.conftest import SeededSystem
 from tests.support.running import Running
 
@@ -147,16 +146,10 @@ def test_a_check_in_over_rest(seeded_system: SeededSystem, client: httpx.Client)
 
 def test_a_check_in_over_the_scanner_socket(seeded_system: SeededSystem) -> None:
     event, card = seeded_system.fixtures["events"][0], seeded_system.fixtures["cards"][1]
-    scanner = event["scanners"][0]
-    url = seeded_system.base_url.replace("http", "ws", 1) + "/v1/scan"
-    with connect(url, subprotocols=[Subprotocol("mastervip.v1.json")]) as scan:
-        scan.send(json.dumps({"t": "hello", "token": scanner["token"], "event_id": event["id"]}))
-        assert json.loads(scan.recv())["t"] == "welcome"
-        scan.send(json.dumps({"t": "scan", "id": "one", "credential": card["credential"]}))
-        frame: dict[str, Any] = {}
-        while frame.get("t") != "verdict":
-            frame = json.loads(scan.recv(timeout=20))
-    assert (frame["id"], frame["verdict"], frame["card_id"]) == ("one", "admitted", card["id"])
+    device = MasterVip(seeded_system.base_url, event["scanners"][0]["token"])
+    with device, device.scan_socket() as door:
+        verdict = door.scan(card["credential"], scan_id="one")
+    assert (verdict["id"], verdict["verdict"], verdict["card_id"]) == ("one", "admitted", card["id"])
 
 
 def test_status(seeded_system: SeededSystem) -> None:
