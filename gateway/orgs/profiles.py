@@ -121,8 +121,8 @@ async def set_plan(connection: Connection, tenant_id: str, plan: Plan, now_ms: i
 async def take_place(connection: Connection, account_id: str, tenant_id: str, now_ms: int) -> bool:
     """Gives an organisation on the Free plan to an account (rule 3), or any to the platform (""). False where it has
     it already. Raises `Problem` (`quota_exceeded`, `limit_reached`)."""
-    if account_id and not await _take_place_of_owner(connection, account_id, tenant_id, now_ms):
-        return False
+    if account_id:
+        await _take_place_of_owner(connection, account_id, tenant_id, now_ms)
     status: str = await connection.execute(
         "INSERT INTO org_profiles (tenant_id, owner_id, created_at_ms, changed_at_ms) VALUES ($1, $2, $3, $3) "
         "ON CONFLICT DO NOTHING",
@@ -133,7 +133,7 @@ async def take_place(connection: Connection, account_id: str, tenant_id: str, no
     return status != "INSERT 0 0"
 
 
-async def _take_place_of_owner(connection: Connection, account_id: str, tenant_id: str, now_ms: int) -> bool:
+async def _take_place_of_owner(connection: Connection, account_id: str, tenant_id: str, now_ms: int) -> None:
     await connection.execute("SELECT FROM accounts WHERE account_id = $1 FOR UPDATE", account_id)
     row = await connection.fetchrow(
         "SELECT count(*) FILTER (WHERE tenant_id = $2) AS own, "
@@ -145,7 +145,7 @@ async def _take_place_of_owner(connection: Connection, account_id: str, tenant_i
     )
     assert row is not None
     if row["own"]:
-        return False
+        return
     if row["free"] >= limits.ORGS_PER_FREE_OWNER_MAX:
         raise Problem(
             QUOTA_EXCEEDED,
@@ -160,7 +160,6 @@ async def _take_place_of_owner(connection: Connection, account_id: str, tenant_i
         tenant_id,
         now_ms,
     )
-    return True
 
 
 async def refused_states(connection: Connection, tenant_ids: Sequence[str]) -> dict[str, OrgState]:

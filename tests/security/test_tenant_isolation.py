@@ -13,7 +13,10 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/orgs/{org}", None),
     ("PATCH", "/v1/orgs/{org}", {"name": "mine"}),
     ("POST", "/v1/orgs/{org}/api-keys", {"name": "mine"}),
+    ("GET", "/v1/orgs/{org}/api-keys", None),
+    ("POST", "/v1/orgs/{org}/api-keys/{api_key}/rotate", {}),
     ("DELETE", "/v1/orgs/{org}/api-keys/{api_key}", None),
+    ("GET", "/v1/orgs/{org}/audit-log", None),
     ("GET", "/v1/members/{member}", None),
     ("GET", "/v1/cards/{card}", None),
     ("POST", "/v1/cards", {"member_id": "{member}"}),
@@ -37,9 +40,34 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/leaderboards/points?window=event:{event}", None),
     ("GET", "/v1/leaderboards/points?around={card}", None),
 ]
+# What only people may do. {own} is the organisation of whoever asks.
+PEOPLES_ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", "/v1/orgs/{org}", None),
+    ("PATCH", "/v1/orgs/{org}", {"name": "mine"}),
+    ("DELETE", "/v1/orgs/{org}?confirm=Table", None),
+    ("GET", "/v1/orgs/{org}/roles", None),
+    ("PATCH", "/v1/orgs/{org}/roles/{account}", {"role": "member"}),
+    ("DELETE", "/v1/orgs/{org}/roles/{account}", None),
+    ("GET", "/v1/orgs/{org}/invitations", None),
+    ("POST", "/v1/orgs/{org}/invitations", {"email": "new@example.com", "role": "staff"}),
+    ("POST", "/v1/orgs/{org}/members", {"email": "new@example.com", "role": "staff"}),
+    ("DELETE", "/v1/orgs/{org}/invitations/{invitation}", None),
+    ("GET", "/v1/orgs/{org}/api-keys", None),
+    ("POST", "/v1/orgs/{org}/api-keys/{api_key}/rotate", {}),
+    ("GET", "/v1/orgs/{org}/audit-log", None),
+    ("PATCH", "/v1/orgs/{own}/roles/{account}", {"role": "member"}),
+    ("DELETE", "/v1/orgs/{own}/roles/{account}", None),
+    ("DELETE", "/v1/orgs/{own}/invitations/{invitation}", None),
+    ("POST", "/v1/orgs/{own}/invitations", {"email": "a@example.com", "role": "member", "member_id": "{member}"}),
+    ("POST", "/v1/orgs/{own}/api-keys/{api_key}/rotate", {}),
+    ("DELETE", "/v1/orgs/{own}/api-keys/{api_key}", None),
+]
 # So that answers differ in nothing but what they should.
 SAME = {"X-Request-Id": "the-same"}
-ABSENT = {name: f"{name}_absent" for name in ("org", "api_key", "member", "card", "event", "gate", "device")}
+ABSENT = {
+    name: f"{name}_absent"
+    for name in ("org", "api_key", "member", "card", "event", "gate", "device", "account", "invitation")
+}
 
 
 def filled(value: Any, ids: dict[str, str]) -> Any:
@@ -92,6 +120,25 @@ async def test_foreign_is_absent_on_every_route(system: System) -> None:
         assert comparable(foreign.json(), theirs) == comparable(absent.json(), ABSENT), (method, path)
         is_question_about_own_board = "around" in path
         assert foreign.status == 404 or is_question_about_own_board, (method, path, foreign.body)
+
+
+async def test_foreign_people_are_absent_on_every_route(system: System) -> None:
+    _, theirs, _ = await a_tenant(system)
+    _, mine, _ = await a_tenant(system)
+    stranger = await system.signed_in("org_admin", theirs["org"])
+    invitation = {"email": "bob@example.com", "role": "staff"}
+    path = f"/v1/orgs/{theirs['org']}/invitations"
+    theirs["invitation"] = (await system.made("POST", path, invitation, stranger["access_token"]))["id"]
+    theirs["account"] = stranger["account"]["id"]
+    token = (await system.signed_in("org_admin", mine["org"]))["access_token"]
+    for method, route, body in PEOPLES_ROUTES:
+        route = route.replace("{own}", mine["org"])
+        foreign = await system.call(method, filled(route, theirs), filled(body, theirs), token, **SAME)
+        absent = await system.call(method, filled(route, ABSENT), filled(body, ABSENT), token, **SAME)
+        assert foreign.status == absent.status == (404 if mine["org"] in route else 403), (method, route, foreign.body)
+        assert comparable(foreign.json(), theirs) == comparable(absent.json(), ABSENT), (method, route)
+    people = await system.made("GET", f"/v1/orgs/{theirs['org']}/roles", token=stranger["access_token"])
+    assert [person["account_id"] for person in people["items"]] == [theirs["account"]]
 
 
 async def test_a_foreign_event_or_credential_at_the_door(system: System) -> None:
