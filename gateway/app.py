@@ -15,6 +15,7 @@ from __future__ import annotations
 import structlog
 
 from gateway import limits
+from gateway.cold import ColdStore
 from gateway.cors import Cors
 from gateway.deprecations import Deprecations
 from gateway.doorway import Doorway
@@ -34,13 +35,18 @@ from gateway.http import (
     send_problem,
 )
 from gateway.json_bodies import check_json
+from gateway.members import limits as member_limits
+from gateway.members.work import MemberWork
 from gateway.parts import EdgeParts
 from gateway.problems import Problem
+from gateway.rest import member_imports
 from gateway.rest.api import build_api, routes_of
 from gateway.rest.routes import Known, methods_of
 from gateway.trace_ids import TraceIds
 
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
+# Routes that take a file as it is, read piece by piece by the route itself, with the bytes that they take.
+FILES = {("POST", member_imports.PATH): member_limits.IMPORT_BYTES_MAX}
 _HOT_METHODS = {"POST", "OPTIONS"}
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +64,9 @@ class EdgeApp:
         self._deprecations = deprecations or Deprecations()
         self._trace_ids = TraceIds(parts.ids.entity("req"))
         self._fast_lane = FastLane(parts, self.doorway, self.entrance, self.cors, self._trace_ids)
-        self._api: AsgiApp = build_api(parts, self.entrance, self._deprecations)
+        # What a gateway does for members in the background; whoever serves this runs it.
+        self.member_work = MemberWork(parts, ColdStore(parts.pool, parts.clock_ms))
+        self._api: AsgiApp = build_api(parts, self.entrance, self._deprecations, self.member_work)
         self._routes = routes_of()
         self._sockets: dict[str, AsgiApp] = {}
         self._pages: dict[str, AsgiApp] = {}
@@ -145,8 +153,33 @@ class EdgeApp:
         exchange.more = self._deprecations.headers(method, route.template)
         if route.is_public:
             exchange.standings = await self.parts.limiter.check(("rest-ip", self.entrance.address(scope)))
-        scope, receive = await _with_body(scope, receive)
+        limit_bytes = FILES.get((method, route.template))
+        if limit_bytes is None:
+            scope, receive = await _with_body(scope, receive)
+        else:
+            receive = _within(limit_bytes, scope, receive)
         await self._api({**scope, "method": method, SCOPE_KEY: exchange}, receive, exchange.send)
+
+
+def _within(limit_bytes: int, scope: Scope, receive: Receive) -> Receive:
+    """A file's bytes as they come, no more than the limit. Raises `Problem` (413), at once where the length tells, and
+    `Disconnected`."""
+    detail = f"At most {limit_bytes} bytes are taken here."
+    if content_bytes(scope["headers"]) > limit_bytes:
+        raise Problem("body_too_large", detail)
+    size = 0
+
+    async def counted() -> AsgiMessage:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        size += len(message.get("body", b""))
+        if size > limit_bytes:
+            raise Problem("body_too_large", detail)
+        return message
+
+    return counted
 
 
 async def _with_body(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,16 +30,6 @@ from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
 
 Work = Callable[[Connection], Awaitable[dict[str, Any]]]
 _encode = msgspec.json.encode
-
-
-class MemberRow(msgspec.Struct, frozen=True):
-    """A member as stored."""
-
-    member_id: str
-    name: str
-    email: str | None
-    phone: str | None
-    created_at_ms: int
 
 
 class ColdStore:
@@ -207,31 +197,3 @@ class ColdStore:
                 now,
             )
             return row["event_id"], row["device_name"], True
-
-    # --- members ------------------------------------------------------------------------------------------------------
-
-    async def add_members(self, connection: Connection, tenant_id: str, members: Sequence[MemberRow]) -> None:
-        """Adds members; those whose id is there already stay as they are."""
-        await connection.execute(
-            "INSERT INTO members (tenant_id, member_id, name, email, phone, created_at_ms, changed_at_ms) "
-            "SELECT $1, m.id, m.name, m.email, m.phone, m.at, m.at "
-            "FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]) "
-            "AS m (id, name, email, phone, at) ON CONFLICT DO NOTHING",
-            tenant_id,
-            [member.member_id for member in members],
-            [member.name for member in members],
-            [member.email for member in members],
-            [member.phone for member in members],
-            [member.created_at_ms for member in members],
-        )
-
-    async def members(self, tenant_id: str, member_ids: Sequence[str]) -> dict[str, MemberRow]:
-        """The members with these ids, as far as there are such."""
-        async with self.connection() as connection:
-            rows = await connection.fetch(
-                "SELECT member_id, name, email, phone, created_at_ms FROM members "
-                "WHERE tenant_id = $1 AND member_id = ANY($2::text[])",
-                tenant_id,
-                list(member_ids),
-            )
-        return {row["member_id"]: MemberRow(*row) for row in rows}

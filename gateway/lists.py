@@ -19,7 +19,6 @@ from typing import Generic, TypeVar
 import msgspec
 
 from gateway import limits
-from gateway.cold import MemberRow
 from gateway.problems import FieldError, Problem
 from storage import logs
 from storage.postgres import Pool
@@ -106,13 +105,6 @@ async def is_fresh(pool: Pool, confirmed: tuple[int, int] | None) -> bool:
         if await logs.is_projected(pool, *confirmed):
             return True
     return False
-
-
-async def list_members(pool: Pool, tenant_id: str, limit: int, cursor: str | None) -> Page[MemberRow]:
-    """All members, by id."""
-    return await _list(
-        MemberRow, ("members", tenant_id), cursor, lambda after: logs.members(pool, tenant_id, limit, after)
-    )
 
 
 async def list_cards(

@@ -90,6 +90,13 @@ TABLE: dict[str, Row] = {
         404, "Unknown leaderboard", "Boards: points; windows: all, day, day:YYYYMMDD, event:ID."
     ),
     "member_unknown": Row(404, "Unknown member", "Check the id."),
+    "member_erased": Row(409, "The member's data was erased", "Nothing about them can be set any more."),
+    "member_has_cards": Row(409, "The member has cards in force", "Revoke the member's cards first."),
+    "external_id_taken": Row(409, "The external id is taken", "External ids are unique within an organisation."),
+    "query_too_short": Row(400, "Too little to search for", "Type more of it."),
+    "link_unknown": Row(404, "No account is linked", "Nothing is left to do."),
+    "import_unknown": Row(404, "Unknown import", "Check the id."),
+    "import_under_way": Row(409, "Another import is under way", "Wait for it to end, or cancel it."),
     "org_suspended": Row(403, "The organisation is suspended", "Ask whoever runs the platform."),
     "org_closed": Row(403, "The organisation is closed", "Nothing can be done with it any more."),
     "last_admin": Row(409, "The organisation's last admin", "Make somebody else an admin first."),

@@ -118,7 +118,8 @@ class Edge:
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(each.run()) for each in (self._hub, self._limiter, keys, self._key_uses)]
+        work = (self._hub, self._limiter, keys, self._key_uses, self.app.member_work)
+        self._tasks = [loop.create_task(each.run()) for each in work]
 
     def drain(self) -> None:
         """Asks every socket to reconnect elsewhere."""

@@ -1,4 +1,4 @@
-"""Read queries for lists: an event's scans, a card's ledger, members, cards, events. Newest first where time matters.
+"""Read queries for lists: an event's scans, a card's ledger, cards, events. Newest first where time matters.
 
 Rules:
 1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
@@ -64,11 +64,6 @@ SELECT entry_seq, position, at_ms, kind, amount, balance_after, cause, note, rul
     request_id
 FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq < $3 ORDER BY entry_seq DESC LIMIT $4
 """
-_MEMBERS = """
-SELECT member_id, name, email, phone, attributes, created_at_ms, changed_at_ms
-FROM members WHERE tenant_id = $1 AND member_id > $2
-ORDER BY member_id LIMIT $3
-"""
 _CARDS = """
 SELECT card_id, member_id, member_name, tier, state, valid_from_ms, valid_until_ms, issued_at_ms, balance, earned,
     entry_count
@@ -99,14 +94,6 @@ async def ledger_of_card(
 ) -> Page:
     """A card's points ledger, newest first. Raises `BadCursor`, `StoreUnavailable`."""
     return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, _before(cursor)))
-
-
-async def members(source: Pool | Connection, tenant_id: str, limit: int, cursor: str | None = None) -> Page:
-    """An organisation's members, by id; `attributes` is a dict. Raises `StoreUnavailable`."""
-    page = await _page(source, _MEMBERS, "member_id", limit, (tenant_id, cursor or ""))
-    for item in page.items:
-        item["attributes"] = msgspec.json.decode(str(item["attributes"]))
-    return page
 
 
 async def cards(

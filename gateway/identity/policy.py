@@ -80,6 +80,12 @@ POLICY: dict[str, Action] = {
     "members.read": Action("See a member", _grants(_READERS + " member:own")),
     "members.list": Action("List all members", _grants("org_admin:tenant key:read:tenant")),
     "members.search": Action("Search members (staff: from three characters on)", _grants(_READERS)),
+    "members.export": Action("Take all members out as CSV (besides listing them)", _grants(_MANAGERS)),
+    "members.erase": Action("Erase a member's personal data", _grants(_MANAGERS)),
+    "member_schema.read": Action(
+        "See the schema of members' attributes", _grants(_OWNERS + " staff:tenant key:read:tenant")
+    ),
+    "member_schema.change": Action("Set the schema of members' attributes", _grants(_OWNERS)),
     "members.link": Action("Link a member to an account, or end that", _grants(_MANAGERS + " member:own")),
     # Cards and points.
     "cards.issue": Action("Issue cards", _grants(_MANAGERS)),

@@ -17,6 +17,7 @@ from gateway.entrance import Entrance
 from gateway.exchange import exchange_of
 from gateway.identity.sign_in import SignIn
 from gateway.identity.sign_up import SignUp
+from gateway.members.work import MemberWork
 from gateway.parts import EdgeParts
 from gateway.problems import PROBLEM_TYPE, FieldError, Problem
 from gateway.rest import (
@@ -31,6 +32,10 @@ from gateway.rest import (
     jwks,
     leaderboards,
     me,
+    member_facts,
+    member_imports,
+    member_links,
+    member_schema,
     members,
     openapi,
     org_roles,
@@ -63,6 +68,11 @@ ROUTERS = (
     org_roles.router,
     invitations.router,
     audit_log.router,
+    member_schema.router,
+    # Before the members: `search` and `imports` are no ids.
+    member_imports.router,
+    member_facts.router,
+    member_links.router,
     members.router,
     cards.batch_router,
     cards.router,
@@ -87,7 +97,7 @@ def routes_of() -> RouteTable:
     return RouteTable(ROUTERS, ["/openapi.json"])
 
 
-def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations) -> FastAPI:
+def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, work: MemberWork) -> FastAPI:
     """The application, ready to serve."""
     api = Api(
         title="MasterVIP",
@@ -101,6 +111,7 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations) 
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
     api.state.sign_up = SignUp(parts, cold)
     api.state.sign_in = SignIn(parts, cold)
+    api.state.member_work = work
     api.state.entrance = entrance
     api.state.deprecations = deprecations
     for router in ROUTERS:

@@ -14,21 +14,26 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from actors.commands import ChangeCardState, IssueCard
+from actors.commands import ChangeCardState, IssueCard, fingerprint
 from actors.facts import CardIssued, CardStateChanged
 from actors.queries import GetCard
 from actors.refusals import CARD_REVOKED, CARD_UNKNOWN
 from actors.replies import CardView as EngineCardView
 from actors.terms import CardState, Tier
 from gateway import limits
-from gateway.cold import MemberRow
+from gateway.admin_log import actor_of
 from gateway.credential_images import ndef_text, qr_png, qr_svg
 from gateway.ids import derived_id
 from gateway.lists import CardRow, LedgerRow, list_cards, list_ledger
+from gateway.members import store
+from gateway.members.fields import NewMember
+from gateway.members.model import Member, new_member
+from gateway.members.names import note_issued
 from gateway.problems import Problem
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import (
@@ -47,7 +52,6 @@ from gateway.rest.common import (
     binary,
     ms,
 )
-from gateway.rest.members import NewMember, member_row
 
 Issuer = Annotated[Call, Depends(Allowed("cards.issue"))]
 Changer = Annotated[Call, Depends(Allowed("cards.change"))]
@@ -210,7 +214,9 @@ class LedgerPage(View):
 async def issue_card(body: NewCard, call: Issuer) -> IssuedCardView:
     """The credential comes with it."""
     members = await _members(call, [(call.request_id, body)])
-    return _issued(call, await _issue(call, call.request_id, body, members))
+    fact = await _issue(call, call.request_id, body, members)
+    await _note_names(call, [fact])
+    return _issued(call, fact)
 
 
 @batch_router.post("/v1/cards:batch", summary="Issue up to 1,000 cards")
@@ -225,6 +231,7 @@ async def issue_cards(body: NewCards, call: Issuer) -> CardResults:
         detail = {"issued": len(issued), "asked": len(named), "first": issued[0].card_id, "last": issued[-1].card_id}
         async with call.cold.connection() as connection:
             await call.note(connection, "cards:batch", at_ms=min(fact.at_ms for fact in issued), detail=detail)
+        await _note_names(call, issued)
     pairs = zip(named, outcomes, strict=True)
     return CardResults(items=[_result(call, request_id, outcome) for (request_id, _), outcome in pairs])
 
@@ -345,45 +352,56 @@ async def _card(call: Call, card_id: str) -> EngineCardView:
     return view
 
 
-async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str, MemberRow]:
-    """The members of all cards by id: those given inline are stored, the others read, in one statement each."""
+async def _members(call: Call, cards: Sequence[tuple[str, NewCard]]) -> dict[str, Member]:
+    """The members of all cards by id: those given inline are stored, the others read, in one statement each. Nobody who
+    was erased."""
     now = call.parts.clock_ms()
     inline = [
-        member_row(call.tenant_id, request_id, card.member, now)
+        new_member(_inline_id(call, request_id), card.member.model_dump(), now, "organiser")
         for request_id, card in cards
         if card.member is not None
     ]
-    if inline:
-        async with call.cold.connection() as connection:
-            await call.cold.add_members(connection, call.tenant_id, inline)
-    known = {member.member_id: member for member in inline}
     asked = [card.member_id for _, card in cards if card.member_id is not None]
-    if asked:
-        known.update(await call.cold.members(call.tenant_id, asked))
-    return known
+    async with call.cold.connection() as connection, connection.transaction():
+        await store.add(connection, call.tenant_id, inline, actor_of(call.caller))
+        found = await store.find(connection, call.tenant_id, asked) if asked else {}
+    known = {member_id: member for member_id, member in found.items() if member.erased_at_ms is None}
+    return {**known, **{member.member_id: member for member in inline}}
+
+
+def _inline_id(call: Call, request_id: str) -> str:
+    """A retry under the same request id makes the same id."""
+    return derived_id("mem", call.tenant_id, request_id)
+
+
+async def _note_names(call: Call, issued: Sequence[CardIssued]) -> None:
+    """Cards whose holders were renamed while they were issued follow, too."""
+    async with call.cold.connection() as connection:
+        await note_issued(connection, call.tenant_id, [(fact.member_id, fact.member_name) for fact in issued])
 
 
 async def _issue(
-    call: Call, request_id: str, card: NewCard, members: dict[str, MemberRow], *, is_noted: bool = True
+    call: Call, request_id: str, card: NewCard, members: dict[str, Member], *, is_noted: bool = True
 ) -> CardIssued:
-    member = members.get(card.member_id or derived_id("mem", call.tenant_id, request_id))
+    member = members.get(card.member_id or _inline_id(call, request_id))
     if member is None:
         raise Problem("member_unknown")
-    return await call.tell(
-        IssueCard(
-            call.tenant_id,
-            request_id,
-            b"",
-            call.parts.ids.entity("card"),
-            member.member_id,
-            member.name,
-            card.tier,
-            ms(card.valid_from),
-            ms(card.valid_until),
-        ),
-        CardIssued,
-        is_noted=is_noted,
+    command = IssueCard(
+        call.tenant_id,
+        request_id,
+        b"",
+        call.parts.ids.entity("card"),
+        member.member_id,
+        member.name,
+        card.tier,
+        ms(card.valid_from),
+        ms(card.valid_until),
     )
+    if card.member_id is not None:
+        # The name is not asked for, it is the member's of now: a retry after they were renamed is the same request.
+        asked = fingerprint(msgspec.structs.replace(command, member_name=""))
+        command = msgspec.structs.replace(command, fingerprint=asked)
+    return await call.tell(command, CardIssued, is_noted=is_noted)
 
 
 def _issued(call: Call, fact: CardIssued) -> IssuedCardView:
@@ -402,9 +420,7 @@ def _issued(call: Call, fact: CardIssued) -> IssuedCardView:
     )
 
 
-async def _outcome(
-    call: Call, request_id: str, item: NewCardItem, members: dict[str, MemberRow]
-) -> CardIssued | Problem:
+async def _outcome(call: Call, request_id: str, item: NewCardItem, members: dict[str, Member]) -> CardIssued | Problem:
     try:
         return await _issue(call, request_id, item, members, is_noted=False)
     except Problem as problem:

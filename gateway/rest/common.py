@@ -202,7 +202,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def signed(command: Command) -> Command:
-    """The command with its fingerprint."""
+    """The command with its fingerprint; one that has been given another stays."""
+    if command.fingerprint:
+        return command
     return msgspec.structs.replace(command, fingerprint=fingerprint(command))
 
 

@@ -20,6 +20,7 @@ from gateway.identity.memberships import MembershipRole
 from gateway.identity.tokens import hash_secret
 from gateway.ids import derived_id
 from gateway.lists import page_of
+from gateway.members import store
 from gateway.orgs import invitations
 from gateway.orgs.invitations import Invitation, InvitationState
 from gateway.orgs.limits import INVITATION_LIFE_MS, INVITATION_TOKEN_CHARS_MAX
@@ -82,13 +83,13 @@ class AcceptedView(View):
 async def invite(org_id: PathId, body: NewInvitation, call: Inviter) -> InvitationView:
     """They get a mail with a token that works once, for seven days, and for their address only. An earlier invitation
     of the same address ends."""
-    return await _invite(call.in_org(org_id), body)
+    return await invite_person(call.in_org(org_id), body)
 
 
 @router.post("/orgs/{org_id}/members", status_code=201, summary="Invite somebody (the same as invitations)")
 async def add_person(org_id: PathId, body: NewInvitation, call: Inviter) -> InvitationView:
     """People are invited, not added: they take part once they accept."""
-    return await _invite(call.in_org(org_id), body)
+    return await invite_person(call.in_org(org_id), body)
 
 
 @router.get("/orgs/{org_id}/invitations", summary="Invitations")
@@ -134,10 +135,14 @@ async def accept(body: Acceptance, call: Invited) -> AcceptedView:
     return AcceptedView(org_id=invitation.tenant_id, role=role, member_id=invitation.member_id)
 
 
-async def _invite(call: Call, body: NewInvitation) -> InvitationView:
+async def invite_person(call: Call, body: NewInvitation) -> InvitationView:
+    """Invites, once per request id; a retry sends no second mail. Raises `Problem`."""
     org = await call.query(GetTenant(call.tenant_id), TenantView)
-    if body.member_id is not None and body.member_id not in await call.cold.members(call.tenant_id, [body.member_id]):
-        raise Problem("member_unknown")
+    if body.member_id is not None:
+        async with call.cold.connection() as connection:
+            member = (await store.find(connection, call.tenant_id, [body.member_id])).get(body.member_id)
+        if member is None or member.erased_at_ms is not None:
+            raise Problem("member_unknown")
     invitation_id = derived_id("inv", call.tenant_id, call.request_id)
     token = invitations.token_of(call.parts.secrets, call.tenant_id, invitation_id)
     now_ms = call.parts.clock_ms()
@@ -150,7 +155,9 @@ async def _invite(call: Call, body: NewInvitation) -> InvitationView:
     async def work(connection: Connection) -> dict[str, Any]:
         nonlocal is_new
         await invitations.add(connection, invitation)
-        await call.note(connection, invitation_id, detail=body.model_dump(exclude_none=True))
+        # The log is for ever: a member's address is in the invitation, which goes when they are erased.
+        left_out = {"email"} if body.member_id is not None else None
+        await call.note(connection, invitation_id, detail=body.model_dump(exclude_none=True, exclude=left_out))
         is_new = True
         return _view(invitation, now_ms).model_dump()
 

@@ -1,45 +1,48 @@
-"""Members: persons known to an organisation. Plain Postgres; their names travel with the cards they are issued."""
+"""Members: persons known to an organisation, with their profile. Plain Postgres; their names travel with the cards that
+they are issued, and a new name follows to them (`gateway.members.names`).
+
+Rules:
+1. Who may set what: an organiser everything that `MemberFields` has, a member of their own profile `OWN_FIELDS` only.
+   Ids, times, versions and whose member it is nobody sets.
+2. Whoever was erased stays as an id, for history refers to it; nothing about them can be set any more.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Depends
-from pydantic import Field
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
+from actors.ports import StoreUnavailable
 from gateway import limits
-from gateway.cold import MemberRow
+from gateway.access_feed import AccessChange
+from gateway.admin_log import actor_of
+from gateway.identity import memberships
 from gateway.ids import derived_id
-from gateway.lists import list_members
-from gateway.problems import Problem
-from gateway.render import rfc3339
-from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, View
+from gateway.lists import page_of
+from gateway.members import listing, store
+from gateway.members.fields import Email, ExternalId, MemberFields, MemberPatch, given
+from gateway.members.listing import MemberFilter
+from gateway.members.model import ConsentFlag, ConsentSource, Member, changed, erased, new_member
+from gateway.members.names import Behind
+from gateway.members.profiles import profile_errors
+from gateway.members.work import MemberWork
+from gateway.problems import FieldError, Problem
+from gateway.rest.common import Allowed, Call, Cursor, Limit, PathId, Time, View, ms
+from gateway.rest.member_csv import csv_lines
+from gateway.rest.member_views import MemberView, accounts_of, member_view, views
 from storage.postgres import Connection
 
-Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")]
-Phone = Annotated[str, Field(min_length=3, max_length=32, pattern=r"^\+?[0-9 ().-]+$")]
+T = TypeVar("T")
+OWN_FIELDS: Final = frozenset({"name", "phone", "locale", "consents"})
 Adder = Annotated[Call, Depends(Allowed("members.create"))]
 Lister = Annotated[Call, Depends(Allowed("members.list"))]
 MemberReader = Annotated[Call, Depends(Allowed("members.read"))]
+MemberChanger = Annotated[Call, Depends(Allowed("members.update"))]
+Eraser = Annotated[Call, Depends(Allowed("members.erase"))]
 router = APIRouter(prefix="/v1/members", tags=["members"])
-
-
-class NewMember(Body):
-    """A person."""
-
-    name: Name
-    email: Email | None = None
-    phone: Phone | None = None
-
-
-class MemberView(View):
-    """A person known to the organisation."""
-
-    id: str
-    name: str
-    email: str | None
-    phone: str | None
-    created_at: str
 
 
 class MemberPage(View):
@@ -49,49 +52,187 @@ class MemberPage(View):
     next_cursor: str | None
 
 
+def background(request: Request) -> MemberWork:
+    """What this gateway does for members in the background."""
+    work: MemberWork = request.app.state.member_work
+    return work
+
+
 @router.post("", status_code=201, summary="Add a member")
-async def add_member(body: NewMember, call: Adder) -> MemberView:
-    """The id is derived from the request id."""
-    member = member_row(call.tenant_id, call.request_id, body, call.parts.clock_ms())
+async def add_member(body: MemberFields, call: Adder) -> MemberView:
+    """The id is derived from the request id. Attributes are held against the organisation's schema."""
+    fields = {"attributes": {}, **given(body)}
 
     async def work(connection: Connection) -> dict[str, Any]:
-        await call.cold.add_members(connection, call.tenant_id, [member])
-        await call.note(connection, member.member_id)
-        return {"created_at_ms": member.created_at_ms}
+        at_ms = call.parts.clock_ms()
+        member = _new(call, fields, at_ms)
+        await _check(connection, call, member, fields)
+        await store.add(connection, call.tenant_id, [member], actor_of(call.caller))
+        await call.note(connection, member.member_id, at_ms=at_ms)
+        return {"at_ms": at_ms}
 
-    answer = await call.once("members", body, work)
-    return member_view(member, answer["created_at_ms"])
+    answer = await _stored(call.once("members", body, work))
+    return member_view(_new(call, fields, answer["at_ms"]), None)
 
 
-@router.get("", summary="Members")
-async def members(call: Lister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> MemberPage:
-    """In the order of their ids."""
-    page = await list_members(call.parts.pool, call.tenant_id, limit, cursor)
-    items = [member_view(row, row.created_at_ms) for row in page.rows]
+@router.get(
+    "",
+    summary="Members",
+    response_model=None,
+    responses={
+        200: {
+            "model": MemberPage,
+            "description": "A page, or with `Accept: text/csv` everything that passes the filters",
+            "content": {"text/csv": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def members(
+    call: Lister,
+    request: Request,
+    email: Annotated[Email | None, Query()] = None,
+    external_id: Annotated[ExternalId | None, Query()] = None,
+    consent: Annotated[ConsentFlag | None, Query(description="Given, and not withdrawn")] = None,
+    created_since: Annotated[Time | None, Query()] = None,
+    created_until: Annotated[Time | None, Query()] = None,
+    erased: Annotated[bool | None, Query()] = None,
+    limit: Limit = limits.PAGE_ITEMS_DEFAULT,
+    cursor: Cursor = None,
+) -> MemberPage | StreamingResponse:
+    """In the order of their ids. As CSV for organisers only: the same columns that an import takes."""
+    which = MemberFilter(
+        email=email,
+        external_id=external_id,
+        consent=consent,
+        since_ms=ms(created_since) if created_since else None,
+        until_ms=ms(created_until) if created_until else None,
+        is_erased=erased,
+    )
+    if "text/csv" in request.headers.get("accept", ""):
+        if call.caller.reach("members.export") is None:
+            raise Problem("forbidden", "This caller may not do 'members.export'.")
+        headers = {"content-disposition": 'attachment; filename="members.csv"'}
+        lines = await csv_lines(call, which)
+        return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+    async with call.cold.connection() as connection:
+
+        async def read(after: str, count: int) -> list[Member]:
+            return await listing.page(connection, call.tenant_id, which, after, count)
+
+        page = await page_of(("members", call.tenant_id, which), cursor, limit, read, lambda row: row.member_id)
+        items = await views(connection, call.tenant_id, page.rows)
     return MemberPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/{member_id}", summary="A member")
 async def get_member(member_id: PathId, call: MemberReader) -> MemberView:
-    """Only the caller's own organisation's."""
+    """Only the caller's own organisation's; a member sees themself."""
     call.sees_member(member_id, "member_unknown")
-    found = await call.cold.members(call.tenant_id, [member_id])
-    if member_id not in found:
-        raise Problem("member_unknown")
-    return member_view(found[member_id], found[member_id].created_at_ms)
+    async with call.cold.connection() as connection:
+        found = await store.find(connection, call.tenant_id, [member_id])
+        if member_id not in found:
+            raise Problem("member_unknown")
+        return (await views(connection, call.tenant_id, [found[member_id]]))[0]
 
 
-def member_row(tenant_id: str, request_id: str, body: NewMember, at_ms: int) -> MemberRow:
-    """The row of a new member; a retry under the same request id makes the same id."""
-    return MemberRow(derived_id("mem", tenant_id, request_id), body.name, body.email, body.phone, at_ms)
+@router.patch("/{member_id}", summary="Change a member")
+async def change_member(member_id: PathId, body: MemberPatch, call: MemberChanger, request: Request) -> MemberView:
+    """A JSON merge patch: what is left out stays, null removes, attributes are merged at all levels. A new name follows
+    to the member's cards, and so to verdicts and boards. A member may change their own name, phone, locale and
+    consents."""
+    call.sees_member(member_id, "member_unknown")
+    patch = given(body)
+    _check_own(call, patch)
+    source: ConsentSource = "member" if call.reach == "own" else "organiser"
+
+    async def work(connection: Connection) -> tuple[Member, Member, str | None]:
+        before = await store.locked(connection, call.tenant_id, member_id)
+        if before is None:
+            raise Problem("member_unknown")
+        if before.erased_at_ms is not None:
+            raise Problem("member_erased")
+        now_ms = call.parts.clock_ms()
+        after = changed(before, patch, now_ms, source)
+        await _check(connection, call, after, patch)
+        if after is not before:
+            await store.save(connection, call.tenant_id, [(before, after)], actor_of(call.caller))
+            if call.reach != "own":
+                await call.note(connection, member_id, detail={"fields": sorted(patch), "version": after.version})
+        accounts = await accounts_of(connection, call.tenant_id, [member_id])
+        return before, after, accounts.get(member_id)
+
+    async with call.cold.connection() as connection, connection.transaction():
+        before, after, account_id = await _stored(work(connection))
+    if before.name != after.name:
+        await _follow(call, after, background(request))
+    return member_view(after, account_id)
 
 
-def member_view(member: MemberRow, created_at_ms: int) -> MemberView:
-    """A member as clients see them."""
-    return MemberView(
-        id=member.member_id,
-        name=member.name,
-        email=member.email,
-        phone=member.phone,
-        created_at=rfc3339(created_at_ms),
-    )
+@router.delete("/{member_id}", status_code=204, summary="Erase a member's personal data")
+async def erase_member(member_id: PathId, call: Eraser, request: Request) -> Response:
+    """Name, addresses, birthday, attributes and consents go, for good; the accounts that are linked are no longer. The
+    id stays, and with it what happened: scans and ledgers, under the name of their time. The member's cards have to be
+    revoked before."""
+    if not await call.is_fresh():
+        raise Problem("unavailable", "Not all of the member's cards are known yet.", retry_after_ms=1_000)
+    async with call.cold.connection() as connection, connection.transaction():
+        before = await store.locked(connection, call.tenant_id, member_id)
+        if before is None:
+            raise Problem("member_unknown")
+        if await store.has_cards_in_force(connection, call.tenant_id, member_id):
+            raise Problem("member_has_cards")
+        now_ms = call.parts.clock_ms()
+        after = erased(before, now_ms)
+        linked = await memberships.of_member(connection, call.tenant_id, member_id)
+        for part in linked:
+            await memberships.unlink(connection, part.account_id, call.tenant_id, now_ms)
+        await store.forget_invitations(connection, call.tenant_id, member_id)
+        if after is not before:
+            await store.save(connection, call.tenant_id, [(before, after)], actor_of(call.caller))
+            await call.note(connection, member_id, at_ms=now_ms)
+    for part in linked:
+        await call.parts.access.publish(AccessChange("account", part.account_id))
+    await _follow(call, after, background(request))
+    return Response(status_code=204)
+
+
+def _new(call: Call, fields: dict[str, Any], at_ms: int) -> Member:
+    """The new member; a retry under the same request id makes the same id."""
+    return new_member(derived_id("mem", call.tenant_id, call.request_id), fields, at_ms, "organiser")
+
+
+async def _check(connection: Connection, call: Call, member: Member, written: dict[str, Any]) -> None:
+    """Raises `Problem` for what fields cannot say by themselves."""
+    stored = await store.schema_of(connection, call.tenant_id) if "attributes" in written else None
+    schema = stored.schema if stored is not None else None
+    errors = profile_errors(member, written, schema, call.parts.clock_ms())
+    if errors:
+        raise Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors)
+
+
+def _check_own(call: Call, patch: dict[str, Any]) -> None:
+    """Rule 1. Raises `Problem`; also for a name that is null, which nobody can be without."""
+    if call.reach == "own":
+        others = sorted(patch.keys() - OWN_FIELDS)
+        if others:
+            errors = [FieldError("Only the organisation changes this.", pointer=f"#/{name}") for name in others]
+            raise Problem("forbidden", f"One changes one's own {', '.join(sorted(OWN_FIELDS))}.", errors)
+
+
+async def _stored(work: Awaitable[T]) -> T:
+    """What `work` gives. Raises `Problem` where an external id is somebody else's already."""
+    try:
+        return await work
+    except store.ExternalIdTaken as error:
+        detail = "Another member has this external id."
+        raise Problem("external_id_taken", detail, [FieldError(detail, pointer="#/external_id")]) from error
+
+
+async def _follow(call: Call, member: Member, work: MemberWork) -> None:
+    """Has the name follow to the cards, now if possible; it is marked to be done in any case."""
+    try:
+        is_done = await work.names.follow(Behind(call.tenant_id, member.member_id, member.name, member.version))
+    except StoreUnavailable:
+        is_done = False
+    if not is_done:
+        work.wake()

@@ -128,27 +128,15 @@ async def test_cards_and_events_of_a_tenant(pool: Pool, author: Author) -> None:
     assert [item["event_id"] for item in found.items] == sorted(e for t, e in author.world.events if t == TENANT)
 
 
-async def test_members_of_a_tenant(pool: Pool) -> None:
-    for tenant_id in (TENANT, OTHER):
-        await pool.executemany(
-            "INSERT INTO members (tenant_id, member_id, name, attributes, created_at_ms, changed_at_ms)"
-            " VALUES ($1, $2, $3, $4, 1, 1)",
-            [(tenant_id, f"mem_{n}", f"{tenant_id} {n}", '{"seat": "A1"}') for n in range(5)],
-        )
-    items = await read_all(lambda cursor: logs.members(pool, TENANT, 2, cursor))
-    assert [item["name"] for item in items] == [f"org_A {n}" for n in range(5)]
-    assert items[0]["attributes"] == {"seat": "A1"}
-    assert items[0]["email"] is None
-
-
 async def test_a_page_is_bounded_both_ways(pool: Pool) -> None:
     await pool.execute(
-        "INSERT INTO members (tenant_id, member_id, name, created_at_ms, changed_at_ms)"
-        " SELECT $1, 'mem_' || n, 'name', 1, 1 FROM generate_series(1, 1100) AS n",
+        "INSERT INTO events (tenant_id, event_id, terms, name, state, capacity, doors_open_ms, doors_close_ms,"
+        " created_at_ms, inside, admitted, refused, position)"
+        " SELECT $1, 'evt_' || n, '{}', 'name', 'open', 1, 0, 0, 1, 0, 0, 0, 1 FROM generate_series(1, 1100) AS n",
         TENANT,
     )
-    assert len((await logs.members(pool, TENANT, 10_000)).items) == logs.PAGE_ROWS_MAX
-    assert len((await logs.members(pool, TENANT, 0)).items) == 1
+    assert len((await logs.events(pool, TENANT, 10_000)).items) == logs.PAGE_ROWS_MAX
+    assert len((await logs.events(pool, TENANT, 0)).items) == 1
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "-1", "1.5", "٣", str(1 << 63), "1; DROP TABLE scans"])

@@ -17,7 +17,18 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/orgs/{org}/api-keys/{api_key}/rotate", {}),
     ("DELETE", "/v1/orgs/{org}/api-keys/{api_key}", None),
     ("GET", "/v1/orgs/{org}/audit-log", None),
+    ("GET", "/v1/orgs/{org}/member-schema", None),
+    ("PUT", "/v1/orgs/{org}/member-schema", {"schema": None}),
     ("GET", "/v1/members/{member}", None),
+    ("PATCH", "/v1/members/{member}", {"name": "mine"}),
+    ("DELETE", "/v1/members/{member}", None),
+    ("GET", "/v1/members/{member}/consents", None),
+    ("GET", "/v1/members/{member}/reputation", None),
+    ("POST", "/v1/members/{member}/link", {"email": "mine@example.com"}),
+    ("DELETE", "/v1/members/{member}/link", None),
+    ("GET", "/v1/members/imports/{import}", None),
+    ("GET", "/v1/members/imports/{import}/report", None),
+    ("POST", "/v1/members/imports/{import}/cancel", None),
     ("GET", "/v1/cards/{card}", None),
     ("POST", "/v1/cards", {"member_id": "{member}"}),
     ("POST", "/v1/cards/{card}/suspend", None),
@@ -66,7 +77,7 @@ PEOPLES_ROUTES: list[tuple[str, str, Any]] = [
 SAME = {"X-Request-Id": "the-same"}
 ABSENT = {
     name: f"{name}_absent"
-    for name in ("org", "api_key", "member", "card", "event", "gate", "device", "account", "invitation")
+    for name in ("org", "api_key", "member", "import", "card", "event", "gate", "device", "account", "invitation")
 }
 
 
@@ -84,6 +95,8 @@ async def a_tenant(system: System) -> tuple[str, dict[str, str], dict[str, Any]]
     org = await system.open_org()
     key = org["key"]
     member = await system.made("POST", "/v1/members", {"name": "Ann"}, key)
+    csv = {"Content-Type": "text/csv"}
+    imported = await system.made("POST", "/v1/members/imports", b"name\nBo\n", key, **csv)
     card = await system.made("POST", "/v1/cards", {"member_id": member["id"]}, key)
     event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 5, "gates": [{"name": "N"}]}, key)
     asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, key)
@@ -94,6 +107,7 @@ async def a_tenant(system: System) -> tuple[str, dict[str, str], dict[str, Any]]
         "org": org["id"],
         "api_key": org["api_key"]["id"],
         "member": member["id"],
+        "import": imported["id"],
         "card": card["id"],
         "event": event["id"],
         "gate": event["gates"][0]["id"],
