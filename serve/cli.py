@@ -138,7 +138,7 @@ def audit(url: str | None, data: Path | None, as_json: bool, acks: Path | None, 
     """Drain, then check every invariant over journal, memory and Postgres."""
     directory = _data_directory(data)
     token = token_path(directory)
-    prepare(token if token.exists() else None)
+    prepare(token if token.exists() else None, is_alone=token.exists())
     sys.exit(import_module("serve.audit").run(url, directory, as_json, acks, stores_only))
 
 
@@ -165,7 +165,9 @@ def _run_system(options: dict[str, Any], make_on_ready: Callable[[], Any] | None
     settings = _settings(options)
     if not is_behind_front:
         sys.exit(front.run([*sys.argv[1:], BEHIND_FRONT]))
-    prepare(settings.ray_auth_token_path if settings.ray_address else token_path(settings.data.resolve()))
+    is_alone = not settings.ray_address
+    token = token_path(settings.data.resolve()) if is_alone else settings.ray_auth_token_path
+    prepare(token, is_alone=is_alone)
     module = import_module("serve.up")
     try:
         sys.exit(module.Up(settings).run(make_on_ready() if make_on_ready else None))

@@ -1,8 +1,8 @@
 """Starting Ray for ourselves, or attaching to a cluster that is there.
 
 Rules:
-1. Token authentication, always: Ray's own ports listen on every interface (it replaces 127.0.0.1 by the first one), and
-   whoever is let in there can run code.
+1. Token authentication, always: whoever is let in can run code. A cluster of this machine alone keeps to 127.0.0.1
+   (`serve.ray_environment.ALONE`), but for the port on which Serve's replicas would be asked by each other.
 2. `serve.ray_environment.prepare` runs before this module is imported: Ray reads its environment when it is imported.
 3. Ray's sockets lie below its directory and their paths may have 107 characters at most, so the directory is a short
    one in /tmp, ours alone, and not DATA.

@@ -22,14 +22,22 @@ VARIABLES = {
 }
 
 
+# For a Ray of this machine alone: its ports on 127.0.0.1, as Ray has it on those systems that it calls the variable
+# after. Elsewhere they are on every interface, and its metrics are for everybody to read.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
 def token_path(data: Path) -> Path:
     """The file with the token of the Ray that `up` starts on `data`."""
     return data / "ray.token"
 
 
-def prepare(token: Path | None) -> None:
-    """Sets the variables. `token` is the file with the cluster's token, None: wherever Ray looks by itself."""
+def prepare(token: Path | None, *, is_alone: bool) -> None:
+    """Sets the variables. `token` is the file with the cluster's token, None: wherever Ray looks by itself. `is_alone`:
+    it is the Ray of this machine that `up` starts, not one of several machines."""
     os.environ.update(VARIABLES)
+    if is_alone:
+        os.environ.update(ALONE)
     if token is not None:
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
 
