@@ -126,9 +126,10 @@ def snapshot(offset: int, epoch: int = 1, **more: Any) -> dict[str, Any]:
 
 
 async def subscribed(talk: Talk, asked: list[dict[str, Any]]) -> None:
-    """Notes what is asked for until somebody asks for `END`: all before it has come, too."""
+    """Notes what is asked for until somebody asks for `END`: all before it has come, too. The connection stays."""
     while not asked or asked[-1]["topic"] != END:
         asked.append(await talk.receive())
+    await talk.stay()
 
 
 async def test_a_hole_is_asked_for_once_and_never_passed_on() -> None:
