@@ -29,6 +29,7 @@ from gateway.limiter import Limiter
 from gateway.live_hub import LiveHub
 from gateway.metrics import EdgeMetrics
 from gateway.orgs.api_keys import KeyUses
+from gateway.orgs.mirror import OrgMirror
 from gateway.parts import EdgeParts
 from gateway.ports import HostUnavailable, Transport
 from gateway.proxies import TrustedProxies
@@ -66,7 +67,8 @@ class Edge:
         self._sockets = OpenSockets()
         self._rates = RedisRates(redis_url)
         rates = {name: Rate.parse(rate) for name, rate in settings.rates.items()}
-        self._limiter = Limiter(self._rates, monotonic_us, rates)
+        self._limiter = Limiter(self._rates, monotonic_us, rates, self._plan_of)
+        self._orgs: OrgMirror | None = None
         self._pool: Pool | None = None
         self._post: Post | None = None
         self._passwords: PasswordHasher | None = None
@@ -91,6 +93,7 @@ class Edge:
         self._post = Post(mailer)
         self._passwords = PasswordHasher()
         self._key_uses = KeyUses(self._pool, wall_clock_ms)
+        self._orgs = OrgMirror(self._pool)
         cold = ColdStore(self._pool, wall_clock_ms, self._key_uses)
         parts = EdgeParts(
             engine=self._dispatcher,
@@ -110,16 +113,18 @@ class Edge:
             post=self._post,
             random_bytes=os.urandom,
             proxies=TrustedProxies(settings.trusted_proxies),
+            origins=self._orgs,
         )
         self._access.follow(parts.identity.on_change)
         self._access.follow(self._sockets.on_change)
+        self._access.follow(self._orgs.on_change)
         self._access.start()
         self.app = EdgeApp(parts)
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
         loop = asyncio.get_running_loop()
-        work = (self._hub, self._limiter, keys, self._key_uses, self.app.member_work)
-        self._tasks = [loop.create_task(each.run()) for each in work]
+        running = (self._hub, self._limiter, keys, self._key_uses, self._orgs, self.app.member_work)
+        self._tasks = [loop.create_task(each.run()) for each in running]
 
     def drain(self) -> None:
         """Asks every socket to reconnect elsewhere."""
@@ -149,6 +154,9 @@ class Edge:
         scan = ScanEndpoint(parts.engine, self.app.doorway, identity, self._hub, self._sockets, ids, clock_ms)
         self.app.add_socket("/v1/scan", scan)
         self.app.add_socket("/v1/live", LiveEndpoint(identity, self._hub, self._sockets, ids, clock_ms))
+
+    def _plan_of(self, tenant_id: str) -> str:
+        return self._orgs.plan_of(tenant_id) if self._orgs is not None else ""
 
     async def _is_ready(self) -> bool:
         """Every partition has an owner, and every owner answers."""

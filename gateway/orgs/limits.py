@@ -29,5 +29,11 @@ KEY_OVERLAP_S_MAX: Final = 24 * 60 * 60
 KEY_USES_INTERVAL_S: Final = 60.0
 KEY_USES_MAX: Final = 50_000
 
+# --- what gateways keep in memory -------------------------------------------------------------------------------------
+MIRROR_INTERVAL_S: Final = 30.0
+MIRROR_PAUSE_S: Final = 0.5  # between two looks, whatever the news
+MIRROR_PLANS_MAX: Final = 50_000
+
+assert MIRROR_PAUSE_S < MIRROR_INTERVAL_S
 assert ORGS_PER_FREE_OWNER_MAX <= ORGS_OPENED_MAX
 assert INVITATIONS_PERIOD_MS <= INVITATION_LIFE_MS

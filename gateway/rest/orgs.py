@@ -287,6 +287,7 @@ async def set_plan(org_id: PathId, body: PlanChange, call: PlanSetter) -> OrgVie
     view = await call.query(GetTenant(org_id), TenantView)
     async with call.cold.connection() as connection, connection.transaction():
         await profiles.set_plan(connection, org_id, view.settings.plan, call.parts.clock_ms())
+    await call.is_fresh()  # gateways that hear the news look into the row that the projector writes
     await call.parts.access.publish(AccessChange("org", org_id))
     return await _view(call)
 
