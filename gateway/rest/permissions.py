@@ -31,6 +31,10 @@ HOT_PATHS: dict[str, str] = {
     "/v1/cards/{card_id}/points/reverse": "points.write",
 }
 """POSTs of the fast lane; what it asks for is in `gateway.fast_lane` and `gateway.doorway`."""
+# What a route needs besides, for something of what it answers.
+BESIDES: dict[tuple[str, str], tuple[str, str]] = {
+    ("GET", "/v1/members"): ("Accept: text/csv", "members.export"),
+}
 PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/healthz"): "tells only that the process lives",
     ("GET", "/readyz"): "tells only whether a check-in would succeed",
@@ -75,6 +79,7 @@ def entrances(app: FastAPI) -> list[Entrance]:
     """All of them, by path. Raises `ValueError` for a route that asks for two actions."""
     found = [Entrance(path, method, action) for method, path, action in _routes(app)]
     found += [Entrance(path, "POST", action) for path, action in HOT_PATHS.items()]
+    found += [Entrance(f"{path} ({what})", method, action) for (method, path), (what, action) in BESIDES.items()]
     found += [Entrance("/v1/scan", SOCKET, scan.ACTION), Entrance("/v1/live", SOCKET, live.ACTION)]
     found += [Entrance(f"/v1/live {kind.name}", SOCKET, kind.action) for kind in topics.KINDS]
     return sorted(found)

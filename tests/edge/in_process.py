@@ -34,6 +34,8 @@ from gateway.orgs.api_keys import KeyUses
 from gateway.parts import EdgeParts
 from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
+from gateway.sockets.scan import ScanEndpoint
+from gateway.web.pages import PREFIX, BoardPages
 from storage.memory_journal import MemoryJournal
 from storage.migrate import migrate
 from storage.postgres import Pool, reader_pool, writer_pool
@@ -43,6 +45,7 @@ from tests.edge.asgi import Answer, call
 from tests.edge.edge import memory_limiter
 from tests.edge.fakes import FakeDirectory
 from tests.support.identity import CHEAP, Clock, Mailbox, key_maker
+from tests.support.watched import Watch, WatchedEngine, WatchedPool
 
 MASTER = b"s" * 32
 SUPERADMIN_TOKEN = "mvs_the-first-one"
@@ -113,6 +116,11 @@ class System:
         assert answer.status < 300, answer.body
         return answer.json()
 
+    @property
+    def watch(self) -> Watch:
+        """Sees what the edge asks of Postgres and of the engine."""
+        return cast(WatchedEngine, self.parts.engine).watch
+
     # --- accounts -----------------------------------------------------------------------------------------------------
 
     async def register(self, email: str, password: str = PASSWORD, *, is_verified: bool = True) -> None:
@@ -160,9 +168,11 @@ class System:
 
 
 def _system(
-    pool: Pool, dispatcher: Dispatcher, projector: Projector, rates: dict[str, str], more: dict[str, Any]
+    inner: Pool, dispatcher: Dispatcher, projector: Projector, rates: dict[str, str], more: dict[str, Any]
 ) -> System:
     """The edge of it, with its sockets."""
+    watch = Watch()
+    engine, pool = WatchedEngine(dispatcher, watch), WatchedPool(inner, watch).as_pool()
     clock, mailbox = Clock(), Mailbox()
     ids = IdMaker(clock.wall_ms, os.urandom)
     keys = SigningKeys(pool, Safe(MASTER, os.urandom), ids, clock.wall_ms, make_private_key=key_maker)
@@ -178,7 +188,7 @@ def _system(
         return dispatcher.is_placed
 
     parts = EdgeParts(
-        engine=dispatcher,
+        engine=engine,
         confirmed=dispatcher,
         pool=pool,
         identity=identity,
@@ -197,18 +207,24 @@ def _system(
         **more,
     )
     system = System(parts, projector, mailbox, clock, key_uses)
-    hub = LiveHub(dispatcher, MemoryLive())
+    hub = LiveHub(engine, MemoryLive())
+    doorway = system.app.doorway
+    scan = ScanEndpoint(engine, doorway, identity, hub, sockets, ids, clock.wall_ms)
+    system.app.add_socket("/v1/scan", scan)
     system.app.add_socket("/v1/live", LiveEndpoint(identity, hub, sockets, ids, clock.wall_ms))
+    system.app.add_page(PREFIX, BoardPages())
     return system
 
 
 @asynccontextmanager
 async def running_system(database: str, rates: dict[str, str] | None = None, **more: Any) -> AsyncIterator[System]:
-    """Starts it all, and stops it after. `rates` by name, `more` further parts of the edge."""
+    """Starts it all, and stops it after. `rates` by name, `more` further parts of the edge. The host has a pool of its
+    own, so that what the edge asks can be told from what it asks."""
     await migrate(database)
-    pool, writers = await reader_pool(database, 4), await writer_pool(database, 2)
+    pool, store = await reader_pool(database, 4), await reader_pool(database, 2)
+    writers = await writer_pool(database, 2)
     journal = MemoryJournal()
-    host = Host("one", journal, PostgresStore(pool), NoPublisher(), clock_ms, len(PARTITIONS))
+    host = Host("one", journal, PostgresStore(store), NoPublisher(), clock_ms, len(PARTITIONS))
     await host.start()
     await host.adopt(PARTITIONS)
     projector = Projector(journal, writers, PARTITIONS, clock_ms)
@@ -227,4 +243,5 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
         await host.drain()
         await host.stop()
         await pool.close()
+        await store.close()
         await writers.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,17 @@ class AsgiSocket:
         """A frame to the server."""
         await self._to_server.put({"type": "websocket.receive", "text": msgspec.json.encode(frame).decode()})
 
+    async def receive(self) -> dict[str, Any] | None:
+        """The next frame; None when the server has closed the socket and there is no more."""
+        coming = asyncio.ensure_future(self.frames.get())
+        await asyncio.wait((coming, self.close_code), timeout=CLOSED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if coming.done():
+            frame: dict[str, Any] = coming.result()
+            return frame
+        coming.cancel()
+        assert self.close_code.done(), "neither a frame nor a close"
+        return None
+
     async def closed(self) -> int:
         """The close code."""
         async with asyncio.timeout(CLOSED_WITHIN_S):
@@ -49,14 +60,19 @@ class AsgiSocket:
 
 
 @asynccontextmanager
-async def open_socket(app: AsgiApp, path: str, token: str) -> AsyncIterator[AsgiSocket]:
-    """A socket of this caller."""
+async def open_socket(
+    app: AsgiApp, path: str, token: str, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[AsgiSocket]:
+    """A socket of this caller; with no token none is sent."""
     socket = AsgiSocket()
+    route, _, query = path.partition("?")
+    sent = {"Authorization": f"Bearer {token}"} if token else {}
     scope = {
         "type": "websocket",
-        "path": path,
+        "path": route,
+        "query_string": query.encode(),
         "subprotocols": ["mastervip.v1.json"],
-        "headers": [(b"authorization", f"Bearer {token}".encode())],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in {**sent, **(headers or {})}.items()],
         "scheme": "ws",
         "client": ("127.0.0.1", 40_000),
         "server": ("127.0.0.1", 8_080),

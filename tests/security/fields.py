@@ -1,0 +1,87 @@
+"""What the fields of requests mean to the tests: which of them name an object, and what stands in the others.
+
+Rules:
+1. Every field of path, query or body that is text and not one of a few fixed words stands in `IDS` (it names an
+   object) or in `PLAIN` (it names none). One that is in neither fails the tests by its name: whoever adds a field says
+   here what it is, and if it names an object, the tests swap it for a foreign one from then on.
+2. An entry of "METHOD /path field" goes before one of "field".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.edge.in_process import PASSWORD
+
+# Kind of object by field, and how the id stands in the field where it is not all of it.
+IDS: dict[str, str] = {
+    "org_id": "org",
+    "member_id": "member",
+    "card_id": "card",
+    "around": "card",
+    "credential": "credential",
+    "event_id": "event",
+    "window": "event",
+    "gate_id": "gate",
+    "device_id": "device",
+    "key_id": "api_key",
+    "cursor": "cursor",
+    "invitation_id": "invitation",
+    "import_id": "import",
+    "GET /v1/members email": "member_email",
+    "GET /v1/members external_id": "external_id",
+    "DELETE /v1/members/{member_id}/link member_id": "linked_member",
+    "POST /v1/invitations/accept token": "invitation_token",
+    "actor": "account",
+    "target": "card",
+    "account_id": "account",
+    "session_id": "session",
+}
+TEXT: dict[str, str] = {"window": "event:{}"}
+
+ORG_NAME = "Org"
+# What is said where nothing is named. Fields that are not required are left out, unless a body would be empty.
+PLAIN: dict[str, Any] = {
+    "accent_color": "#00ff00",
+    "action": "cards.issue",
+    "allowed_origin": "https://vip.example.com",
+    "amount": 1,
+    "current_password": PASSWORD,
+    "birthday": "1990-02-28",
+    "board": "points",
+    "capacity": 100,
+    "confirm": ORG_NAME,
+    "code": "org_none.0123456789",
+    "display_name": "High Table",
+    "email": "ann@example.com",
+    "entry_seq": 1,
+    "external_id": "C-1",
+    "format": "text",
+    "locale": "vi-VN",
+    "logo_url": "https://vip.example.com/logo.svg",
+    "name": "Ann",
+    "new_password": PASSWORD,
+    "note": "because",
+    "password": PASSWORD,
+    "primary_color": "#ff0000",
+    "phone": "+84 90 123 45 67",
+    "q": "Mel",
+    "reason": "full",
+    "refresh_token": "none",
+    "request_id": "00000000-0000-7000-8000-000000000000",
+    "scan_id": "00000000-0000-7000-8000-000000000000",
+    "schema": {"type": "object", "properties": {}},
+    "support_email": "help@example.com",
+    "time_zone": "Asia/Ho_Chi_Minh",
+    "token": "none",
+}
+
+# Bodies that may be left out, but then something else has to be there.
+WITH_BODY = ("POST /v1/members/{member_id}/link",)
+# Fields that are left out although they could name an object, with the reason.
+LEFT_OUT: dict[str, str] = {}
+
+
+def entry(table: dict[str, Any], operation: str, field: str) -> Any:
+    """Rule 2; None where there is none."""
+    return table.get(f"{operation} {field}", table.get(field))
