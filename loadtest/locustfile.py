@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def read_fixtures(environment: Any, **_: Any) -> None:
     if not path.exists():
         sys.exit(f"{path} is not there: run `mastervip seed --out {path}` first, or name another file with --fixtures")
     _fixtures.update(json.loads(path.read_bytes()))
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request is too much
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]

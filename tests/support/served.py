@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import uvicorn
 
+from gateway.http import AsgiApp
 from gateway.live_hub import LiveHub
 from gateway.memory_live import MemoryLive
 from gateway.sockets.connection import OpenSockets
@@ -20,8 +21,9 @@ from tests.support.socket_edge import QuietServer
 
 
 @contextlib.asynccontextmanager
-async def served(system: System) -> AsyncIterator[int]:
-    """The port. Live topics give snapshots, and what the renewals bring."""
+async def served(system: System, asgi: AsgiApp | None = None) -> AsyncIterator[int]:
+    """The port. Live topics give snapshots, and what the renewals bring. `asgi` is served in the system's place:
+    something that looks on and passes on."""
     parts, app = system.app.parts, system.app
     hub, sockets = LiveHub(parts.engine, MemoryLive()), OpenSockets()
     identity, ids, clock_ms = parts.identity, parts.ids, parts.clock_ms
@@ -30,7 +32,9 @@ async def served(system: System) -> AsyncIterator[int]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     server = QuietServer(
-        uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, lifespan="off", log_config=None)
+        uvicorn.Config(
+            asgi or app, ws="websockets-sansio", ws_per_message_deflate=False, lifespan="off", log_config=None
+        )
     )
     running = asyncio.create_task(hub.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
