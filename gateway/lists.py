@@ -156,10 +156,14 @@ async def page_of(
     key: Callable[[Row], str],
 ) -> Page[Row]:
     """One page of what is read otherwise; rule 2. `read` gets the key of the last row that was given out ("" at first)
-    and how many rows to bring, and brings them in the order of their keys."""
+    and how many rows to bring, and brings them in the order of their keys. It raises `storage.logs.BadCursor` for what
+    cannot be a key."""
     mark = _mark(scope)
-    # One row more than asked for tells whether there is a next page.
-    rows = await read("" if cursor is None else _place(cursor, mark), limit + 1)
+    try:
+        # One row more than asked for tells whether there is a next page.
+        rows = await read("" if cursor is None else _place(cursor, mark), limit + 1)
+    except logs.BadCursor:
+        raise _not_ours() from None
     next_cursor = _cursor(mark, key(rows[limit - 1])) if len(rows) > limit else None
     return Page(rows[:limit], next_cursor)
 

@@ -19,7 +19,6 @@ from email.policy import SMTPUTF8
 from pathlib import Path
 from typing import Protocol
 
-
 # Lines up to here go out as they are: a code that somebody copies must not be broken by quoted-printable.
 _POLICY = SMTPUTF8.clone(max_line_length=200)
 

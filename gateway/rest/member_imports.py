@@ -29,6 +29,7 @@ from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import Allowed, Call, Cursor, Limit, PathId, View, csv_cell
 from gateway.rest.members import background
+from storage.logs import BadCursor
 from storage.postgres import Connection
 
 PATH = "/v1/members/imports"
@@ -122,6 +123,14 @@ async def _store(call: Call, mode: ImportMode, parts: list[bytes], rows: int) ->
         raise Problem("import_under_way") from error
 
 
+def _place(key: str) -> tuple[int, str]:
+    """Time and id of the import before the page. Raises `BadCursor`."""
+    at_ms, _, import_id = key.partition(" ")
+    if not (at_ms.isascii() and at_ms.isdigit() and int(at_ms) <= limits.SAFE_INTEGER_MAX):
+        raise BadCursor(f"not a cursor of this list: {key[:40]!r}")
+    return int(at_ms), import_id
+
+
 def _import_id(call: Call) -> str:
     """Rule 2."""
     return derived_id("imp", call.tenant_id, call.request_id)
@@ -133,8 +142,7 @@ async def list_imports(call: Importer, limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     async with call.cold.connection() as connection:
 
         async def read(after: str, count: int) -> list[Import]:
-            at_ms, _, import_id = after.partition(" ")
-            return await imports.latest(connection, call.tenant_id, (int(at_ms), import_id) if after else None, count)
+            return await imports.latest(connection, call.tenant_id, _place(after) if after else None, count)
 
         page = await page_of(
             ("imports", call.tenant_id), cursor, limit, read, lambda row: f"{row.created_at_ms} {row.import_id}"
