@@ -32,7 +32,7 @@ from gateway.identity.tokens import hash_secret, make_token
 from gateway.ids import derived_id
 from gateway.lists import page_of
 from gateway.orgs import api_keys, profiles
-from gateway.orgs.listing import OrgRow, of_platform
+from gateway.orgs.listing import OrgRow, of_account, of_platform
 from gateway.orgs.profiles import Profile
 from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339_or_none
@@ -186,23 +186,12 @@ async def open_org(body: NewOrg, call: Opener) -> NewOrgView:
 @router.get("", summary="Organisations")
 async def orgs(call: OrgLister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None) -> OrgPage:
     """Those that the caller takes part in, without closed ones; the platform's are all."""
-    if call.reach == "platform":
-        async with call.cold.connection() as connection:
-            read = partial(of_platform, connection)
-            page = await page_of(("orgs",), cursor, limit, read, lambda row: row.tenant_id)
-        # What was opened a moment ago has no row yet; the engine knows it.
-        rows = [row if row.name is not None else await _known_row(call, row) for row in page.rows]
-        return OrgPage(items=[_listed(row) for row in rows], next_cursor=page.next_cursor)
     async with call.cold.connection() as connection:
-        held = await memberships.of_account(connection, call.caller.account_id)
-        states = await profiles.refused_states(connection, [part.tenant_id for part in held])
-    rows = await asyncio.gather(
-        *(
-            _known_row(call, OrgRow(part.tenant_id, None, None, states.get(part.tenant_id, "open"), None, part.role))
-            for part in held
-        )
-    )
-    return OrgPage(items=[_listed(row) for row in rows if row.state != "closed"], next_cursor=None)
+        account_id = "" if call.reach == "platform" else call.caller.account_id
+        read = partial(of_account, connection, account_id) if account_id else partial(of_platform, connection)
+        page = await page_of(("orgs", account_id), cursor, limit, read, lambda row: row.tenant_id)
+    rows = await asyncio.gather(*(_known_row(call, row) for row in page.rows))
+    return OrgPage(items=[_listed(row) for row in rows], next_cursor=page.next_cursor)
 
 
 @router.get("/{org_id}", summary="An organisation")
@@ -336,7 +325,9 @@ async def _require_not_closed(call: Call) -> None:
 
 
 async def _known_row(call: Call, row: OrgRow) -> OrgRow:
-    """The row with what the engine knows."""
+    """The row with what the engine knows, where it has no name: what was opened a moment ago has no row yet."""
+    if row.name is not None:
+        return row
     try:
         view = await call.query(GetTenant(row.tenant_id), TenantView)
     except Problem as problem:

@@ -288,6 +288,14 @@ async def test_lists(system: System) -> None:
     assert [item["id"] for item in found] == sorted(org["id"] for org in made)
     assert {item["id"]: item["name"] for item in found} == {org["id"]: org["name"] for org in made}
     assert code(await system.call("GET", "/v1/orgs", token=own["key"])) == (403, "forbidden")
+    second = await own_org(system, token, "Second")
+    first_page = await system.made("GET", "/v1/orgs?limit=1", token=token)
+    rest = await system.made("GET", f"/v1/orgs?cursor={first_page['next_cursor']}", token=token)
+    assert rest["next_cursor"] is None
+    assert [item["id"] for item in first_page["items"] + rest["items"]] == sorted((own["id"], second["id"]))
+    other = await owner_of(system, "bob@example.com")
+    foreign = await system.call("GET", f"/v1/orgs?cursor={first_page['next_cursor']}", token=other)
+    assert code(foreign) == (400, "cursor_invalid")
 
 
 # --- suspending and closing ------------------------------------------------------------------------------------------
