@@ -69,6 +69,7 @@ TABLE: dict[str, Row] = {
     "account_unknown": Row(404, "Unknown account", "Check the id."),
     "session_unknown": Row(404, "Unknown session", "Check the id; it may have ended."),
     "pairing_code_invalid": Row(404, "The pairing code is not valid", "Make a new pairing code."),
+    "email_taken": Row(409, "The e-mail address has an account", "Use another address."),
     "limit_reached": Row(409, "A limit is reached", "Remove something first."),
     refusals.ID_REUSED: Row(
         422, "The request id was used for another request", "Make a new request id for a new request."

@@ -151,6 +151,15 @@ def status(url: str | None, data: Path | None, as_json: bool) -> None:
     sys.exit(asyncio.run(import_module("serve.status").main(url, _data_directory(data), as_json)))
 
 
+@cli.command("rotate-keys")
+@_data
+@_json
+@click.option("--revoke", is_flag=True, help="A key may have leaked: all until now are void.")
+def rotate_keys(data: Path | None, as_json: bool, revoke: bool) -> None:
+    """Replace the key that signs access tokens; nobody notices."""
+    import_module("serve.rotate_keys").main(_settings({"data": data}), revoke, as_json)
+
+
 @cli.command()
 @_up_options
 @click.option("--members", type=click.IntRange(1), default=200, show_default=True)

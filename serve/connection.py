@@ -18,11 +18,10 @@ class NotRunning(Exception):
 
 
 class Superadmin(msgspec.Struct, frozen=True):
-    """The bootstrap SuperAdmin. `password` is null: it signs in with the token."""
+    """The bootstrap SuperAdmin, who signs in like everybody. `password` is null once it has been changed."""
 
     email: str
-    access_token: str
-    password: str | None = None
+    password: str | None
 
 
 class RayAddress(msgspec.Struct, frozen=True):

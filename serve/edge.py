@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 import time
-from hashlib import sha256
 
 from actors.codec import encode_messages
 from gateway.access_feed import RedisAccessFeed
@@ -85,7 +84,6 @@ class Edge:
             settings.postgres_connections_per_process,
         )
         await self._dispatcher.start()
-        token_hash = sha256(settings.superadmin_token().encode()).digest()
         ids = IdMaker(wall_clock_ms, os.urandom)
         keys = signing_keys(self._pool, settings)
         access_tokens = AccessTokens(keys, settings.jwt_issuer, settings.jwt_audience, wall_clock_ms)
@@ -99,7 +97,7 @@ class Edge:
             engine=self._dispatcher,
             confirmed=self._dispatcher,
             pool=self._pool,
-            identity=Identity(cold, token_hash, monotonic_ms, access_tokens),
+            identity=Identity(cold, monotonic_ms, access_tokens),
             credentials=CredentialBook(settings.secret()),
             secrets=SecretMaker(settings.secret()),
             ids=ids,

@@ -1,7 +1,8 @@
 """`mastervip seed`: fills a running system through its public API, and writes what it made to the fixtures file.
 
 Rules:
-1. Only the public API is used, with the bootstrap SuperAdmin's token from `connection.json` for the organisation.
+1. Only the public API is used. The bootstrap SuperAdmin of `connection.json` makes an account, and that account opens
+   the organisation.
 2. Through the project's own client, which tries every request under one id until it is answered: nothing is made twice.
 """
 
@@ -12,6 +13,7 @@ import os
 import random
 import ssl
 from pathlib import Path
+from secrets import token_hex, token_urlsafe
 from typing import Any
 
 import msgspec
@@ -72,26 +74,35 @@ async def seed(
     base_url: str, superadmin: Superadmin, members: int, events: int, ssl_context: ssl.SSLContext | None = None
 ) -> Json:
     """Makes an organisation with that much in it, and returns the fixtures. Raises `SeedError`."""
+    if superadmin.password is None:
+        raise SeedError(f"the password of {superadmin.email} was changed, so nobody here can make accounts")
+    admin = {"email": f"admin-{token_hex(4)}@localhost", "password": token_urlsafe(18)}
     try:
-        async with AsyncMasterVip(base_url, superadmin.access_token, retry=RETRY, ssl_context=ssl_context) as vip:
+        async with (
+            AsyncMasterVip(base_url, retry=RETRY, ssl_context=ssl_context) as platform,
+            AsyncMasterVip(base_url, retry=RETRY, ssl_context=ssl_context) as vip,
+        ):
+            await platform.login(superadmin.email, superadmin.password)
+            await platform.request("POST", "/v1/accounts", json=admin | {"name": "Winston", "verified": True})
+            await vip.login(admin["email"], admin["password"])
             org = await vip.orgs.open("The Continental", checkin_points=10)
+            await platform.request("PUT", f"/v1/orgs/{org['id']}/plan", json={"plan": "premium"})
+            await platform.logout()
             key = org["api_key"]["key"]
             echo(f"organisation {org['id']}", err=True)
             organiser = vip.acting_as(key)
             made_events = [await _event(organiser, number, members) for number in range(events)]
             cards = await _cards(organiser, members)
+            # For the organisation that was not there at the first sign-in, and with its time before it.
+            signed_in = await vip.login(admin["email"], admin["password"], org_id=org["id"])
     except MasterVipError as error:
         raise SeedError(str(error)) from error
     return {
         "base_url": base_url,
         "org_id": org["id"],
-        "admin": {"email": "admin@localhost", "password": None, "access_token": key},
+        "admin": admin | {"access_token": signed_in["access_token"]},
         "api_key": key,
-        "superadmin": {
-            "email": superadmin.email,
-            "password": superadmin.password,
-            "access_token": superadmin.access_token,
-        },
+        "superadmin": {"email": superadmin.email, "password": superadmin.password},
         "events": made_events,
         "cards": cards,
     }

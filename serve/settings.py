@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.identity.limits import KEY_LIFETIME_MS, KEY_PUBLISHED_BEFORE_MS
+from gateway.ids import base32
 from gateway.limits import RATES
 from gateway.proxies import TrustedProxies
 from gateway.rates import Rate
@@ -25,6 +26,7 @@ from storage.process import kept_password
 
 HOSTS_MAX = 256
 SUPERADMIN_EMAIL = "superadmin@localhost"
+SUPERADMIN_PASSWORD_CHARS = 32  # 160 bits
 
 
 def _cores() -> int:
@@ -162,9 +164,10 @@ class Settings(BaseSettings):
             raise ValueError("the settings have no master secret")
         return self.master_secret.get_secret_value().encode()
 
-    def superadmin_token(self) -> str:
-        """The bootstrap SuperAdmin's bearer token: derived, so the same at every start on one data directory."""
-        return "mvs_" + hmac.digest(self.secret(), b"mastervip superadmin token", hashlib.sha256).hex()
+    def superadmin_password(self) -> str:
+        """The first password of the bootstrap SuperAdmin: derived, so the same at every start on one data directory."""
+        digest = hmac.digest(self.secret(), b"mastervip superadmin password", hashlib.sha256)
+        return base32(int.from_bytes(digest, "big"), SUPERADMIN_PASSWORD_CHARS)
 
 
 def resolved(settings: Settings, *, postgres_url: str, redis_url: str) -> Settings:

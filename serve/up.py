@@ -33,13 +33,17 @@ from click import echo
 from ray.exceptions import RayError
 
 from actors.ports import JournalError
+from gateway.identity.bootstrap import ensure_superadmin
+from gateway.identity.passwords import PasswordHasher
 from serve import connection, processes, ray_cluster, ray_gateway, ray_supervisor, tls
+from serve.clocks import wall_clock_ms
 from serve.connection import Connection, RayAddress, Superadmin
 from serve.listener import shared_socket
 from serve.ray_environment import kept_token
 from serve.settings import SUPERADMIN_EMAIL, Settings, resolved
 from serve.stores import StoreKeeper, embedded_postgres, embedded_redis
 from storage.migrate import MigrationError, migrate
+from storage.postgres import Connection as PostgresConnection
 from storage.process import EmbeddedStoreError
 from storage.redis_journal import RedisJournal
 
@@ -70,6 +74,7 @@ class Up:
         self._started_s = time.monotonic()
         self._connection: Connection | None = None
         self._lock: _DataLock | None = None
+        self._superadmin_password: str | None = None
         self._ca_file: Path | None = None
 
     def run(self, on_ready: OnReady | None = None) -> int:
@@ -173,6 +178,7 @@ class Up:
         try:
             await journal.check_settings()
             ran = await migrate(settings.postgres_url.get_secret_value())
+            self._superadmin_password = await _superadmin_password(settings)
         except (JournalError, MigrationError, OSError, asyncpg.PostgresError) as error:
             raise StartError(str(error)) from error
         finally:
@@ -229,7 +235,7 @@ class Up:
             redis_url=settings.redis_url.get_secret_value(),
             ray=ray_address,
             partitions=settings.partitions,
-            superadmin=Superadmin(SUPERADMIN_EMAIL, settings.superadmin_token()),
+            superadmin=Superadmin(SUPERADMIN_EMAIL, self._superadmin_password),
             up_pid=os.getpid(),
             started_at_ms=time.time_ns() // 1_000_000,
             pids=self._pids(),
@@ -293,6 +299,20 @@ class Up:
     def _say(self, text: str) -> None:
         with suppress(OSError):  # nobody may be there to read it any more
             echo(f"{time.monotonic() - self._started_s:6.1f} s  {text}", err=True)
+
+
+async def _superadmin_password(settings: Settings) -> str | None:
+    """The password of the bootstrap SuperAdmin, who is made now if there is none; None once they have another."""
+    assert settings.postgres_url is not None
+    password = settings.superadmin_password()
+    passwords = PasswordHasher()
+    connection: PostgresConnection = await asyncpg.connect(settings.postgres_url.get_secret_value())
+    try:
+        is_theirs = await ensure_superadmin(connection, passwords, SUPERADMIN_EMAIL, password, wall_clock_ms())
+    finally:
+        passwords.close()
+        await connection.close()
+    return password if is_theirs else None
 
 
 def _raise_file_limit() -> None:

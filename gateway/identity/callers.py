@@ -1,4 +1,4 @@
-"""Who is calling: API keys, device tokens, signed-in accounts, and the bootstrap SuperAdmin.
+"""Who is calling: API keys, device tokens, and signed-in accounts.
 
 Rules:
 1. `cached` is the hot path: a dict look-up, fresh for `IDENTITY_FRESH_MS`. So a revoked key works that much longer, at
@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -36,7 +35,7 @@ from gateway.access_feed import AccessChange
 from gateway.identity.access_tokens import JWT_START, Claims
 from gateway.identity.limits import ACCESS_TOKEN_CHARS_MAX
 from gateway.identity.policy import OrgState, Reach, Role, reaches_of
-from gateway.identity.tokens import SUPERADMIN_PREFIX, Token, parse_token
+from gateway.identity.tokens import Token, parse_token
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
@@ -202,7 +201,6 @@ def _may_concern(change: AccessChange, subject: Token | Claims) -> bool:
     return (subject.kind, subject.holder_id, subject.tenant_id) == (change.kind, change.id, change.tenant_id)
 
 
-SUPERADMIN = Caller("", "superadmin", is_verified=True)
 _FOR_EVER_MS = 2**62
 
 
@@ -212,12 +210,10 @@ class Identity:
     def __init__(
         self,
         store: CallerStore,
-        superadmin_token_hash: bytes,
         clock_ms: Callable[[], int],
         access_tokens: AccessTokenVerifier,
     ) -> None:
         self._store = store
-        self._superadmin_token_hash = superadmin_token_hash
         self._clock_ms = clock_ms
         self._access_tokens = access_tokens
         self._seen: dict[str, _Seen] = {}
@@ -242,9 +238,6 @@ class Identity:
             return caller
         if self._clock_ms() < self._unknown_until_ms.get(token, 0):
             return None
-        if token.startswith(SUPERADMIN_PREFIX):
-            matches = hmac.compare_digest(sha256(token.encode()).digest(), self._superadmin_token_hash)
-            return SUPERADMIN if matches else None
         parsed = parse_token(token)
         if parsed is None and not (token.startswith(JWT_START) and len(token) <= ACCESS_TOKEN_CHARS_MAX):
             return None

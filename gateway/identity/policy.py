@@ -57,7 +57,7 @@ POLICY: dict[str, Action] = {
     # Accounts and organisations.
     "account.self": Action("See and change one's own account and sessions", _grants(_EVERYBODY_SIGNED_IN)),
     "me.read": Action("See one's own profile", _grants(_EVERYBODY_SIGNED_IN)),
-    "accounts.manage": Action("See, suspend and resume accounts", _grants("superadmin:platform")),
+    "accounts.manage": Action("Make, see, suspend and resume accounts", _grants("superadmin:platform")),
     "orgs.create": Action("Open an organisation", _grants("superadmin:platform " + _PEOPLE)),
     "orgs.list": Action("List organisations", _grants("superadmin:platform " + _PEOPLE)),
     "orgs.read": Action(

@@ -69,7 +69,7 @@ def parse(text: str) -> RefreshToken | None:
     if len(text) > limits.REFRESH_TOKEN_CHARS_MAX or not text.isascii() or len(parts) != 5 or parts[0] != PREFIX:
         return None
     account, session, generation, secret = parts[1:]
-    if not is_id(account) or not is_id(session) or not generation.isdecimal() or len(generation) > 9 or not secret:
+    if not is_id(account) or not is_id(session) or not generation.isdecimal() or not secret:
         return None
     return RefreshToken(f"acc_{account}", f"ses_{session}", int(generation), secret)
 

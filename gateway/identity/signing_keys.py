@@ -21,7 +21,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -204,17 +204,17 @@ class SigningKeys:
                 await self._load(connection)
                 now_ms = self._clock_ms()
                 if self._ring.is_new_one_due(now_ms, self._lifetime_ms):
-                    await self._rotate(connection, is_forced=False)
+                    await self._rotate(connection, "due")
         except OUTAGES as outage:
             raise StoreUnavailable(str(outage)) from outage
 
     async def rotate(self, *, is_revoking: bool = False) -> SigningKey:
-        """Makes a new key now, to follow the current one after the time of publication. With `is_revoking` all earlier
-        keys are revoked and it signs at once: every access token is void, and clients refresh theirs. Raises
-        `StoreUnavailable`."""
+        """Makes the next key now, to follow the current one after the time of publication; if there is one, that is it.
+        With `is_revoking` all earlier keys are revoked and the new one signs at once: every access token is void, and
+        clients refresh theirs. Raises `StoreUnavailable`."""
         try:
             async with self._pool.acquire() as connection:
-                return await self._rotate(connection, is_forced=True, is_revoking=is_revoking)
+                return await self._rotate(connection, "leaked" if is_revoking else "asked for")
         except OUTAGES as outage:
             raise StoreUnavailable(str(outage)) from outage
 
@@ -250,21 +250,24 @@ class SigningKeys:
         self._opened = opened
         self._ring = KeyRing(list(opened.values()))
 
-    async def _rotate(self, connection: Connection, *, is_forced: bool, is_revoking: bool = False) -> SigningKey:
+    async def _rotate(self, connection: Connection, why: Literal["due", "asked for", "leaked"]) -> SigningKey:
         private = await asyncio.to_thread(self._make_private_key)
         key_id = self._ids.entity("jwk")
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
             await self._load(connection)
             now_ms = self._clock_ms()
-            if not is_forced and not self._ring.is_new_one_due(now_ms, self._lifetime_ms):
-                return self._ring.keys[-1]
-            if is_revoking:
+            newest = self._ring.keys[-1] if self._ring.keys else None
+            is_due = self._ring.is_new_one_due(now_ms, self._lifetime_ms)
+            has_next = newest is not None and newest.active_from_ms > now_ms
+            if newest is not None and not {"due": is_due, "asked for": not has_next, "leaked": True}[why]:
+                return newest
+            if why == "leaked":
                 await connection.execute(
                     "UPDATE signing_keys SET revoked_at_ms = $1 WHERE revoked_at_ms IS NULL", now_ms
                 )
             await connection.execute("DELETE FROM signing_keys WHERE key_id = ANY($1::text[])", self._done_with(now_ms))
-            signs_at_once = is_revoking or self._ring.current(now_ms) is None
+            signs_at_once = why == "leaked" or self._ring.current(now_ms) is None
             active_from_ms = now_ms if signs_at_once else now_ms + limits.KEY_PUBLISHED_BEFORE_MS
             await connection.execute(
                 "INSERT INTO signing_keys (key_id, sealed, created_at_ms, active_from_ms) VALUES ($1, $2, $3, $4)",
@@ -274,7 +277,7 @@ class SigningKeys:
                 active_from_ms,
             )
         await self._load(connection)
-        _log.info("a signing key was made", key_id=key_id, active_from_ms=active_from_ms, others_revoked=is_revoking)
+        _log.info("a signing key was made", key_id=key_id, active_from_ms=active_from_ms, why=why)
         return self._opened[key_id]
 
     def _done_with(self, now_ms: int) -> list[str]:

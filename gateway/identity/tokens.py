@@ -1,9 +1,8 @@
 """Tokens: how API keys and device tokens are made, taken apart and stored.
 
 Rules:
-1. `mvk_<tenant>_<key>_<secret>` is an API key, `mvd_<tenant>_<device>_<secret>` a device token, `mvs_<secret>` the
-   bootstrap SuperAdmin. A token names its tenant, so that looking it up touches one shard and no token can be tried
-   across tenants.
+1. `mvk_<tenant>_<key>_<secret>` is an API key, `mvd_<tenant>_<device>_<secret>` a device token. A token names its
+   tenant, so that looking it up touches one shard and no token can be tried across tenants.
 2. The secret has 256 bits. At rest there is only its SHA-256: no salt and no slow hash, since nobody can guess 256
    bits.
 3. Secrets of keys, devices and pairing codes are derived from the master secret and the request that asked for them
@@ -23,7 +22,6 @@ from gateway import limits
 from gateway.ids import base32, is_id
 
 TokenKind = Literal["api_key", "device"]
-SUPERADMIN_PREFIX = "mvs_"
 API_KEY_PREFIX = "mvk_"
 _PREFIXES: dict[str, TokenKind] = {"mvk": "api_key", "mvd": "device"}
 _ID_PREFIXES: dict[TokenKind, str] = {"api_key": "key_", "device": "dev_"}

@@ -6,17 +6,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from gateway import admin_log
 from gateway.access_feed import AccessChange
 from gateway.identity import accounts
-from gateway.identity.accounts import AccountState
-from gateway.problems import Problem
+from gateway.identity.accounts import Account, AccountState
+from gateway.identity.passwords import weakness
+from gateway.ids import derived_id
+from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339
-from gateway.rest.auth import AccountView
+from gateway.rest.auth import AccountView, Registration
 from gateway.rest.common import Allowed, Call, PathId
 
 Manager = Annotated[Call, Depends(Allowed("accounts.manage"))]
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+
+
+class NewAccount(Registration):
+    """A new account; `verified` says that the address is known to be theirs."""
+
+    verified: bool = False
 
 
 class ManagedAccountView(AccountView):
@@ -24,6 +31,27 @@ class ManagedAccountView(AccountView):
 
     state: AccountState
     created_at: str
+
+
+@router.post("", status_code=201, summary="Make an account (SuperAdmin)")
+async def make_account(body: NewAccount, call: Manager) -> ManagedAccountView:
+    """For whoever is to have one without registering. Nobody is sent a mail."""
+    reason = weakness(body.password, body.email, body.name)
+    if reason is not None:
+        raise Problem("password_weak", reason, [FieldError(reason, pointer="#/password")])
+    password_hash = await call.parts.passwords.hash(body.password)
+    now_ms = call.parts.clock_ms()
+    account_id = derived_id("acc", body.email, call.request_id)
+    verified_at_ms = now_ms if body.verified else None
+    account = Account(
+        account_id, body.email, body.name, password_hash, "", "active", body.locale, verified_at_ms, now_ms
+    )
+    async with call.cold.connection() as connection, connection.transaction():
+        holder = await accounts.add(connection, account)
+        if holder.account_id != account_id:
+            raise Problem("email_taken", errors=[FieldError("The address has an account.", pointer="#/email")])
+        await call.note(connection, account_id, at_ms=holder.created_at_ms, detail={"email": body.email})
+    return _view(holder)
 
 
 @router.get("/{account_id}", summary="An account (SuperAdmin)")
@@ -49,9 +77,7 @@ async def _set_state(call: Call, account_id: str, state: AccountState) -> Manage
     now_ms = call.parts.clock_ms()
     async with call.cold.connection() as connection, connection.transaction():
         if await accounts.set_state(connection, account_id, state, now_ms):
-            await admin_log.note(
-                connection, "", now_ms, call.caller, call.request_id, "accounts.manage", account_id, state=state
-            )
+            await call.note(connection, account_id, at_ms=now_ms, detail={"state": state})
     await call.parts.access.publish(AccessChange("account", account_id))
     return await _account(call, account_id)
 
@@ -61,6 +87,10 @@ async def _account(call: Call, account_id: str) -> ManagedAccountView:
         account = await accounts.find(connection, account_id)
     if account is None:
         raise Problem("account_unknown")
+    return _view(account)
+
+
+def _view(account: Account) -> ManagedAccountView:
     return ManagedAccountView(
         id=account.account_id,
         email=account.email,

@@ -9,7 +9,7 @@ from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.credentials import CredentialBook
 from gateway.identity.access_tokens import AccessTokens
-from gateway.identity.callers import SUPERADMIN, Caller
+from gateway.identity.callers import Caller
 from gateway.identity.passwords import PasswordHasher
 from gateway.identity.post import Post
 from gateway.identity.tokens import SecretMaker
@@ -19,12 +19,12 @@ from gateway.memory_rates import MemoryRates
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
 from gateway.rates import Rate
-from tests.edge.fakes import NOW_MS, OTHER_TENANT, TENANT, FakeEngine, FakeIdentity
+from tests.edge.fakes import NOW_MS, OTHER_TENANT, SUPERADMIN, TENANT, FakeEngine, FakeIdentity
 from tests.support.identity import CHEAP, Mailbox, StillKeys
 
 MASTER = b"m" * 32
 ALL = frozenset({"manage", "read", "scan"})
-KEY, DEVICE, OTHER_KEY, SCAN_KEY, ADMIN = "mvk_key", "mvd_device", "mvk_other", "mvk_scan", "mvs_admin"
+KEY, DEVICE, OTHER_KEY, SCAN_KEY, ADMIN = "mvk_key", "mvd_device", "mvk_other", "mvk_scan", "eyJ_admin"
 CALLERS = {
     KEY: Caller(TENANT, "api_key", ALL, key_id="key_1"),
     SCAN_KEY: Caller(TENANT, "api_key", frozenset({"scan"}), key_id="key_2"),

@@ -15,6 +15,7 @@ from gateway.ports import HostUnavailable, Placement
 
 NOW_MS = 1_795_341_600_123
 TENANT, OTHER_TENANT = "org_a", "org_d"
+SUPERADMIN = Caller("", "superadmin", is_verified=True)
 
 
 def judged(command: CheckIn, position: int = 0, replayed: bool = False, reason: str = "") -> Done:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from gateway.identity import accounts, limits
+from gateway.identity.bootstrap import ensure_superadmin
 from gateway.identity.passwords import PasswordHasher
 from tests.edge.asgi import Answer
 from tests.edge.in_process import PASSWORD, System
@@ -342,3 +343,45 @@ async def test_standing_is_one_question(system: System) -> None:
     person = await accounts.standing(pool, account_id, sessions["items"][0]["id"], system.clock.wall_ms())
     assert person is not None
     assert list(person.parts) == ["org_0", "org_1", "org_2"]
+
+
+async def test_the_platform_makes_accounts(system: System) -> None:
+    platform = (await system.superadmin())["access_token"]
+    body = {"email": "Winston@example.com", "password": PASSWORD, "name": "Winston", "verified": True}
+
+    async def make(key: str, **changes: Any) -> Answer:
+        return await system.call("POST", "/v1/accounts", body | changes, platform, key=key)
+
+    made = await make("one")
+    assert made.status == 201
+    assert made.json()["verified"]
+    assert (await make("one")).json() == made.json(), "tried again"
+    assert code(await make("two")) == (409, "email_taken")
+    assert code(await make("three", email="x@example.com", password="password-1234")) == (400, "password_weak")
+    signed_in = await system.login("winston@example.com")
+    assert signed_in["account"]["id"] == made.json()["id"]
+    assert code(await system.call("POST", "/v1/accounts", body, signed_in["access_token"])) == (403, "forbidden")
+    assert system.mailbox.to("winston@example.com") == []
+    assert await system.parts.pool.fetchval("SELECT count(*) FROM admin_log WHERE target = $1", made.json()["id"]) == 1
+
+
+async def test_the_first_superadmin_is_made_once_and_stays_as_they_are(system: System) -> None:
+    pool: Any = system.parts.pool
+    passwords = system.parts.passwords
+
+    async def ensured(password: str) -> bool:
+        async with pool.acquire() as connection:
+            return await ensure_superadmin(connection, passwords, "root@localhost", password, system.clock.wall_ms())
+
+    assert await asyncio.gather(*(ensured(PASSWORD) for _ in range(4))) == [True] * 4
+    signed_in = await system.login("root@localhost")
+    assert (await system.made("GET", "/v1/me", token=signed_in["access_token"]))["role"] == "superadmin"
+    assert signed_in["account"]["verified"]
+    body = {"current_password": PASSWORD, "new_password": OTHER}
+    await system.call("POST", "/v1/auth/change-password", body, signed_in["access_token"])
+    assert not await ensured(PASSWORD)
+    assert await system.login("root@localhost", OTHER)
+    await pool.execute("UPDATE accounts SET platform_role = ''")
+    assert not await ensured(OTHER), "who was demoted is not promoted again"
+    me = await system.made("GET", "/v1/me", token=(await system.login("root@localhost", OTHER))["access_token"])
+    assert me["role"] == "account"

@@ -29,6 +29,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     },
     ("DELETE", "/v1/auth/sessions/{session_id}"): _AN_ACCOUNTS_OWN,
     ("PATCH", "/v1/me"): _AN_ACCOUNTS_OWN,
+    ("POST", "/v1/accounts"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/suspend"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/resume"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/devices/pair"): "completes the making of its code, which is noted with the device's id",

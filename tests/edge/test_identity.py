@@ -14,7 +14,7 @@ from actors.ports import StoreUnavailable
 from gateway import limits
 from gateway.access_feed import AccessChange
 from gateway.identity.access_tokens import Claims
-from gateway.identity.callers import SUPERADMIN, Caller, CallerRecord, Identity, Person
+from gateway.identity.callers import Caller, CallerRecord, Identity, Person
 from gateway.identity.tokens import SecretMaker, Token, hash_secret, make_token, parse_token
 from gateway.ids import IdMaker, derived_id, is_id, is_request_id
 
@@ -98,7 +98,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def identity(store: FakeStore, clock: Clock) -> Identity:
-    return Identity(store, hash_secret("mvs_admin"), clock, FakeTokens(clock))
+    return Identity(store, clock, FakeTokens(clock))
 
 
 async def test_a_caller_is_looked_up_once_and_then_cached(identity: Identity, store: FakeStore, clock: Clock) -> None:
@@ -128,11 +128,6 @@ async def test_many_at_once_cost_one_look_up(identity: Identity, store: FakeStor
 )
 async def test_whoever_is_not_known_is_nobody(identity: Identity, token: str) -> None:
     assert await identity.authenticate(token) is None
-
-
-async def test_the_bootstrap_superadmin(identity: Identity, store: FakeStore) -> None:
-    assert await identity.authenticate("mvs_admin") == SUPERADMIN
-    assert store.lookups == []
 
 
 async def test_unknown_tokens_are_remembered_briefly_and_in_bounds(
@@ -290,7 +285,7 @@ async def test_a_hanging_store_makes_no_known_caller_wait_for_the_others(
             return self.record
 
     hanging = AnyKey()
-    identity = Identity(hanging, b"", clock, FakeTokens(clock))
+    identity = Identity(hanging, clock, FakeTokens(clock))
     tokens = [make_token("api_key", "org_a", f"key_{number}", SECRET) for number in range(100)]
     for token in tokens:
         await identity.authenticate(token)

@@ -39,7 +39,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def identity(store: FakeStore, clock: Clock) -> Identity:
-    return Identity(store, b"", clock, FakeTokens(clock))
+    return Identity(store, clock, FakeTokens(clock))
 
 
 async def test_which_organisation_somebody_acts_for(identity: Identity, clock: Clock) -> None:

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import limits
-from gateway.identity.callers import SUPERADMIN, Caller
+from gateway.identity.callers import Caller
 from gateway.leases import LeaseBook, chunk_of
 from gateway.limiter import Limiter, caller_limit, rate_headers
 from gateway.memory_rates import MemoryRates
@@ -22,6 +22,7 @@ OTHER_DEVICE = Caller("org_a", "device", device_id="dev_2", event_id="evt_1")
 KEY = Caller("org_a", "api_key", frozenset({"scan"}), key_id="key_1")
 FOREIGN_KEY = Caller("org_b", "api_key", frozenset({"scan"}), key_id="key_1")
 STAFF = Caller("org_a", "staff", account_id="acc_1")
+SUPERADMIN = Caller("", "superadmin", account_id="acc_2")
 
 
 class Clock:

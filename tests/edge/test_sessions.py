@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.identity import limits
+from gateway.identity import limits, sessions
 from gateway.sockets import codes
 from gateway.sockets import limits as socket_limits
 from tests.edge.asgi import Answer
@@ -15,6 +15,7 @@ from tests.edge.in_process import SUPERADMIN_TOKEN, System
 from tests.support.asgi_socket import open_socket
 
 ANN = "ann@example.com"
+WAITING = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def refresh(system: System, token: str, **more: Any) -> Answer:
@@ -90,6 +91,35 @@ async def test_fifty_at_once_leave_one_successor_and_no_revocation(system: Syste
     assert await renewed(system, answers[0]["refresh_token"])
 
 
+async def test_two_at_once_never_take_a_session_back(system: System) -> None:
+    """A use that is slow must not overwrite two later ones."""
+    first = await system.register_and_login(ANN)
+    secrets, now_ms = system.parts.secrets, system.clock.wall_ms()
+    async with system.parts.pool.acquire() as connection, asyncio.timeout(20):
+        async with connection.transaction():
+            token = first["refresh_token"]
+            for _ in range(2):
+                parsed = sessions.parse(token)
+                assert parsed is not None
+                session = await sessions.rotate(connection, secrets, parsed, now_ms)
+                assert isinstance(session, sessions.Session)
+                token = sessions.refresh_token(secrets, session)
+            slow = asyncio.create_task(refresh(system, first["refresh_token"]))
+            while not await system.parts.pool.fetchval(WAITING):
+                await system.parts.pool.fetchval("SELECT pg_sleep(0.01)")
+        assert (await slow).status == 401
+    assert await system.parts.pool.fetchval("SELECT generation FROM sessions") == 2
+
+
+async def test_a_token_newer_than_postgres_remembers_ends_nothing(system: System) -> None:
+    """Postgres was set back to a backup; the client signs in again."""
+    first = await system.register_and_login(ANN)
+    second = await renewed(system, first["refresh_token"])
+    await system.parts.pool.execute("UPDATE sessions SET generation = 0")
+    assert (await refresh(system, second["refresh_token"])).status == 401
+    assert await is_good(system, second)
+
+
 async def test_made_up_tokens_change_nothing(system: System) -> None:
     """Who knows a session's id cannot end it."""
     first = await system.register_and_login(ANN)
@@ -103,6 +133,8 @@ async def test_made_up_tokens_change_nothing(system: System) -> None:
         f"{prefix}_{account}_nosuch_{generation}_{secret}",
         f"{prefix}_nobody_{session}_{generation}_{secret}",
         f"{prefix}_{account}_{session}_{'9' * 30}_{secret}",
+        f"{prefix}_{account}_{session}_x_{secret}",
+        f"{prefix}_{account}_{session}_-1_{secret}",
         f"{prefix}_{account}_{session}_²_{secret}",
         f"mvk_{account}_{session}_{generation}_{secret}",
         after["access_token"],

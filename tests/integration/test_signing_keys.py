@@ -110,6 +110,16 @@ async def test_a_key_is_published_before_it_signs_and_until_its_last_token_has_e
     assert [key.key_id for key in ring.published(last)] == [new.key_id]
 
 
+async def test_asked_for_twice_there_is_one_next_key(pool: Pool, clock: Clock) -> None:
+    here, there = keys_of(pool, clock), keys_of(pool, clock)
+    first = await here.rotate()
+    assert first.active_from_ms == clock.now, "the first of all signs at once"
+    made = await asyncio.gather(here.rotate(), there.rotate(), there.rotate())
+    assert len({key.key_id for key in made} | {first.key_id}) == await count(pool) == 2
+    clock.now = made[0].active_from_ms
+    assert (await there.rotate()).key_id != made[0].key_id
+
+
 async def test_keys_are_replaced_when_they_grow_old_and_taken_away_when_nothing_needs_them(
     pool: Pool, clock: Clock
 ) -> None:

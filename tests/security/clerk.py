@@ -120,8 +120,14 @@ class Clerk:
         """Every way to name a stranger's object: one hole at a time, all at once, and the header."""
         own = await self.own(question, seat, tenant)
         is_everybodys = reach_of(question, seat) == "platform"
-        # Organisations, their list, and accounts as such are no strangers to whoever runs the platform.
-        known = ("org", "cursor", *(("account",) if question.operation.path.startswith("/v1/accounts/") else ()))
+        # Organisations, their list, and accounts as such are no strangers to whoever runs the platform; what is new is
+        # nobody's yet.
+        known = (
+            "org",
+            "cursor",
+            "new_email",
+            *(("account",) if question.operation.path.startswith("/v1/accounts/") else ()),
+        )
         holes = [hole for hole in question.holes if not (is_everybodys and hole.kind in known)]
         others = await self.strangers(question, other)
         foreign = {hole: others[hole] for hole in holes}

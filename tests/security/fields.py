@@ -29,6 +29,7 @@ IDS: dict[str, str] = {
     "invitation_id": "invitation",
     "import_id": "import",
     "GET /v1/members email": "member_email",
+    "POST /v1/accounts email": "new_email",
     "GET /v1/members external_id": "external_id",
     "DELETE /v1/members/{member_id}/link member_id": "linked_member",
     "POST /v1/invitations/accept token": "invitation_token",

@@ -242,6 +242,10 @@ async def _changed_member(bundle: Bundle, **fields: str) -> None:
     await bundle.system.made("PATCH", path, fields, bundle.tenant.key)
 
 
+async def _new_email(bundle: Bundle) -> str:
+    return f"new-{next(_numbers):08}@example.com"
+
+
 async def _member_email(bundle: Bundle) -> str:
     email = f"member-{next(_numbers):08}@example.com"
     await _changed_member(bundle, email=email)
@@ -278,6 +282,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "session": _session,
     "linked_member": _linked_member,
     "member_email": _member_email,
+    "new_email": _new_email,
     "external_id": _external_id,
     "import": _import,
     "invitation": _invitation,

@@ -30,6 +30,8 @@ STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 600.0
 PIDS_TIMEOUT_S = 30.0
 POLL_S = 0.1
+# Tests seed one organisation after the other, all from here and each with sign-ins of its own.
+UNLIMITED_LOGINS = json.dumps({"login-ip": "1000/s", "login-account": "1000/s"})
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,7 +52,7 @@ class Running:
         self.port = port or quiet_port()
         sizes = ["--port", str(self.port), "--hosts", str(hosts), "--gateways", str(gateways)]
         self._arguments = [*sizes, *arguments]
-        self._environment = {**os.environ, **(settings or {})}
+        self._environment = {**os.environ, "MASTERVIP_RATES": UNLIMITED_LOGINS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.log = data.with_name(data.name + ".log")
 
