@@ -58,9 +58,9 @@ class EdgeApp:
     def __init__(self, parts: EdgeParts, deprecations: Deprecations | None = None) -> None:
         limits.check_relationships()
         self.parts = parts
-        self.doorway = Doorway(parts.engine, parts.credentials, parts.clock_ms)
-        self.entrance = Entrance(parts.identity, parts.limiter, parts.proxies)
+        self.doorway = Doorway(parts.engine, parts.credentials, parts.clock_ms, parts.limiter)
         self.cors = Cors(parts.origins, parts.proxies)
+        self.entrance = Entrance(parts.identity, parts.limiter, parts.proxies, self.cors)
         self._deprecations = deprecations or Deprecations()
         self._trace_ids = TraceIds(parts.ids.entity("req"))
         self._fast_lane = FastLane(parts, self.doorway, self.entrance, self.cors, self._trace_ids)

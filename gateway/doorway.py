@@ -6,6 +6,8 @@ Rules:
    journal or the log.
 2. A device that is bound to an event scans for that event and no other.
 3. The caller's tenant is the command's tenant, whatever the request says.
+4. Every scan counts against the limits of its caller and organisation (`gateway.limiter`), whatever becomes of it. One
+   that finds them used up is answered `rate_limited` before anything is looked at, and had no effect.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from actors.terms import Direction
 from gateway import limits
 from gateway.credentials import CredentialBook
 from gateway.identity.callers import Caller
+from gateway.limiter import LIMITED, Limiter
 from gateway.ports import Engine
 from gateway.render import refused_at_edge
 
@@ -32,8 +35,11 @@ _log = structlog.get_logger(__name__)
 class Doorway:
     """Takes scans in. `clock_ms` gives milliseconds since 1970."""
 
-    def __init__(self, engine: Engine, credentials: CredentialBook, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: Engine, credentials: CredentialBook, clock_ms: Callable[[], int], limiter: Limiter
+    ) -> None:
         self._engine = engine
+        self._admit = limiter.admit
         self._credentials = credentials
         self._clock_ms = clock_ms
         self._forged_logged: dict[str, tuple[int, int]] = {}
@@ -52,6 +58,10 @@ class Doorway:
     ) -> None:
         """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
         caller."""
+        wait_ms = self._admit(caller)
+        if wait_ms:
+            on_reply(Failed(LIMITED, "too many scans", wait_ms))
+            return
         if caller.reach(ACTION) is None:
             on_reply(NO_SCANNING if caller.refusal == NO_SCANNING.code else Failed(caller.refusal, ""))
             return

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from gateway.cors import Cors
 from gateway.http import RequestHeaders, Scope
 from gateway.identity.callers import Caller, Identity
 from gateway.identity.tokens import API_KEY_PREFIX
@@ -22,10 +23,11 @@ from gateway.proxies import TrustedProxies, address_key
 class Entrance:
     """Tokens to callers."""
 
-    def __init__(self, identity: Identity, limiter: Limiter, proxies: TrustedProxies) -> None:
+    def __init__(self, identity: Identity, limiter: Limiter, proxies: TrustedProxies, cors: Cors) -> None:
         self._identity = identity
         self._limiter = limiter
         self._proxies = proxies
+        self._cors = cors
 
     async def caller(self, scope: Scope, headers: RequestHeaders, org_id: str = "") -> Caller:
         """Who is calling; `org_id` is the organisation that an account calls for, as far as the request says so. Raises
@@ -51,6 +53,10 @@ class Entrance:
         if caller is None:
             await self._limiter.check(("auth-failed-ip", address))
         return caller
+
+    def may_open_socket(self, scope: Scope, tenant_id: str = "") -> bool:
+        """Whether the page that asks, if it is one, may use a socket (`gateway.cors`)."""
+        return self._cors.may_open_socket(scope, tenant_id)
 
     def address(self, scope: Scope) -> str:
         """The key under which a client's address is limited."""

@@ -6,7 +6,7 @@ Rules:
    a 4xx or an outcome; a 5xx is ours alone.
 3. The request id is `scan_id`, else the Idempotency-Key, else a UUIDv7 made here.
 4. Every operation counts once against the limits (`gateway.limiter`), whatever becomes of it; a batch counts its items,
-   and is taken as a whole or not at all.
+   each by itself.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from gateway.http import (
 )
 from gateway.identity.callers import Caller
 from gateway.ids import is_id
+from gateway.limiter import LIMITED
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 from gateway.requests import (
@@ -137,7 +138,6 @@ class FastLane:
 
     async def _check_in(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         started = perf_counter()
-        self._admit(caller)
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
         request: CheckInRequest = decode(_check_in_decoder, body)
         check_check_in(request)
@@ -148,6 +148,8 @@ class FastLane:
         self._metrics.observe(perf_counter() - started)
         if type(reply) is Done and type(reply.fact) is ScanJudged:
             return render.verdict_json(reply.fact, reply.replayed)
+        if type(reply) is Failed and reply.code == LIMITED:
+            raise self._limiter.refusal(caller, reply.retry_after_ms)
         raise _problem(reply)
 
     async def _check_in_batch(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
@@ -155,7 +157,6 @@ class FastLane:
             raise Problem(caller.refusal)
         body = await read_body(receive, headers.content_bytes, limits.BATCH_BODY_BYTES_MAX)
         batch: CheckInBatchRequest = decode(_batch_decoder, body)
-        await self._limiter.admit_all(caller, max(1, len(batch.items)))
         gathered = _Gathered(len(batch.items))
         request_ids: list[str | None] = []
         for index, raw in enumerate(batch.items):
@@ -199,6 +200,7 @@ class FastLane:
         card_id, _, verb = scope["path"][len(CARDS_PREFIX) :].partition(POINTS_MARK)
         if caller.reach("points.write") is None:
             raise Problem(caller.refusal)
+        self._admit(caller)
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
         request: AwardRequest | RedeemRequest | ReverseRequest = decode(_points_decoders[verb], body)
         check_note(request.note)

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import structlog
@@ -23,6 +24,7 @@ from gateway.memory_rates import MemoryRates
 from gateway.problems import Problem
 from gateway.rates import Ask, Grant, Rate, RateStore, RateStoreAway
 
+LIMITED: Final = "rate_limited"
 Headers = list[tuple[bytes, bytes]]
 Limited = tuple[str, str] | tuple[str, str, int]
 """Name of the limit, key, and how many operations if not one."""
@@ -138,15 +140,6 @@ class Limiter:
                 standings.append(Standing(limit, rate, Grant(0, 0, wait_ms * 1_000, wait_ms * 1_000)))
         return _refusal(standings, wait_ms * 1_000)
 
-    async def admit_all(self, caller: Caller, cost: int) -> None:
-        """Counts so many check-ins, all or none. Where the leases at hand are too small it asks the store. Raises
-        `Problem` (429)."""
-        if self.admit(caller, cost):
-            name, key = _scanner(caller)
-            self.refused_count -= cost
-            own = (name, f"{caller.tenant_id}:{key}", cost)
-            await self.check(own, ("checkins-org", caller.tenant_id, cost), tenant_id=caller.tenant_id)
-
     # --- everything else ----------------------------------------------------------------------------------------------
 
     async def check(self, *limited: Limited, tenant_id: str = "") -> list[Standing]:
@@ -231,7 +224,7 @@ def rate_headers(standings: Sequence[Standing]) -> Headers:
 def _refusal(refused: Sequence[Standing], wait_us: int) -> Problem:
     names = " and ".join(repr(each.name) for each in refused)
     return Problem(
-        "rate_limited",
+        LIMITED,
         f"The limit {names} is used up." if names else "",
         retry_after_ms=max(1, -(-wait_us // 1_000)),
         headers=rate_headers(refused),

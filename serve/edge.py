@@ -148,10 +148,10 @@ class Edge:
             self._pool.terminate()
 
     def _add_sockets(self, parts: EdgeParts) -> None:
-        identity, ids, clock_ms = parts.identity, parts.ids, parts.clock_ms
-        scan = ScanEndpoint(parts.engine, self.app.doorway, identity, self._hub, self._sockets, ids, clock_ms)
+        entrance, ids, clock_ms = self.app.entrance, parts.ids, parts.clock_ms
+        scan = ScanEndpoint(parts.engine, self.app.doorway, entrance, self._hub, self._sockets, ids, clock_ms)
         self.app.add_socket("/v1/scan", scan)
-        self.app.add_socket("/v1/live", LiveEndpoint(identity, self._hub, self._sockets, ids, clock_ms))
+        self.app.add_socket("/v1/live", LiveEndpoint(entrance, self._hub, self._sockets, ids, clock_ms))
 
     def _plan_of(self, tenant_id: str) -> str:
         return self._orgs.plan_of(tenant_id) if self._orgs is not None else ""

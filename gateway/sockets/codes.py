@@ -39,6 +39,7 @@ UNAVAILABLE: Final = Close(4500, "unavailable", "The engine does not answer at t
 DRAINING: Final = Close(4503, "draining", "This gateway is going away; another one takes over.")
 HELLO_TIMEOUT: Final = Close(4504, "hello_timeout", "No hello came in time.")
 SLOW_READER: Final = Close(4508, "slow_reader", "Frames were not read fast enough.")
+RATE_LIMITED: Final = Close(4509, "rate_limited", "Too many attempts failed from this address.")
 TOO_MANY_SOCKETS: Final = Close(4510, "too_many_sockets", "This gateway is full.")
 
 CLOSES: Final = (
@@ -54,6 +55,7 @@ CLOSES: Final = (
     DRAINING,
     HELLO_TIMEOUT,
     SLOW_READER,
+    RATE_LIMITED,
     TOO_MANY_SOCKETS,
 )
 

@@ -21,7 +21,7 @@ from gateway.ids import IdMaker
 from gateway.live_hub import NOWHERE, LiveHub, Published, Subscription
 from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection, OpenSockets, accepted, token_of
-from gateway.sockets.entrance import Authenticator, caller_of, hello_of
+from gateway.sockets.entrance import FOREIGN_PAGE, Authenticator, caller_of, hello_of
 from gateway.sockets.topics import may_subscribe, snapshot_frame, update_frame
 from gateway.sockets.wire import BadFrame, Hello, Ping, Subscribe, Unsubscribe
 
@@ -33,13 +33,13 @@ class LiveEndpoint:
 
     def __init__(
         self,
-        identity: Authenticator,
+        entrance: Authenticator,
         hub: LiveHub,
         sockets: OpenSockets,
         ids: IdMaker,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._identity = identity
+        self._entrance = entrance
         self._hub = hub
         self._sockets = sockets
         self._ids = ids
@@ -48,16 +48,19 @@ class LiveEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one websocket to its end."""
         connection = await accepted(scope, receive, send, self._clock_ms)
-        await self._sockets.serve(connection, lambda: self._talk(connection, token_of(scope)))
+        if not self._entrance.may_open_socket(scope):
+            connection.close(codes.FORBIDDEN, FOREIGN_PAGE)
+        await self._sockets.serve(connection, lambda: self._talk(connection, scope))
 
-    async def _talk(self, connection: Connection, token: str | None) -> None:
+    async def _talk(self, connection: Connection, scope: Scope) -> None:
+        token = token_of(scope)
         hello = None
         if token is None:
             hello = await hello_of(connection, connection.wire.live_frame)
             if hello is None:
                 return
             token = hello.token
-        caller = await caller_of(connection, self._identity, token, ACTION)
+        caller = await caller_of(connection, self._entrance, scope, token, ACTION)
         if caller is None:
             return
         session = LiveSession(connection, self._hub, caller, self._welcome)

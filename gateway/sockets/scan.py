@@ -31,7 +31,7 @@ from gateway.ports import Engine
 from gateway.render import VerdictFrame, verdict_frame
 from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection, OpenSockets, accepted, token_of
-from gateway.sockets.entrance import Authenticator, caller_of, hello_of
+from gateway.sockets.entrance import FOREIGN_PAGE, Authenticator, caller_of, hello_of
 from gateway.sockets.wire import BadFrame, Items, Ping, Pong, Scan, ScanItem, Scans
 
 ACTION = "checkins.create"
@@ -47,7 +47,7 @@ class ScanEndpoint:
         self,
         engine: Engine,
         doorway: Doorway,
-        identity: Authenticator,
+        entrance: Authenticator,
         hub: LiveHub,
         sockets: OpenSockets,
         ids: IdMaker,
@@ -55,7 +55,7 @@ class ScanEndpoint:
     ) -> None:
         self._engine = engine
         self._doorway = doorway
-        self._identity = identity
+        self._entrance = entrance
         self._hub = hub
         self._sockets = sockets
         self._ids = ids
@@ -64,13 +64,16 @@ class ScanEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one websocket to its end."""
         connection = await accepted(scope, receive, send, self._clock_ms)
-        await self._sockets.serve(connection, lambda: self._talk(connection, token_of(scope)))
+        if not self._entrance.may_open_socket(scope):
+            connection.close(codes.FORBIDDEN, FOREIGN_PAGE)
+        await self._sockets.serve(connection, lambda: self._talk(connection, scope))
 
-    async def _talk(self, connection: Connection, token: str | None) -> None:
+    async def _talk(self, connection: Connection, scope: Scope) -> None:
+        token = token_of(scope)
         hello = await hello_of(connection, connection.wire.scan_frame)
         if hello is None:
             return
-        caller = await caller_of(connection, self._identity, token or hello.token, ACTION)
+        caller = await caller_of(connection, self._entrance, scope, token or hello.token, ACTION)
         if caller is None:
             return
         event_id = hello.event_id or caller.event_id

@@ -41,7 +41,7 @@ from storage.postgres import Pool, reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.projector import Projector
 from tests.edge.asgi import Answer, call
-from tests.edge.edge import memory_limiter
+from tests.edge.edge import UNLIMITED, memory_limiter
 from tests.edge.fakes import SUPERADMIN, FakeDirectory
 from tests.support.identity import CHEAP, Clock, Mailbox, key_maker
 from tests.support.watched import Watch, WatchedEngine, WatchedPool
@@ -50,10 +50,6 @@ MASTER = b"s" * 32
 SUPERADMIN_TOKEN = "the-platforms-operator"
 PARTITIONS = (0, 1)
 _numbers = count()
-# Tests ask faster than people do; those about limits set their own.
-UNLIMITED = dict.fromkeys(
-    ("rest-key", "rest-account", "rest-device", "rest-ip", "login-ip", "login-account"), "1000000/s"
-)
 PASSWORD = "a-lamp-and-8842-doors"
 
 
@@ -215,10 +211,10 @@ def _system(
     )
     system = System(parts, projector, mailbox, clock, key_uses)
     hub = LiveHub(engine, MemoryLive())
-    doorway = system.app.doorway
-    scan = ScanEndpoint(engine, doorway, identity, hub, sockets, ids, clock.wall_ms)
+    doorway, entrance = system.app.doorway, system.app.entrance
+    scan = ScanEndpoint(engine, doorway, entrance, hub, sockets, ids, clock.wall_ms)
     system.app.add_socket("/v1/scan", scan)
-    system.app.add_socket("/v1/live", LiveEndpoint(identity, hub, sockets, ids, clock.wall_ms))
+    system.app.add_socket("/v1/live", LiveEndpoint(entrance, hub, sockets, ids, clock.wall_ms))
     system.app.add_page(PREFIX, BoardPages())
     return system
 
@@ -239,9 +235,11 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
     await dispatcher.start()
     system = _system(pool, dispatcher, projector, {**UNLIMITED, **(rates or {})}, more)
+    limiting = asyncio.create_task(system.parts.limiter.run())
     try:
         yield system
     finally:
+        limiting.cancel()
         await system.parts.post.settled()
         system.parts.passwords.close()
         await dispatcher.close()

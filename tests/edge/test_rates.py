@@ -208,16 +208,6 @@ class TestAdmit:
         limiter = limiter_of(store, clock, "free", checkins_org="100/s", checkins_org_free="1/s burst 2")
         assert [bool(limiter.admit(DEVICE)) for _ in range(3)] == [False, False, True]
 
-    async def test_a_batch_counts_its_items_and_asks_where_the_lease_is_too_small(
-        self, store: CountingStore, clock: Clock
-    ) -> None:
-        limiter = limiter_of(store, clock, checkins_device="1/h burst 1500")
-        await limiter.admit_all(DEVICE, 1_000)
-        with pytest.raises(Problem) as refused:
-            await limiter.admit_all(DEVICE, 1_000)
-        assert refused.value.code == "rate_limited"
-        assert "checkins-device" in refused.value.detail
-
 
 class TestCheck:
     async def test_all_or_none(self, store: CountingStore, clock: Clock) -> None:

@@ -384,10 +384,17 @@ class TestEnds:
         assert len(sockets) == 0
 
     def test_the_table_of_closes_is_in_its_ranges(self) -> None:
-        assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 13
+        assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 14
         assert all(4000 <= close.code <= 4999 and close.message for close in codes.CLOSES)
         reconnect = {close.name for close in codes.CLOSES if close.may_reconnect}
-        assert reconnect == {"unavailable", "draining", "hello_timeout", "slow_reader", "too_many_sockets"}
+        assert reconnect == {
+            "unavailable",
+            "draining",
+            "hello_timeout",
+            "slow_reader",
+            "rate_limited",
+            "too_many_sockets",
+        }
 
     def test_an_empty_register_is_empty(self) -> None:
         assert len(OpenSockets()) == 0

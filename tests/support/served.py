@@ -26,9 +26,9 @@ async def served(system: System, asgi: AsgiApp | None = None) -> AsyncIterator[i
     something that looks on and passes on."""
     parts, app = system.app.parts, system.app
     hub, sockets = LiveHub(parts.engine, MemoryLive()), OpenSockets()
-    identity, ids, clock_ms = parts.identity, parts.ids, parts.clock_ms
-    app.add_socket("/v1/scan", ScanEndpoint(parts.engine, app.doorway, identity, hub, sockets, ids, clock_ms))
-    app.add_socket("/v1/live", LiveEndpoint(identity, hub, sockets, ids, clock_ms))
+    entrance, ids, clock_ms = app.entrance, parts.ids, parts.clock_ms
+    app.add_socket("/v1/scan", ScanEndpoint(parts.engine, app.doorway, entrance, hub, sockets, ids, clock_ms))
+    app.add_socket("/v1/live", LiveEndpoint(entrance, hub, sockets, ids, clock_ms))
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     server = QuietServer(

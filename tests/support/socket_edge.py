@@ -37,6 +37,7 @@ from actors.replies import (
     Update,
 )
 from actors.terms import EventTerms, Gate
+from gateway.cors import Cors, FixedOrigins
 from gateway.credentials import CredentialBook
 from gateway.doorway import Doorway
 from gateway.http import AsgiApp, Receive, Scope, Send
@@ -44,10 +45,13 @@ from gateway.identity.callers import Caller
 from gateway.ids import IdMaker
 from gateway.live_hub import LiveHub
 from gateway.memory_live import MemoryLive
+from gateway.problems import Problem
+from gateway.proxies import TrustedProxies
 from gateway.sockets import limits
 from gateway.sockets.connection import OpenSockets
 from gateway.sockets.live import LiveEndpoint
 from gateway.sockets.scan import ScanEndpoint
+from tests.edge.edge import memory_limiter
 
 NOW_MS = 1_795_341_600_123
 TENANT, EVENT = "org_a", "evt_a"
@@ -207,10 +211,20 @@ class FakeIdentity:
         }
         self.is_away = False
 
-    async def authenticate(self, token: str) -> Caller | None:
+        self.tries_left = 10**9
+        self.origins = FixedOrigins()
+
+    async def authenticate(self, scope: Scope, token: str) -> Caller | None:
         if self.is_away:
             raise StoreUnavailable("away")
+        if token not in self.callers:
+            self.tries_left -= 1
+            if self.tries_left < 0:
+                raise Problem("rate_limited", retry_after_ms=2_000)
         return self.callers.get(token)
+
+    def may_open_socket(self, scope: Scope, tenant_id: str = "") -> bool:
+        return Cors(self.origins, TrustedProxies()).may_open_socket(scope, tenant_id)
 
 
 class Errors(logging.Handler):
@@ -242,14 +256,15 @@ class QuietServer(uvicorn.Server):
 class SocketEdge:
     """Everything, running. `url` is "ws://127.0.0.1:PORT"."""
 
-    def __init__(self) -> None:
+    def __init__(self, rates: dict[str, str] | None = None) -> None:
         self.source = GatedLive()
         self.engine = FakeEngine(self.source)
         self.identity = FakeIdentity()
         self.hub = LiveHub(self.engine, self.source)
         self.sockets = OpenSockets()
         self.credentials = CredentialBook(b"s" * 32)
-        self.doorway = Doorway(self.engine, self.credentials, clock_ms)
+        self.limiter = memory_limiter(**(rates or {}))
+        self.doorway = Doorway(self.engine, self.credentials, clock_ms, self.limiter)
         self.errors = Errors()
         self.pages: dict[str, AsgiApp] = {}
         self.url = ""
@@ -381,9 +396,9 @@ def clock_ms() -> int:
 
 
 @contextlib.asynccontextmanager
-async def running_edge(send_buffer_bytes: int = 0) -> AsyncIterator[SocketEdge]:
+async def running_edge(send_buffer_bytes: int = 0, rates: dict[str, str] | None = None) -> AsyncIterator[SocketEdge]:
     """The edge on a real server; at the end, no exception may have come out of the application."""
-    edge = SocketEdge()
+    edge = SocketEdge(rates)
     edge.engine.topics[(TENANT, f"event:{EVENT}")] = FakeTopic(feed(0))
     edge.engine.topics[(TENANT, "leaderboard:points")] = FakeTopic(board(0))
     edge.engine.topics[("org_b", "event:evt_foreign")] = FakeTopic(feed(0, event_id="evt_foreign"))
@@ -405,6 +420,7 @@ async def running_edge(send_buffer_bytes: int = 0) -> AsyncIterator[SocketEdge]:
     server = QuietServer(config)
     logging.getLogger("uvicorn.error").addHandler(edge.errors)
     hub = asyncio.create_task(edge.hub.run())
+    limiting = asyncio.create_task(edge.limiter.run())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     edge.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
     try:
@@ -416,6 +432,7 @@ async def running_edge(send_buffer_bytes: int = 0) -> AsyncIterator[SocketEdge]:
         server.force_exit = True
         await serving
         hub.cancel()
-        await asyncio.gather(hub, return_exceptions=True)
+        limiting.cancel()
+        await asyncio.gather(hub, limiting, return_exceptions=True)
         logging.getLogger("uvicorn.error").removeHandler(edge.errors)
     assert edge.errors.lines == []
