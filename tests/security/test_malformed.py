@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 import pytest
@@ -13,30 +14,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import limits
+from gateway.app import EdgeApp
+from gateway.identity.callers import Caller
+from gateway.identity.policy import POLICY, Role
 from tests.edge.asgi import Answer, call
-from tests.edge.edge import ADMIN, KEY, FakeEdge, bearer
+from tests.edge.edge import CALLERS, KEY, FakeEdge, bearer, memory_limiter
+from tests.edge.fakes import TENANT, FakeIdentity
+from tests.security.surface import Operation, Surface
 
-FAST = [
-    "/v1/checkins",
-    "/v1/checkins:batch",
-    "/v1/cards/c/points/award",
-    "/v1/cards/c/points/redeem",
-    "/v1/cards/c/points/reverse",
+SURFACE = Surface(FakeEdge().app)
+# Somebody for what keys may not do.
+PEOPLE = {
+    role: Caller(TENANT, role, account_id="acc_1", session_id="ses_1", member_id="mem_1", is_verified=True)
+    for role in get_args(Role)
+    if role not in ("api_key", "device")
+}
+
+
+def token_for(operation: Operation) -> str:
+    """The token of somebody who may."""
+    reach = POLICY[operation.action].reach if operation.action else {}
+    return KEY if not reach or any(name.startswith("key:") for name in reach) else next(iter(reach))
+
+
+def path_of(operation: Operation) -> str:
+    """Its path with ids that could be some."""
+    return re.sub(r"\{[a-z_]+\}", "x_1", operation.path.replace("{org_id}", TENANT))
+
+
+# Every operation that takes a JSON body: method, path, a token, and whether the body may be left out.
+Route = tuple[str, str, str, bool]
+ROUTES: list[Route] = [
+    (operation.method, path_of(operation), token_for(operation), not operation.is_body_required)
+    for operation in SURFACE.operations
+    if operation.body is not None
 ]
-SLOW = [
-    "/v1/orgs",
-    "/v1/orgs/org_a/api-keys",
-    "/v1/members",
-    "/v1/cards",
-    "/v1/cards:batch",
-    "/v1/cards/c/suspend",
-    "/v1/events",
-    "/v1/events/e/gates",
-    "/v1/events/e/devices",
-    "/v1/devices/pair",
-]
-PATCHES = ["/v1/orgs/org_a", "/v1/events/e", "/v1/events/e/gates/g"]
-ROUTES = [("POST", path) for path in FAST + SLOW] + [("PATCH", path) for path in PATCHES]
+each_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
 
 HOSTILE: dict[str, bytes] = {
     "deep arrays": b"[" * 30_000,
@@ -68,17 +81,17 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.fixture(scope="module")
 def shared_edge() -> FakeEdge:
-    return FakeEdge()
+    edge = FakeEdge()
+    identity = cast(Any, FakeIdentity({**CALLERS, **PEOPLE}))
+    limiter = memory_limiter(**dict.fromkeys(limits.RATES, "1000000/s"))
+    edge.app = EdgeApp(msgspec.structs.replace(edge.app.parts, identity=identity, limiter=limiter))
+    return edge
 
 
 @pytest.fixture
 def edge(shared_edge: FakeEdge) -> FakeEdge:
     shared_edge.engine.messages.clear()
     return shared_edge
-
-
-def token_for(path: str) -> str:
-    return ADMIN if path == "/v1/orgs" else KEY
 
 
 def assert_refused(answer: Answer, what: object) -> None:
@@ -91,24 +104,26 @@ def assert_refused(answer: Answer, what: object) -> None:
         assert problem["errors"] or problem["detail"], what
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_bodies(edge: FakeEdge, method: str, path: str, name: str) -> None:
-    answer = await call(edge.app, method, path, HOSTILE[name], bearer(token_for(path)))
-    if path.endswith("suspend") and not HOSTILE[name]:
-        return  # its body is optional
-    assert_refused(answer, (method, path, name))
+@each_route
+async def test_hostile_bodies(edge: FakeEdge, route: Route) -> None:
+    method, path, token, is_optional = route
+    for name, body in HOSTILE.items():
+        if body or not is_optional:
+            answer = await call(edge.app, method, path, body, bearer(token))
+            assert_refused(answer, name)
+            assert answer.status in (400, 413), name
     assert edge.engine.messages == []
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_bodies_beyond_the_limit(edge: FakeEdge, method: str, path: str) -> None:
+@each_route
+async def test_bodies_beyond_the_limit(edge: FakeEdge, route: Route) -> None:
+    method, path, token, _ = route
     limit = limits.BATCH_BODY_BYTES_MAX if path.endswith(":batch") else limits.BODY_BYTES_MAX
     big = b" " * (limit + 1)
-    announced = await call(edge.app, method, path, big, bearer(token_for(path)))
+    announced = await call(edge.app, method, path, big, bearer(token))
     assert announced.status == 413
     chunks = [big[: limit // 2], big[: limit // 2], big[: limit // 2]]
-    chunked = await call(edge.app, method, path, None, bearer(token_for(path)), chunks)
+    chunked = await call(edge.app, method, path, None, bearer(token), chunks)
     assert chunked.status in (400, 413)
 
 
@@ -173,10 +188,10 @@ def _json(value: Any) -> bytes:
 
 @given(route=st.sampled_from(ROUTES), body=bodies)
 @settings(max_examples=400, deadline=None)
-def test_no_body_gives_a_5xx(shared_edge: FakeEdge, route: tuple[str, str], body: bytes) -> None:
+def test_no_body_gives_a_5xx(shared_edge: FakeEdge, route: Route, body: bytes) -> None:
     """(503 is what engine and store, which are not there, say to the few that are right by chance.)"""
-    method, path = route
-    answer = _run(lambda: call(shared_edge.app, method, path, body, bearer(token_for(path))))
+    method, path, token, _ = route
+    answer = _run(lambda: call(shared_edge.app, method, path, body, bearer(token)))
     no_store = ("this engine only admits", "A store does not answer.")
     assert answer.status < 500 or answer.json()["detail"] in no_store, (route, body, answer.body)
 
