@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from gateway.client import caller, cards, events, people
+from gateway.client import caller, cards, events, members, people
 from gateway.client.client import CONNECTIONS_MAX, URL_DEFAULT, AsyncClient, AsyncMasterVip
 from gateway.client.errors import Json
 from gateway.client.link import SOCKET_RETRY, Wire
@@ -85,12 +85,18 @@ class People(Blocking[people.People]):
     accept_invitation = _waits(people.People.accept_invitation)
 
 
-class Members(Blocking[people.Members]):
-    """See `people.Members`."""
+class Members(Blocking[members.Members]):
+    """See `members.Members`."""
 
-    add = _waits(people.Members.add)
-    get = _waits(people.Members.get)
-    all = _iterates(people.Members.all)
+    add = _waits(members.Members.add)
+    get = _waits(members.Members.get)
+    all = _iterates(members.Members.all)
+    search = _waits(members.Members.search)
+    change = _waits(members.Members.change)
+    erase = _waits(members.Members.erase)
+    start_import = _waits(members.Members.start_import)
+    get_import = _waits(members.Members.get_import)
+    cancel_import = _waits(members.Members.cancel_import)
 
 
 class Cards(Blocking[cards.Cards]):

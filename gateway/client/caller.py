@@ -51,13 +51,16 @@ class Caller:
         path: str,
         *,
         json: Any = None,
+        content: bytes | None = None,
         params: Mapping[str, Param] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
-        """Any request, tried until it is answered (see `gateway.client.http`). A request id that is not given is made.
-        Raises `ApiError`, `Unavailable`, `OutcomeUnknown`."""
-        request = _request(method, path, json, params, headers, idempotency_key)
+        """Any request, tried until it is answered (see `gateway.client.http`), with `json` or with `content`, whose
+        type is for `headers` to say. A request id that is not given is made. Raises `ApiError`, `Unavailable`,
+        `OutcomeUnknown`."""
+        body = content if json is None else msgspec.json.encode(json)
+        request = _request(method, path, body, params, headers, idempotency_key)
         return await self._http.send(request, self._credentials)
 
     async def request(
@@ -66,13 +69,20 @@ class Caller:
         path: str,
         *,
         json: Any = None,
+        content: bytes | None = None,
         params: Mapping[str, Param] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
         """The same; the answer's JSON, None when it has no body."""
         answer = await self.exchange(
-            method, path, json=json, params=params, headers=headers, idempotency_key=idempotency_key
+            method,
+            path,
+            json=json,
+            content=content,
+            params=params,
+            headers=headers,
+            idempotency_key=idempotency_key,
         )
         return answer.json()
 
@@ -135,12 +145,11 @@ class Noun:
 def _request(
     method: str,
     path: str,
-    json: Any,
+    body: bytes | None,
     params: Mapping[str, Param] | None,
     headers: Mapping[str, str] | None,
     idempotency_key: str | None,
 ) -> Request:
-    body = None if json is None else msgspec.json.encode(json)
     texts = {name: _text(value) for name, value in (params or {}).items() if value is not None}
     return Request(method.upper(), path, body, texts, dict(headers or {}), idempotency_key)
 

@@ -14,7 +14,8 @@ from gateway.client.events import Checkins, Devices, Events, Leaderboards
 from gateway.client.http import Credentials, FixedToken, Http
 from gateway.client.link import SOCKET_RETRY, Wire
 from gateway.client.live_socket import BACKLOG_MAX, LiveSocket
-from gateway.client.people import Members, Orgs, People
+from gateway.client.members import Members
+from gateway.client.people import Orgs, People
 from gateway.client.retry import RetryPolicy
 from gateway.client.scan_socket import IN_FLIGHT_MAX, ScanSocket
 from gateway.client.session import Session

@@ -64,7 +64,7 @@ class FixedToken:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. `body` is JSON, encoded."""
+    """What is asked. `body` is JSON, encoded, where `headers` do not say otherwise."""
 
     method: str
     path: str
@@ -248,13 +248,13 @@ class Http:
             raise
 
     async def _try(self, request: Request, token: str | None, is_stream: bool, departure: _Departure) -> httpx.Response:
-        headers = dict(request.headers)
+        headers = httpx.Headers(request.headers)
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         if request.idempotency_key is not None:
             headers["idempotency-key"] = request.idempotency_key
         if request.body is not None:
-            headers["content-type"] = "application/json"
+            headers.setdefault("content-type", "application/json")
         built = self._client.build_request(
             request.method,
             request.path,

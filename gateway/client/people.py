@@ -1,4 +1,4 @@
-"""Organisations with their API keys, the people in them, and members. Answers are the API's JSON, see /docs."""
+"""Organisations with their API keys, and the people in them. Answers are the API's JSON, see /docs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from gateway.client.caller import Noun, Param, Time, given, path
 from gateway.client.errors import Json
 
 ORGS = "/v1/orgs"
-MEMBERS = "/v1/members"
 INVITATIONS = "/v1/invitations"
 
 
@@ -120,26 +119,3 @@ class People(Noun):
     async def accept_invitation(self, token: str, *, idempotency_key: str | None = None) -> Json:
         """Takes the part that the caller was invited to."""
         return await self._post(INVITATIONS + "/accept", {"token": token}, idempotency_key)
-
-
-class Members(Noun):
-    """Members of the caller's organisation."""
-
-    async def add(
-        self,
-        name: str,
-        *,
-        email: str | None = None,
-        phone: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Json:
-        """A new one."""
-        return await self._post(MEMBERS, given(name=name, email=email, phone=phone), idempotency_key)
-
-    async def get(self, member_id: str) -> Json:
-        """A member."""
-        return await self._get(path(MEMBERS, member_id))
-
-    def all(self) -> AsyncIterator[Json]:
-        """All of them."""
-        return self._caller.items(MEMBERS)

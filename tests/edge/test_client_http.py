@@ -350,6 +350,15 @@ def test_times_need_a_zone() -> None:
         given(at=at.replace(tzinfo=None))
 
 
+async def test_a_body_that_is_not_json_is_sent_as_what_it_is() -> None:
+    async with facing(script(Reply(202))) as (vip, server):
+        await vip.members.start_import(b"name\nLan\n")
+        await vip.members.change("mem_1", phone=None)
+    sent, patch = server.seen
+    assert (sent.body, sent.headers["content-type"]) == (b"name\nLan\n", "text/csv")
+    assert (patch.json(), patch.headers["content-type"]) == ({"phone": None}, "application/json")
+
+
 Calls = Callable[[AsyncMasterVip], Awaitable[Any]]
 EVERY_COMMAND: list[Calls] = [
     lambda vip: vip.orgs.open("T"),
@@ -366,6 +375,10 @@ EVERY_COMMAND: list[Calls] = [
     lambda vip: vip.register("ann@example.com", "correct horse", "Ann"),
     lambda vip: vip.verify("mvm"),
     lambda vip: vip.members.add("L"),
+    lambda vip: vip.members.change("mem_1", phone=None),
+    lambda vip: vip.members.erase("mem_1"),
+    lambda vip: vip.members.start_import(b"name\nLan\n", mode="create"),
+    lambda vip: vip.members.cancel_import("imp_1"),
     lambda vip: vip.cards.issue(member_id="mem_1"),
     lambda vip: vip.cards.suspend("card_1"),
     lambda vip: vip.cards.resume("card_1"),

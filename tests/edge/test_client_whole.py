@@ -15,7 +15,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.client import ApiError, AsyncMasterVip, MasterVip, OutcomeUnknown, RetryPolicy, cards, events, people
+from gateway.client import (
+    ApiError,
+    AsyncMasterVip,
+    MasterVip,
+    OutcomeUnknown,
+    RetryPolicy,
+    cards,
+    events,
+    members,
+    people,
+)
 from gateway.client import blocking as blocking_faces
 from gateway.client.client import AsyncClient
 from gateway.client.portal import Portal
@@ -54,7 +64,15 @@ async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
         assert (await vip.orgs.get(org["id"]))["name"] == "High Table"
         member = await vip.members.add("Lan", email="lan@example.com")
         assert await vip.members.get(member["id"]) == member
-        assert [each async for each in vip.members.all()] == [member]
+        assert [each async for each in vip.members.all(email="lan@example.com")] == [member]
+        assert (await vip.members.change(member["id"], phone="+84 90 1234567"))["phone"]
+        assert (await vip.members.change(member["id"], phone=None))["phone"] is None
+        assert [hit["id"] for hit in await vip.members.search("lan")] == [member["id"]]
+        started = await vip.members.start_import(b"name,email\nMinh,minh@example.com\n", mode="upsert")
+        assert (await vip.members.get_import(started["id"]))["progress"]["rows"] == 1
+        await vip.members.cancel_import(started["id"])
+        forgotten = await vip.members.add("Nobody", locale="vi")
+        await vip.members.erase(forgotten["id"])
 
         card = await vip.cards.issue(member_id=member["id"], tier="gold")
         many = await vip.cards.issue_many([{"member": {"name": f"Guest {number}"}} for number in range(5)])
@@ -243,7 +261,7 @@ async def test_plain_code_and_two_threads(proxy: TcpProxy) -> None:
 FACES = [
     (blocking_faces.Orgs, people.Orgs),
     (blocking_faces.People, people.People),
-    (blocking_faces.Members, people.Members),
+    (blocking_faces.Members, members.Members),
     (blocking_faces.Cards, cards.Cards),
     (blocking_faces.Events, events.Events),
     (blocking_faces.Devices, events.Devices),
