@@ -189,7 +189,7 @@ async def orgs(call: OrgLister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor
     async with call.cold.connection() as connection:
         account_id = "" if call.reach == "platform" else call.caller.account_id
         read = partial(of_account, connection, account_id) if account_id else partial(of_platform, connection)
-        page = await page_of(("orgs",), cursor, limit, read, lambda row: row.tenant_id)
+        page = await page_of(("orgs", account_id), cursor, limit, read, lambda row: row.tenant_id)
     rows = await asyncio.gather(*(_known_row(call, row) for row in page.rows))
     return OrgPage(items=[_listed(row) for row in rows], next_cursor=page.next_cursor)
 

@@ -74,6 +74,9 @@ class Clerk:
                 bundle.ids["email"] = seat.email
         values = await self.values(question, bundle)
         may_list = reach_of(question, seat) is not None and narrower(question, seat) is None
+        if reach_of(question, seat) == "own" and may_list:
+            # A list of one's own may have one page only, and another's cursor does not fit it.
+            return values | {hole: "" for hole in question.holes if hole.kind == "cursor"}
         return values | await self.cursors(question, tenant, values, [seat] if may_list else [])
 
     async def strangers(self, question: Question, other: Tenant) -> dict[Hole, str]:

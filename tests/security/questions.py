@@ -64,9 +64,10 @@ class Question(msgspec.Struct, frozen=True):
         return [*found, *holes_of(self.body)]
 
     def address(self, values: Values) -> str:
-        """Path and query."""
+        """Path and query. A parameter for which there is nothing to say ("") is left out."""
         path = "".join(values[part] if isinstance(part, Hole) else part for part in self.path)
-        pairs = [f"{name}={quote(str(filled(value, values)), safe='')}" for name, value in self.query]
+        said = [(name, str(filled(value, values))) for name, value in self.query]
+        pairs = [f"{name}={quote(value, safe='')}" for name, value in said if value]
         return f"{path}?{'&'.join(pairs)}" if pairs else path
 
     def content(self, values: Values) -> Any:
