@@ -47,8 +47,10 @@ TABLE: dict[str, Row] = {
         401, "E-mail address or password is wrong", "Check both; POST /v1/auth/forgot-password helps."
     ),
     "refresh_token_invalid": Row(401, "The refresh token is not valid", "Sign in again."),
-    "unauthenticated": Row(401, "No valid credentials", "Send an API key or device token that is in force."),
-    "forbidden": Row(403, "Not allowed with these credentials", "Use credentials with the needed scope."),
+    "unauthenticated": Row(
+        401, "No valid credentials", "Send an access token, API key or device token that is in force."
+    ),
+    "forbidden": Row(403, "Not allowed with these credentials", "Use credentials with the needed role or scope."),
     "password_wrong": Row(403, "The current password is wrong", "Check it; POST /v1/auth/forgot-password helps."),
     "account_suspended": Row(403, "The account is suspended", "Ask whoever runs the platform."),
     "email_unverified": Row(

@@ -13,6 +13,7 @@ PASSWORD_CHARS_MIN: Final = 10
 PASSWORD_CHARS_MAX: Final = 128
 PASSWORD_TAKEN_CHARS_MAX: Final = 1_024  # what a sign-in may send, whatever it is compared with
 HASHES_AT_ONCE: Final = 2  # each takes 64 MiB
+HASHING_NICENESS: Final = 10
 HASHES_WAITING_MAX: Final = 32
 HASHES_RETRY_AFTER_MS: Final = 1_000
 

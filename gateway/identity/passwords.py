@@ -4,7 +4,7 @@ Rules:
 1. Argon2id with the second recommended parameters of RFC 9106 (section 4). A hash says by which parameters it was made;
    whoever signs in with one of older parameters gets a new hash.
 2. Hashing takes 64 MiB and a core for a while. It runs in threads, `HASHES_AT_ONCE` at a time; so many may wait, and
-   whoever comes then is told to try again. The event loop never waits.
+   whoever comes then is told to try again. The event loop never waits, and check-ins go first (`HASHING_NICENESS`).
 3. Where there is no hash to compare with, a made-up one is compared all the same, at the same cost.
 4. A password is weak by its length, by what it repeats, or by being what guessers try first. Which characters it is
    made of does not matter (NIST SP 800-63B, 5.1.1.2).
@@ -13,7 +13,10 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -101,12 +104,19 @@ def common_passwords() -> frozenset[str]:
     return frozenset(line for line in lines if not line.startswith("# "))
 
 
+def _step_back() -> None:
+    """Gives this thread, and those that Argon2 starts from it, less of the processor than the others have. (On Linux a
+    thread has a niceness of its own.)"""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), limits.HASHING_NICENESS)
+
+
 class PasswordHasher:
     """Hashes and compares, in threads of its own (rule 2). `profile` is for tests, which have no secrets to keep."""
 
     def __init__(self, profile: argon2.Parameters = ARGON2) -> None:
         self._argon2 = argon2.PasswordHasher.from_parameters(profile)
-        self._threads = ThreadPoolExecutor(limits.HASHES_AT_ONCE, thread_name_prefix="passwords")
+        self._threads = ThreadPoolExecutor(limits.HASHES_AT_ONCE, "passwords", initializer=_step_back)
         self._waiting = 0
         # Rule 3: of no password, but as dear as any.
         self._nobodys = (

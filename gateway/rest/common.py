@@ -94,7 +94,7 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, or a device token.")
+_bearer = HTTPBearer(auto_error=False, description="An access token, an API key, or a device token.")
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
 REQUEST_ID_PARAMETER: dict[str, Any] = {
     "name": "Idempotency-Key",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import argon2
@@ -110,6 +111,21 @@ async def test_nobodys_password_costs_what_anybodys_costs(monkeypatch: pytest.Mo
     await hasher.verify(made, "wrong")
     await hasher.verify(None, "wrong")
     assert compared == [CHEAP, CHEAP]
+    hasher.close()
+
+
+async def test_check_ins_go_before_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def prepared(password: str) -> str:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return password
+
+    monkeypatch.setattr(passwords, "prepared", prepared)
+    hasher = PasswordHasher(CHEAP)
+    await hasher.hash("correct horse")
+    assert seen == [limits.HASHING_NICENESS]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < limits.HASHING_NICENESS
     hasher.close()
 
 
