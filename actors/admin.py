@@ -27,12 +27,14 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
-from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED, QUOTA_EXCEEDED
+from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED, PRECONDITION_FAILED, QUOTA_EXCEEDED
 from actors.tenant import Tenant
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
+from actors.versions import event_version, gate_version, tenant_version
 from rules.model import Rule
 
 CHECKIN_RULE_ID = "rule_checkin"
+CHANGED_MEANWHILE = "it is not as it was in any of the versions that the change is for"
 
 
 def decide_open_tenant(command: OpenTenant, at_ms: int) -> list[Fact]:
@@ -43,8 +45,10 @@ def decide_open_tenant(command: OpenTenant, at_ms: int) -> list[Fact]:
 
 
 def decide_change_tenant(tenant: Tenant, command: ChangeTenant, at_ms: int) -> list[Fact]:
-    """Changes what is given; a changed check-in rule gets its next version."""
+    """Changes what is given, if the condition holds; a changed check-in rule gets its next version."""
     settings = tenant.settings
+    if command.if_version is not None and tenant_version(tenant.name, settings) not in command.if_version:
+        return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
     rules = settings.rules
     if command.checkin_points is not None:
         rules = _with_checkin_points(rules, command.checkin_points)
@@ -143,8 +147,10 @@ def decide_create_event(tenant: Tenant, command: CreateEvent, at_ms: int) -> lis
 
 
 def decide_change_event(event: Event, command: ChangeEvent, at_ms: int) -> list[Fact]:
-    """Changes what is given. Capacity cannot go below the number of people inside."""
+    """Changes what is given, if the condition holds. Capacity cannot go below the number of people inside."""
     terms = event.terms
+    if command.if_version is not None and _version(terms, command.gate) not in command.if_version:
+        return [_refused(command, event.event_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
     changes = {
         name: value
         for name in (
@@ -168,6 +174,13 @@ def decide_change_event(event: Event, command: ChangeEvent, at_ms: int) -> list[
     return [EventChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, event.event_id, terms)]
 
 
+def _version(terms: EventTerms, changed: Gate | None) -> str:
+    """The version of what a change is about: the event, or the gate with this id ("" for one that is new)."""
+    if changed is None:
+        return event_version(terms)
+    return next((gate_version(gate) for gate in terms.gates if gate.gate_id == changed.gate_id), "")
+
+
 def _with_gate(gates: tuple[Gate, ...], gate: Gate) -> tuple[Gate, ...]:
     if any(present.gate_id == gate.gate_id for present in gates):
         return tuple(gate if present.gate_id == gate.gate_id else present for present in gates)
@@ -186,7 +199,7 @@ def _terms_refusal(
 
 
 def _refused(
-    command: CreateEvent | ChangeEvent | ChangeCardState | IssueCard,
+    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard,
     entity_id: str,
     reason: str,
     detail: str,

@@ -7,6 +7,8 @@ Rules:
 2. Ids of things to be created come with the command (the edge makes them); they are not part of the fingerprint, so
    a retry that brings a fresh id still is the same request.
 3. The time of arrival is not here: the partition stamps it.
+4. `if_version` is a condition: the change is made only if what it changes has one of these versions
+   (`actors.versions`) at that moment, else it is refused. None: no condition; an empty tuple never holds.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class ChangeTenant(msgspec.Struct, frozen=True, array_like=True, tag=2):
     time_zone: str | None = None
     overdraft_max: int | None = None
     checkin_points: int | None = None
+    if_version: tuple[str, ...] | None = None
 
 
 class IssueCard(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -83,7 +86,8 @@ class CreateEvent(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class ChangeEvent(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """None leaves a field as it is. `gate` is added, or replaces the gate with the same id."""
+    """None leaves a field as it is. `gate` is added, or replaces the gate with the same id; `if_version` is then about
+    that gate, else about the event."""
 
     tenant_id: str
     request_id: str
@@ -98,6 +102,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, array_like=True, tag=6):
     strict_exit: bool | None = None
     state: EventState | None = None
     gate: Gate | None = None
+    if_version: tuple[str, ...] | None = None
 
 
 class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
@@ -192,7 +197,10 @@ def fingerprint(command: Command) -> bytes:
     asked = [
         _as_asked(getattr(command, name))
         for name in kind.__struct_fields__
-        if (name not in _NOT_ASKED or (kept_validity and name.startswith("valid_"))) and name != made
+        if (name not in _NOT_ASKED or (kept_validity and name.startswith("valid_")))
+        and name != made
+        # A request without a condition keeps the fingerprint from before there were any.
+        and not (name == "if_version" and getattr(command, name) is None)
     ]
     return blake2b(msgspec.msgpack.encode((kind.__name__, asked)), digest_size=FINGERPRINT_BYTES).digest()
 

@@ -48,6 +48,7 @@ ALREADY_REVERSED: Final = "already_reversed"
 CAPACITY_INVALID: Final = "capacity_invalid"
 EXPIRY_INVALID: Final = "expiry_invalid"
 QUOTA_EXCEEDED: Final = "quota_exceeded"
+PRECONDITION_FAILED: Final = "precondition_failed"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -61,6 +62,7 @@ COMMAND_REASONS: Final = (
     CAPACITY_INVALID,
     EXPIRY_INVALID,
     QUOTA_EXCEEDED,
+    PRECONDITION_FAILED,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

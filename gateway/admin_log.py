@@ -26,7 +26,9 @@ def actor_of(caller: Caller) -> str:
 
 
 # Of a command: what stands elsewhere in the line, and persons' names, which are theirs and not the act's.
-_UNTOLD = frozenset({"tenant_id", "request_id", "fingerprint", "card_id", "event_id", "member_name", "rules"})
+_UNTOLD = frozenset(
+    {"tenant_id", "request_id", "fingerprint", "if_version", "card_id", "event_id", "member_name", "rules"}
+)
 _TARGETS = ("card_id", "event_id", "tenant_id")
 
 

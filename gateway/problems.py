@@ -61,7 +61,7 @@ TABLE: dict[str, Row] = {
     "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
     "not_acceptable": Row(406, "No such representation", "See /docs for the formats."),
     "request_timeout": Row(408, "The request did not arrive in time", "Send it again, on a better connection."),
-    "precondition_failed": Row(412, "It has changed meanwhile", "Get it again, and decide again."),
+    refusals.PRECONDITION_FAILED: Row(412, "It has changed meanwhile", "Get it again, and decide again."),
     "body_too_large": Row(413, "The body is too large", "Send less, or in several requests."),
     "address_too_long": Row(414, "The address is too long", "Send less in the query."),
     "media_type_unsupported": Row(415, "The content type is not supported", "Send application/json."),
