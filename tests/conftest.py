@@ -5,32 +5,55 @@ Tests that ask for neither start neither: the core's tests stay fast.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.embedded_redis import EmbeddedRedis
 from storage.process import free_port
-from tests.support.databases import temporary_database
+from tests.support.databases import make_template, temporary_database
+from tests.support.memory_disk import memory_directory
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def stores_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the session's servers have their data: in memory if possible."""
+    with memory_directory(tmp_path_factory.mktemp("stores")) as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def postgres_url(stores_directory: Path) -> Iterator[str]:
     """A Postgres server for the session, with its real settings. For a database of your own: `postgres_database`."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), free_port())
+    server = EmbeddedPostgres(stores_directory / "postgres", free_port())
     server.start()
     yield server.url
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(stores_directory: Path) -> Iterator[str]:
     """A Redis server for the session, with its real settings. Tests share it: use keys of your own."""
-    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"), free_port())
+    server = EmbeddedRedis(stores_directory / "redis", free_port())
     server.start()
     yield server.url
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> str:
+    """The database with this release's schema of which `migrated_database` gives copies."""
+    return asyncio.run(make_template(postgres_url))
+
+
+@pytest.fixture
+async def migrated_database(postgres_url: str, postgres_template: str) -> AsyncIterator[str]:
+    """The url of a database with this release's schema and no rows, that is dropped after the test."""
+    async with temporary_database(postgres_url, postgres_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from storage.migrate import DISTRIBUTION_COLUMNS, distribute, migrate, table_classes
+from storage.migrate import DISTRIBUTION_COLUMNS, distribute, table_classes
 from storage.postgres import Connection
 
 _INDEXES = """
@@ -31,9 +31,8 @@ AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = t.oid AND x.indisprima
 
 
 @pytest.fixture
-async def connection(postgres_database: str) -> AsyncIterator[Connection]:
-    await migrate(postgres_database)
-    made = await asyncpg.connect(postgres_database)
+async def connection(migrated_database: str) -> AsyncIterator[Connection]:
+    made = await asyncpg.connect(migrated_database)
     yield made
     await made.close()
 

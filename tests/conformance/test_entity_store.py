@@ -13,7 +13,6 @@ from actors.entry import EMPTY_PAYLOAD, GENESIS_CHECKSUM, Entry, Mark, sealed
 from actors.facts import CommandRefused, Fact
 from actors.ports import BoardScore, EntityStore, Loaded, LoadRequest
 from storage.memory_store import MemoryStore
-from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.replay import digest_of
@@ -48,8 +47,8 @@ class Stage:
 
 @pytest.fixture(params=["memory", "postgres"])
 def dsn(request: pytest.FixtureRequest) -> str:
-    """Of an empty database; "" for the memory store. (Not async: such a fixture cannot ask for another by name.)"""
-    return str(request.getfixturevalue("postgres_database")) if request.param == "postgres" else ""
+    """Of a database without rows; "" for the memory store. (Not async: that could not ask for another by name.)"""
+    return str(request.getfixturevalue("migrated_database")) if request.param == "postgres" else ""
 
 
 @pytest.fixture
@@ -62,7 +61,6 @@ async def stage(dsn: str) -> AsyncIterator[Stage]:
 
         yield Stage(memory, feed_memory)
         return
-    await migrate(dsn)
     writers, readers = await writer_pool(dsn, 1), await reader_pool(dsn, 1)
     mark = Mark()
 

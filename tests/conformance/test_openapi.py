@@ -73,8 +73,8 @@ class Served:
 
 
 @pytest.fixture
-def served(postgres_database: str) -> Iterator[Served]:
-    with Served(postgres_database) as served:
+def served(migrated_database: str) -> Iterator[Served]:
+    with Served(migrated_database) as served:
         yield served
 
 
@@ -121,8 +121,8 @@ def _exercise(operation: Any, headers: dict[str, str], checks: list[Any]) -> Non
     run()
 
 
-async def test_the_document_is_whole(postgres_database: str) -> None:
-    async with running_system(postgres_database) as system:
+async def test_the_document_is_whole(migrated_database: str) -> None:
+    async with running_system(migrated_database) as system:
         document = (await system.call("GET", "/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     names = set(document["components"]["schemas"])

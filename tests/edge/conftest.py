@@ -10,7 +10,7 @@ from tests.edge.in_process import System, running_system
 
 
 @pytest.fixture
-async def system(postgres_database: str) -> AsyncIterator[System]:
+async def system(migrated_database: str) -> AsyncIterator[System]:
     """The whole engine in this process."""
-    async with running_system(postgres_database) as system:
+    async with running_system(migrated_database) as system:
         yield system

@@ -17,9 +17,9 @@ GUESS = "a-wrong-8842-lamp"
 
 
 @pytest.fixture
-async def system(postgres_database: str) -> Any:
+async def system(migrated_database: str) -> Any:
     """Behind a proxy, so that tests can come from anywhere."""
-    async with running_system(postgres_database, proxies=TrustedProxies(["127.0.0.1"])) as system:
+    async with running_system(migrated_database, proxies=TrustedProxies(["127.0.0.1"])) as system:
         yield system
 
 
@@ -98,14 +98,14 @@ async def test_failures_are_forgotten_and_cleaned_away(system: System) -> None:
 
 
 @pytest.mark.parametrize("act", ["login", "register", "forgot-password", "resend-verification", "verify"])
-async def test_one_address_asks_so_often_and_no_more(postgres_database: str, act: str) -> None:
+async def test_one_address_asks_so_often_and_no_more(migrated_database: str, act: str) -> None:
     body = {"email": ANN, "password": PASSWORD, "name": "Ann", "token": "mvm_x_y"}
     wanted = {
         "login": ("email", "password"),
         "register": ("email", "password", "name"),
         "verify": ("token",),
     }.get(act, ("email",))
-    async with running_system(postgres_database, rates={"login-ip": "3/min"}) as system:
+    async with running_system(migrated_database, rates={"login-ip": "3/min"}) as system:
         sent = {name: body[name] for name in wanted}
         statuses = [(await system.call("POST", f"/v1/auth/{act}", sent)).status for _ in range(4)]
         await system.parts.post.settled()

@@ -423,11 +423,11 @@ PIECES = [
 WORDS = [b"Ann", b"a@x.org", "Ánh".encode(), b"'=1", b"1990-02-30", b"true", b"\xed\xa0\x80", b"[", b"9" * 400, b"\t"]
 
 
-def test_no_file_is_an_error_of_ours(postgres_database: str) -> None:
+def test_no_file_is_an_error_of_ours(migrated_database: str) -> None:
     """Whatever is sent: it is refused with a reason, or every row is created or has a reason."""
 
     async def run(bodies: list[tuple[bytes, str]]) -> None:
-        async with running_system(postgres_database) as system:
+        async with running_system(migrated_database) as system:
             for body, mode in bodies:
                 key = (await system.open_org())["key"]
                 answer = await send(system, key, body, mode)

@@ -19,12 +19,12 @@ PAGE, FOREIGN_PAGE = "https://club.example.org", "https://evil.example"
 
 
 @pytest.fixture
-async def mirrored(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[System, OrgMirror]]:
+async def mirrored(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[System, OrgMirror]]:
     """The system with its mirror, which looks as soon as there is news."""
     monkeypatch.setattr(limits, "MIRROR_PAUSE_S", 0.001)
-    pool = await reader_pool(postgres_database, 1)
+    pool = await reader_pool(migrated_database, 1)
     mirror = OrgMirror(pool)
-    async with running_system(postgres_database, origins=mirror) as system:
+    async with running_system(migrated_database, origins=mirror) as system:
         system.parts.access.follow(mirror.on_change)
         running = asyncio.create_task(mirror.run())
         yield system, mirror

@@ -78,7 +78,7 @@ async def _execute(url: str, query: str) -> None:
 async def system(base: Base, postgres_url: str) -> AsyncIterator[System]:
     """A fresh copy."""
     name = f"audit_{uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {base.template}")
+    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {base.template} STRATEGY file_copy")
     redis = Redis.from_url(base.redis_url)
     await restore(redis, base.redis_keys)
     pool = await reader_pool(f"{postgres_url.rpartition('/')[0]}/{name}", 3)

@@ -10,7 +10,6 @@ from actors.entry import Mark
 from actors.facts import ScanJudged
 from storage import logs
 from storage.logs import BadCursor, Item, Page, ScanFilter
-from storage.migrate import migrate
 from storage.postgres import Pool, writer_pool
 from tests.support.histories import START_MS, Author
 from tests.support.projection import project
@@ -21,9 +20,8 @@ EVENT = "evt_0"
 
 
 @pytest.fixture
-async def pool(postgres_database: str) -> AsyncIterator[Pool]:
-    await migrate(postgres_database)
-    made = await writer_pool(postgres_database, 2)
+async def pool(migrated_database: str) -> AsyncIterator[Pool]:
+    made = await writer_pool(migrated_database, 2)
     yield made
     await made.close()
 

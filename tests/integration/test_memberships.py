@@ -9,14 +9,12 @@ import pytest
 
 from gateway.identity import memberships
 from gateway.identity.memberships import Membership
-from storage.migrate import migrate
 from storage.postgres import Connection
 
 
 @pytest.fixture
-async def connection(postgres_database: str) -> AsyncIterator[Connection]:
-    await migrate(postgres_database)
-    made = await asyncpg.connect(postgres_database)
+async def connection(migrated_database: str) -> AsyncIterator[Connection]:
+    made = await asyncpg.connect(migrated_database)
     yield made
     await made.close()
 

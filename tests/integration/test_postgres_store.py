@@ -10,7 +10,6 @@ from actors.entry import Mark
 from actors.ports import LoadRequest, StoreUnavailable
 from storage import postgres as postgres_module
 from storage import postgres_store
-from storage.migrate import migrate
 from storage.postgres import Connection, Pool, reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.process import free_port
@@ -23,9 +22,8 @@ PARTITION = 1
 
 
 @pytest.fixture
-async def pool(postgres_database: str) -> AsyncIterator[Pool]:
-    await migrate(postgres_database)
-    made = await writer_pool(postgres_database, 2)
+async def pool(migrated_database: str) -> AsyncIterator[Pool]:
+    made = await writer_pool(migrated_database, 2)
     yield made
     await made.close()
 
@@ -79,11 +77,11 @@ async def test_a_server_that_is_away_makes_the_store_unavailable() -> None:
 
 
 async def test_a_server_that_falls_silent_makes_the_store_unavailable(
-    pool: Pool, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, migrated_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_module, "READ_TIMEOUT_S", 0.3)
     monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.3)
-    account, _, rest = postgres_database.rpartition("@")
+    account, _, rest = migrated_database.rpartition("@")
     address, _, name = rest.partition("/")
     async with TcpProxy("127.0.0.1", int(address.rpartition(":")[2])) as proxy:
         readers = await reader_pool(f"{account}@127.0.0.1:{proxy.port}/{name}", 1)

@@ -55,9 +55,8 @@ async def journal(redis_or_memory_url: str) -> AsyncIterator[Journal]:
 
 
 @pytest.fixture
-async def dsn(postgres_database: str) -> str:
-    await migrate(postgres_database)
-    return postgres_database
+def dsn(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture

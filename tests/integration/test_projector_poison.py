@@ -12,7 +12,6 @@ from actors.entry import Entry, chain, sealed
 from actors.facts import CardIssued, PointsPosted
 from storage import projector as projector_module
 from storage.memory_journal import MemoryJournal
-from storage.migrate import migrate
 from storage.postgres import Pool, writer_pool
 from tests.support.histories import FINGERPRINT, START_MS, card_issued
 from tests.support.journal_writer import mark_of
@@ -33,9 +32,8 @@ def partition() -> int:
 
 
 @pytest.fixture
-async def dsn(postgres_database: str) -> str:
-    await migrate(postgres_database)
-    return postgres_database
+def dsn(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.fixture

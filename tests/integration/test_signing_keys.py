@@ -15,7 +15,6 @@ from gateway.identity import limits
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.signing_keys import Safe, SigningKeys, jwks
 from gateway.ids import IdMaker
-from storage.migrate import migrate
 from storage.postgres import Pool, reader_pool
 from tests.support.identity import NOW_MS, key_maker
 
@@ -33,9 +32,8 @@ class Clock:
 
 
 @pytest.fixture
-async def pool(postgres_database: str) -> AsyncIterator[Pool]:
-    await migrate(postgres_database)
-    made = await reader_pool(postgres_database, 4)
+async def pool(migrated_database: str) -> AsyncIterator[Pool]:
+    made = await reader_pool(migrated_database, 4)
     yield made
     await made.close()
 

@@ -18,9 +18,9 @@ UNLIMITED = {"auth-failed-ip": "1000000/s", "pairing-failed-ip": "1000000/s"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(postgres_url: str) -> AsyncIterator[World]:
+async def world(postgres_url: str, postgres_template: str) -> AsyncIterator[World]:
     """One for all: what a test changes it makes for itself."""
-    async with temporary_database(postgres_url) as url, running_system(url, UNLIMITED) as system:
+    async with temporary_database(postgres_url, postgres_template) as url, running_system(url, UNLIMITED) as system:
         world = World(system)
         await world.settle()
         for tenant in world.tenants:
