@@ -43,6 +43,7 @@ from gateway.rest import (
     scans,
     system,
 )
+from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
 
 _CODES = {
@@ -117,6 +118,7 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
     for router in ROUTERS:
         api.include_router(router)
     api.add_exception_handler(Problem, _on_problem)
+    api.add_exception_handler(NotModified, _on_not_modified)
     api.add_exception_handler(RequestValidationError, _on_validation_error)
     api.add_exception_handler(HTTPException, _on_http_exception)
     api.add_exception_handler(StoreUnavailable, _on_store_unavailable)
@@ -132,6 +134,11 @@ def _answer(request: Request, problem: Problem, headers: dict[str, str] | None =
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return _answer(request, error)
+
+
+async def _on_not_modified(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotModified)
+    return Response(status_code=304, headers={"ETag": error.tag})
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+import msgspec
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from actors.commands import ChangeEvent, CreateEvent
+from actors.commands import ChangeEvent, CreateEvent, fingerprint
 from actors.facts import EventChanged, EventCreated
 from actors.queries import GetEvent
 from actors.replies import EventView as EngineEventView
 from actors.terms import CAPACITY_MAX, EventTerms, Gate
+from actors.versions import event_version, gate_version
 from gateway import limits
 from gateway.ids import derived_id
 from gateway.lists import EventRow, list_events
 from gateway.problems import Problem
 from gateway.render import rfc3339_or_none
 from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, Time, TimeZone, View, ms
+from gateway.rest.preconditions import Copied, Editing, tag_of
 
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 Reentry = Literal["none", "after_exit", "multiple"]
@@ -169,15 +172,16 @@ async def events(call: EventReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cu
 
 
 @router.get("/{event_id}", summary="An event")
-async def get_event(event_id: PathId, call: EventReader) -> EventView:
-    """As it is now."""
+async def get_event(event_id: PathId, call: EventReader, copied: Copied) -> EventView:
+    """As it is now. The `ETag` stands for the event with its gates."""
     call.sees_event(event_id)
     view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
+    copied.tagged(tag_of(event_version(view.terms)))
     return event_view(view.event_id, view.terms)
 
 
 @router.patch("/{event_id}", summary="Change an event")
-async def change_event(event_id: PathId, body: EventChange, call: Changer) -> EventView:
+async def change_event(event_id: PathId, body: EventChange, call: Changer, edit: Editing) -> EventView:
     """Changes what is given. The capacity cannot go below the number of people inside."""
     fact = await call.tell(
         ChangeEvent(
@@ -193,32 +197,51 @@ async def change_event(event_id: PathId, body: EventChange, call: Changer) -> Ev
             body.reentry,
             body.strict_exit,
             body.state,
+            if_version=edit.versions,
         ),
         EventChanged,
     )
+    edit.tagged(tag_of(event_version(fact.terms)))
     return event_view(fact.event_id, fact.terms)
 
 
 @router.post("/{event_id}/gates", status_code=201, summary="Add a gate")
-async def add_gate(event_id: PathId, body: NewGate, call: Changer) -> GateView:
-    """A new door, open."""
+async def add_gate(event_id: PathId, body: NewGate, call: Changer, response: Response) -> GateView:
+    """A new door, open. The `ETag` is the gate's own."""
     gate = Gate(derived_id("gate", call.tenant_id, call.request_id), body.name)
     await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=gate), EventChanged)
+    response.headers["ETag"] = tag_of(gate_version(gate))
     return _gate_view(gate)
 
 
 @router.patch("/{event_id}/gates/{gate_id}", summary="Open, close or rename a gate")
-async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call: Changer) -> GateView:
-    """Takes effect with the next scan."""
+async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call: Changer, edit: Editing) -> GateView:
+    """Takes effect with the next scan. `If-Match` is about the gate by itself, whatever else the event does; its `ETag`
+    comes with this answer, and with that to adding it."""
     view = await call.query(GetEvent(call.tenant_id, event_id), EngineEventView)
-    gate = next((gate for gate in view.terms.gates if gate.gate_id == gate_id), None)
-    if gate is None:
+    seen = _gate_of(view.terms, gate_id)
+    if seen is None:
         raise Problem("not_found", "The event has no such gate.")
-    changed = Gate(
-        gate_id, gate.name if body.name is None else body.name, gate.is_open if body.open is None else body.open
+    # What is asked, whatever the gate looks like by now: a retry is the same request.
+    asked = ChangeEvent(
+        call.tenant_id,
+        call.request_id,
+        b"",
+        event_id,
+        body.name,
+        gate=Gate(gate_id, str(body.open)),
+        if_version=edit.versions,
     )
-    await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=changed), EventChanged)
-    return _gate_view(changed)
+    changed = Gate(
+        gate_id, seen.name if body.name is None else body.name, seen.is_open if body.open is None else body.open
+    )
+    # The rest of the gate is as it was just seen, so only that version will do, if it is one of those that are named.
+    only = None if edit.versions is None else tuple({gate_version(seen)} & set(edit.versions))
+    command = msgspec.structs.replace(asked, name=None, gate=changed, if_version=only, fingerprint=fingerprint(asked))
+    fact = await call.tell(command, EventChanged)
+    gate = _gate_of(fact.terms, gate_id) or changed
+    edit.tagged(tag_of(gate_version(gate)))
+    return _gate_view(gate)
 
 
 @router.get("/{event_id}/attendance", summary="Live counts of an event")
@@ -251,6 +274,10 @@ def event_view(event_id: str, terms: EventTerms) -> EventView:
         state=terms.state,
         gates=[_gate_view(gate) for gate in terms.gates],
     )
+
+
+def _gate_of(terms: EventTerms, gate_id: str) -> Gate | None:
+    return next((gate for gate in terms.gates if gate.gate_id == gate_id), None)
 
 
 def _gate_view(gate: Gate) -> GateView:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Annotated, Any, Final, TypeVar
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -32,7 +33,8 @@ from gateway.members.work import MemberWork
 from gateway.problems import FieldError, Problem
 from gateway.rest.common import Allowed, Call, Cursor, Limit, PathId, Time, View, ms
 from gateway.rest.member_csv import csv_lines
-from gateway.rest.member_views import MemberView, accounts_of, member_view, views
+from gateway.rest.member_views import MemberView, member_view, views
+from gateway.rest.preconditions import Copied, Editing, tag_of
 from storage.postgres import Connection
 
 T = TypeVar("T")
@@ -125,32 +127,37 @@ async def members(
 
 
 @router.get("/{member_id}", summary="A member")
-async def get_member(member_id: PathId, call: MemberReader) -> MemberView:
+async def get_member(member_id: PathId, call: MemberReader, copied: Copied) -> MemberView:
     """Only the caller's own organisation's; a member sees themself."""
     call.sees_member(member_id, "member_unknown")
     async with call.cold.connection() as connection:
-        found = await store.find(connection, call.tenant_id, [member_id])
-        if member_id not in found:
-            raise Problem("member_unknown")
-        return (await views(connection, call.tenant_id, [found[member_id]]))[0]
+        member = await _view(connection, call, member_id)
+    copied.tagged(_tag(member))
+    return member
 
 
 @router.patch("/{member_id}", summary="Change a member")
-async def change_member(member_id: PathId, body: MemberPatch, call: MemberChanger, request: Request) -> MemberView:
+async def change_member(
+    member_id: PathId, body: MemberPatch, call: MemberChanger, request: Request, edit: Editing
+) -> MemberView:
     """A JSON merge patch: what is left out stays, null removes, attributes are merged at all levels. A new name follows
     to the member's cards, and so to verdicts and boards. A member may change their own name, phone, locale and
-    consents."""
+    consents. A retry changes nothing more and tells the member as they are by then."""
     call.sees_member(member_id, "member_unknown")
     patch = given(body)
     _check_own(call, patch)
     source: ConsentSource = "member" if call.reach == "own" else "organiser"
 
-    async def work(connection: Connection) -> tuple[Member, Member, str | None]:
+    renamed: list[Member] = []
+    made: list[MemberView] = []
+
+    async def work(connection: Connection) -> dict[str, Any]:
         before = await store.locked(connection, call.tenant_id, member_id)
         if before is None:
             raise Problem("member_unknown")
         if before.erased_at_ms is not None:
             raise Problem("member_erased")
+        edit.check(str(before.version))
         now_ms = call.parts.clock_ms()
         after = changed(before, patch, now_ms, source)
         await _check(connection, call, after, patch)
@@ -158,14 +165,21 @@ async def change_member(member_id: PathId, body: MemberPatch, call: MemberChange
             await store.save(connection, call.tenant_id, [(before, after)], actor_of(call.caller))
             if call.reach != "own":
                 await call.note(connection, member_id, detail={"fields": sorted(patch), "version": after.version})
-        accounts = await accounts_of(connection, call.tenant_id, [member_id])
-        return before, after, accounts.get(member_id)
+        if before.name != after.name:
+            renamed.append(after)
+        made.extend(await views(connection, call.tenant_id, [after]))
+        return {}  # what is remembered of a request must not outlive an erasure
 
-    async with call.cold.connection() as connection, connection.transaction():
-        before, after, account_id = await _stored(work(connection))
-    if before.name != after.name:
+    # What was sent, not what it means by default: to a merge patch null is not nothing.
+    sent = msgspec.json.encode(patch, order="sorted").decode()
+    await _stored(call.once(f"change member {member_id}{edit.asked()} {sent}", body, work))
+    for after in renamed:
         await _follow(call, after, background(request))
-    return member_view(after, account_id)
+    if not made:
+        async with call.cold.connection() as connection:
+            made.append(await _view(connection, call, member_id))
+    edit.tagged(_tag(made[0]))
+    return made[0]
 
 
 @router.delete("/{member_id}", status_code=204, summary="Erase a member's personal data")
@@ -194,6 +208,19 @@ async def erase_member(member_id: PathId, call: Eraser, request: Request) -> Res
         await call.parts.access.publish(AccessChange("account", part.account_id))
     await _follow(call, after, background(request))
     return Response(status_code=204)
+
+
+async def _view(connection: Connection, call: Call, member_id: str) -> MemberView:
+    """Raises `Problem` (`member_unknown`)."""
+    found = await store.find(connection, call.tenant_id, [member_id])
+    if member_id not in found:
+        raise Problem("member_unknown")
+    return (await views(connection, call.tenant_id, [found[member_id]]))[0]
+
+
+def _tag(member: MemberView) -> str:
+    """Who is linked to them is shown only: it changes without the member."""
+    return tag_of(str(member.version), member.account_id)
 
 
 def _new(call: Call, fields: dict[str, Any], at_ms: int) -> Member:

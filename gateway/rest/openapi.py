@@ -13,6 +13,7 @@ from gateway import requests
 from gateway.problems import TABLE
 from gateway.render import PointsAnswer, Verdict
 from gateway.rest.common import REQUEST_ID_PARAMETER
+from gateway.rest.preconditions import IF_MATCH, IF_NONE_MATCH
 
 DESCRIPTION = (
     "Realtime check-ins for VIP cards. Errors are problem+json (RFC 9457) with a stable code. Every POST takes an "
@@ -105,8 +106,22 @@ def _complete(verb: str, operation: dict[str, Any]) -> None:
     for status, meaning in _PROBLEM_STATUS.items():
         content = {"application/problem+json": {"schema": _ref("Problem")}}
         responses.setdefault(str(status), {"description": meaning, "content": content})
+    _tell_tags(operation)
     if verb in ("post", "patch"):
         operation.setdefault("parameters", []).append(REQUEST_ID_PARAMETER)
+
+
+def _tell_tags(operation: dict[str, Any]) -> None:
+    """What conditions lead to, where the operation takes any (`gateway.rest.preconditions`)."""
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    responses = operation["responses"]
+    if names & {IF_MATCH, IF_NONE_MATCH}:
+        responses["200"]["headers"] = {"ETag": {"description": "Its entity tag", "schema": {"type": "string"}}}
+    if IF_MATCH in names:
+        content = {"application/problem+json": {"schema": _ref("Problem")}}
+        responses["412"] = {"description": "It has none of the tags of If-Match any more", "content": content}
+    if IF_NONE_MATCH in names:
+        responses["304"] = {"description": "It still has one of the tags of If-None-Match"}
 
 
 def _problem_schema() -> dict[str, Any]:

@@ -4,8 +4,11 @@ Rules:
 1. An organisation's id is derived from whoever opened it and the request id, and so are its first key and that key's
    secret: a retry of `POST /v1/orgs` finds the same organisation and gives the same key again.
 2. Whoever opens an organisation takes a place of their plan first (`gateway.orgs.profiles`); then the engine opens it.
-3. Time zone, points and plan are the engine's; branding, locale and origins are Postgres'. A change of both is told to
-   the engine first.
+3. Time zone, points and plan are the engine's; branding, locale and origins are Postgres'. **A change is decided with
+   the profile locked**, and by the engine first: where that refuses, nothing has changed.
+4. An organisation's tag has both versions, that of what the engine keeps and that of the profile. A condition
+   (`If-Match`) is always the engine's to decide, so that a retry gets the same outcome: it is told those versions of
+   its own that stand beside the version that the locked profile has.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
-from actors.commands import ChangePlan, ChangeTenant, OpenTenant
+from actors.commands import ChangePlan, ChangeTenant, OpenTenant, fingerprint
 from actors.facts import TenantChanged, TenantOpened
 from actors.queries import GetTenant
 from actors.refusals import TENANT_UNKNOWN
 from actors.replies import TenantView
 from actors.terms import CARDS_PER_FREE_TENANT_MAX, POINTS_PER_ENTRY_MAX, Plan, TenantSettings
+from actors.versions import tenant_version
 from gateway import limits
 from gateway.access_feed import AccessChange
 from gateway.identity import memberships
@@ -39,6 +43,7 @@ from gateway.render import rfc3339_or_none
 from gateway.rest.api_keys import ALL_SCOPES, ApiKeyView
 from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, TimeZone, View
 from gateway.rest.org_fields import Color, Locale, LogoUrl, Origins, SupportEmail
+from gateway.rest.preconditions import Copied, Editing, tag_of
 from rules.model import Rule
 from storage.postgres import Connection
 
@@ -195,39 +200,56 @@ async def orgs(call: OrgLister, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor
 
 
 @router.get("/{org_id}", summary="An organisation")
-async def get_org(org_id: PathId, call: OrgReader) -> OrgView:
+async def get_org(org_id: PathId, call: OrgReader, copied: Copied) -> OrgView:
     """Only the caller's own exist for it."""
-    return await _view(call.in_org(org_id))
+    view, profile = await _found(call.in_org(org_id))
+    copied.tagged(_tag(view, profile))
+    return OrgView(**_fields(view, profile))
 
 
 @router.patch("/{org_id}", summary="Change an organisation")
-async def change_org(org_id: PathId, body: OrgChange, call: OrgChanger) -> OrgView:
-    """Changes what is given."""
+async def change_org(org_id: PathId, body: OrgChange, call: OrgChanger, edit: Editing) -> OrgView:
+    """Changes what is given. With `If-Match`: if it is as it was then, but for the use of its plan."""
     call = call.in_org(org_id)
     view = await call.query(GetTenant(org_id), TenantView)
     await _require_not_closed(call)
-    settings = (body.name, body.time_zone, body.overdraft_max, body.checkin_points)
-    at_ms = None
-    if any(value is not None for value in settings):
-        command = ChangeTenant(org_id, call.request_id, b"", *settings)
-        changed = await call.tell(command, TenantChanged, is_noted=False)
-        view = TenantView(org_id, changed.name, changed.settings, view.cards)
-        at_ms = changed.at_ms
+    asked = ChangeTenant(
+        org_id,
+        call.request_id,
+        b"",
+        body.name,
+        body.time_zone,
+        body.overdraft_max,
+        body.checkin_points,
+        edit.versions,
+    )
+    is_engines = any(value is not None for value in msgspec.structs.astuple(asked)[3:])
     changes = body.model_dump(include={"locale", "allowed_origins"}, exclude_none=True)
     changes |= body.branding.model_dump(exclude_none=True) if body.branding else {}
-    if at_ms is None and not changes:
-        return await _view(call)
 
     async def work(connection: Connection) -> dict[str, Any]:
-        await profiles.change(connection, org_id, changes, call.parts.clock_ms())
+        now_ms = call.parts.clock_ms()
+        held = await profiles.locked(connection, org_id, now_ms)
+        after, at_ms = view, None
+        if is_engines:
+            command = msgspec.structs.replace(
+                asked, if_version=_engine_versions(edit.versions, held), fingerprint=fingerprint(asked)
+            )
+            fact = await call.tell(command, TenantChanged, is_noted=False)
+            after, at_ms = TenantView(org_id, fact.name, fact.settings, view.cards), fact.at_ms
+        profile = await profiles.change(connection, org_id, changes, now_ms)
         await call.note(connection, org_id, at_ms=at_ms, detail=body.model_dump(exclude_none=True))
-        return {}
+        return {"org": _fields(after, profile), "tag": _tag(after, profile)}
 
-    await call.once(f"change {org_id}", body, work)
+    if not is_engines and not changes:
+        view, profile = await _found(call)
+        answer: dict[str, Any] = {"org": _fields(view, profile), "tag": _tag(view, profile)}
+    else:
+        answer = await call.once(f"change org {org_id}{edit.asked()}", body, work)
     if body.allowed_origins is not None:
         await call.parts.access.publish(AccessChange("org", org_id))
-    async with call.cold.connection() as connection:
-        return OrgView(**_fields(view, await profiles.find(connection, org_id)))
+    edit.tagged(answer["tag"])
+    return OrgView(**answer["org"])
 
 
 @router.delete("/{org_id}", status_code=204, summary="Close an organisation, for good")
@@ -348,10 +370,28 @@ def _listed(row: OrgRow) -> ListedOrgView:
     )
 
 
-async def _view(call: Call) -> OrgView:
+async def _found(call: Call) -> tuple[TenantView, Profile]:
+    """What is known of the call's organisation. Raises `Problem` (`tenant_unknown`)."""
     view = await call.query(GetTenant(call.tenant_id), TenantView)
     async with call.cold.connection() as connection:
-        return OrgView(**_fields(view, await profiles.find(connection, call.tenant_id)))
+        return view, await profiles.find(connection, call.tenant_id)
+
+
+async def _view(call: Call) -> OrgView:
+    return OrgView(**_fields(*await _found(call)))
+
+
+def _tag(view: TenantView, profile: Profile) -> str:
+    """Rule 4. How many cards it has is shown only."""
+    return tag_of(f"{tenant_version(view.name, view.settings)}-{profile.version}", view.cards)
+
+
+def _engine_versions(versions: tuple[str, ...] | None, profile: Profile) -> tuple[str, ...] | None:
+    """Rule 4. None: no condition; empty: the profile is not as in any of them."""
+    if versions is None:
+        return None
+    pairs = (version.rpartition("-") for version in versions)
+    return tuple(engines for engines, _, profiles_ in pairs if profiles_ == str(profile.version))
 
 
 def _fields(view: TenantView, profile: Profile) -> dict[str, Any]:
@@ -364,8 +404,8 @@ def _fields(view: TenantView, profile: Profile) -> dict[str, Any]:
         "time_zone": settings.time_zone,
         "overdraft_max": settings.overdraft_max,
         "checkin_points": sum(rule.points for rule in settings.rules if rule.rule_id == CHECKIN_RULE_ID),
-        "usage": UsageView(cards=view.cards, cards_max=CARDS_PER_FREE_TENANT_MAX if settings.plan == "free" else None),
-        "branding": BrandingView(**{name: getattr(profile, name) for name in BrandingView.model_fields}),
+        "usage": {"cards": view.cards, "cards_max": CARDS_PER_FREE_TENANT_MAX if settings.plan == "free" else None},
+        "branding": {name: getattr(profile, name) for name in BrandingView.model_fields},
         "locale": profile.locale,
         "allowed_origins": list(profile.allowed_origins),
         "version": profile.version,
