@@ -189,6 +189,14 @@ async def test_both_halves_of_an_organisation_count(things: Things) -> None:
         assert (await things.get("org")).json() == now, (before, after)
 
 
+async def test_of_many_changes_of_a_profile_alone_one_is_made(things: Things) -> None:
+    """Nothing of it is in the engine, so it is the lock that tells them apart."""
+    tag = await things.tag("org")
+    locales = ("vi", "fr", "de", "en", "ja", "ko")
+    answers = await asyncio.gather(*(things.patch("org", {"locale": locale}, tag) for locale in locales))
+    assert sorted(answer.status for answer in answers) == [200, 412, 412, 412, 412, 412]
+
+
 async def test_cards_that_are_issued_do_not_stand_in_the_way_of_a_change_but_of_a_copy(things: Things) -> None:
     tag = await things.tag("org")
     await things.system.made("POST", "/v1/cards", {"member": {"name": "Ann"}, "tier": "gold"}, things.key)
@@ -255,6 +263,32 @@ async def test_a_gate_has_a_tag_of_its_own_and_counts_for_its_event(things: Thin
     assert (await call("PATCH", one, {"open": True}, key)).status == 200
     again = await call("PATCH", one, {"name": "C"}, key, "g1", **{"If-Match": shut.headers["etag"]})
     assert (again.status, again.json(), again.headers["etag"]) == (200, renamed.json(), renamed.headers["etag"])
+
+
+async def test_a_gate_that_changes_under_ones_hands_is_not_put_back(
+    things: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the gate is filled in from a look at it; what comes in between is not undone, not even if
+    the client would have it either way."""
+    path = things.paths["event"] + "/gates"
+    gate = await things.system.call("POST", path, {"name": "B"}, things.key)
+    one = f"{path}/{gate.json()['id']}"
+    shut = await things.system.call("PATCH", one, {"open": False}, things.key)
+    await things.system.made("PATCH", one, {"open": True}, things.key)
+    engine = things.system.parts.engine
+    ask, shutting = engine.ask, iter([{"open": False}])
+
+    async def looked_at(message: Any) -> Any:
+        reply = await ask(message)
+        if type(message).__name__ == "GetEvent":
+            for body in shutting:
+                await things.system.made("PATCH", one, body, things.key)
+        return reply
+
+    monkeypatch.setattr(engine, "ask", looked_at)
+    either = {"If-Match": f"{gate.headers['etag']}, {shut.headers['etag']}"}
+    assert failed(await things.system.call("PATCH", one, {"name": "C"}, things.key, **either)) == STALE
+    assert (await things.get("event")).json()["gates"][-1]["open"] is False
 
 
 async def test_scans_do_not_change_an_events_tag(things: Things) -> None:
