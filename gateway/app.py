@@ -5,7 +5,8 @@ Rules:
 2. Sockets and pages of other modules are registered before the first request, by their exact path.
 3. Every answer carries an `X-Request-Id` and the security headers; no input gives a 5xx, and an error of our own says
    nothing about our insides.
-4. Path and method are looked up before anything is read: unknown is 404 (paths are exact, in case and slashes), 405
+4. A deprecated operation says so in every answer, and is gone from its sunset on (`gateway.deprecations`).
+5. Path and method are looked up before anything is read: unknown is 404 (paths are exact, in case and slashes), 405
    says what is allowed, HEAD is GET without the body, OPTIONS tells the methods and answers preflights
    (`gateway.cors`).
 """
@@ -21,7 +22,7 @@ from gateway.deprecations import Deprecations
 from gateway.doorway import Doorway
 from gateway.entrance import Entrance
 from gateway.exchange import SCOPE_KEY, Exchange
-from gateway.fast_lane import FastLane
+from gateway.fast_lane import OPERATIONS, FastLane
 from gateway.http import (
     AsgiApp,
     AsgiMessage,
@@ -63,11 +64,12 @@ class EdgeApp:
         self.entrance = Entrance(parts.identity, parts.limiter, parts.proxies, self.cors)
         self._deprecations = deprecations or Deprecations()
         self._trace_ids = TraceIds(parts.ids.entity("req"))
-        self._fast_lane = FastLane(parts, self.doorway, self.entrance, self.cors, self._trace_ids)
+        self._fast_lane = FastLane(parts, self.doorway, self.entrance, self.cors, self._trace_ids, self._deprecations)
         # What a gateway does for members in the background; whoever serves this runs it.
         self.member_work = MemberWork(parts, ColdStore(parts.pool, parts.clock_ms))
         self._api: AsgiApp = build_api(parts, self.entrance, self._deprecations, self.member_work)
         self._routes = routes_of()
+        self._deprecations.check_operations(self._routes.operations() | OPERATIONS)
         self._sockets: dict[str, AsgiApp] = {}
         self._pages: dict[str, AsgiApp] = {}
         parts.metrics.gauge(
@@ -151,6 +153,7 @@ class EdgeApp:
     async def _answer(self, route: Known, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         exchange.more = self._deprecations.headers(method, route.template)
+        self._deprecations.check(method, route.template, self.parts.clock_ms())
         if route.is_public:
             exchange.standings = await self.parts.limiter.check(("rest-ip", self.entrance.address(scope)))
         limit_bytes = FILES.get((method, route.template))

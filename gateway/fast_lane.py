@@ -25,6 +25,7 @@ from actors.ports import StoreUnavailable
 from actors.replies import Done, Failed, Reply
 from gateway import limits, render
 from gateway.cors import Cors
+from gateway.deprecations import Deprecations
 from gateway.doorway import ACTION, Doorway
 from gateway.entrance import Entrance
 from gateway.http import (
@@ -38,6 +39,7 @@ from gateway.http import (
     request_headers,
     send_json,
     send_problem,
+    with_headers,
 )
 from gateway.identity.callers import Caller
 from gateway.ids import is_id
@@ -75,10 +77,32 @@ _encode = msgspec.json.Encoder().encode
 _Handler = Callable[[Scope, Receive, RequestHeaders, Caller], Awaitable[bytes]]
 
 
+OPERATIONS = frozenset(
+    {("POST", CHECKINS), ("POST", CHECKINS_BATCH)}
+    | {("POST", f"{CARDS_PREFIX}{{card_id}}{POINTS_MARK}{verb}") for verb in _points_decoders}
+)
+"""What is answered here: method and path template."""
+
+
+def _template_of(path: str) -> str:
+    """The template of a path on this lane."""
+    if path in (CHECKINS, CHECKINS_BATCH):
+        return path
+    return f"{CARDS_PREFIX}{{card_id}}{POINTS_MARK}{path.rpartition('/')[2]}"
+
+
 class FastLane:
     """Answers the hot paths."""
 
-    def __init__(self, parts: EdgeParts, doorway: Doorway, entrance: Entrance, cors: Cors, trace_ids: TraceIds) -> None:
+    def __init__(
+        self,
+        parts: EdgeParts,
+        doorway: Doorway,
+        entrance: Entrance,
+        cors: Cors,
+        trace_ids: TraceIds,
+        deprecations: Deprecations,
+    ) -> None:
         self._engine = parts.engine
         self._ids = parts.ids
         self._metrics = parts.metrics
@@ -87,6 +111,8 @@ class FastLane:
         self._entrance = entrance
         self._cors = cors
         self._trace_ids = trace_ids
+        self._deprecations = deprecations
+        self._clock_ms = parts.clock_ms
 
     def handler(self, path: str) -> tuple[str, _Handler] | None:
         """The path's name for the metrics, and what answers it; None when the path is not on this lane."""
@@ -101,7 +127,13 @@ class FastLane:
     async def answer(self, name: str, handle: _Handler, scope: Scope, receive: Receive, send: Send) -> None:
         """One POST, start to end."""
         caller: Caller | None = None
+        template = ""
+        if self._deprecations:  # as a rule there are none
+            template = _template_of(scope["path"])
+            send = with_headers(send, self._deprecations.headers("POST", template))
         try:
+            if template:
+                self._deprecations.check("POST", template, self._clock_ms())
             headers = request_headers(scope["headers"])
             caller = await self._entrance.caller(scope, headers)
             body = await handle(scope, receive, headers, caller)

@@ -108,6 +108,17 @@ async def read_body(receive: Receive, content_bytes: int, limit_bytes: int) -> b
     return body
 
 
+def with_headers(send: Send, more: Headers) -> Send:
+    """ASGI's send for answers that carry these headers, too."""
+
+    async def with_more(message: AsgiMessage) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return with_more
+
+
 async def send_json(send: Send, status: int, body: bytes, more: Headers) -> None:
     """An answer with a JSON body."""
     headers = [*_JSON_HEADERS, (b"content-length", b"%d" % len(body)), *more]

@@ -51,6 +51,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path in spec["paths"].values():
         for verb, operation in path.items():
             _complete(verb, operation)
+    app.state.deprecations.mark(spec["paths"])
     spec["components"]["schemas"]["Problem"] = _problem_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)

@@ -41,6 +41,10 @@ class RouteTable:
             Known(path, re.compile(re.escape(path) + r"\Z"), frozenset({"GET"}), False) for path in constant_paths
         ]
 
+    def operations(self) -> set[tuple[str, str]]:
+        """Method and path template of each."""
+        return {(method, route.template) for route in self._routes for method in route.methods}
+
     def at(self, path: str) -> list[Known]:
         """The routes with this path; none if there is no such path."""
         # Starlette's patterns end in `$`, which takes a path with a line break behind it for the same.

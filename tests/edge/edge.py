@@ -8,6 +8,7 @@ from typing import Any, cast
 from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.credentials import CredentialBook
+from gateway.deprecations import Deprecations
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Caller
 from gateway.identity.passwords import PasswordHasher
@@ -53,11 +54,17 @@ class PoolOfNone:
         """See `asyncpg.Pool`."""
         raise ConnectionRefusedError("there is no Postgres here")
 
+    async def fetch(self, *_: object) -> Any:
+        """See `asyncpg.Pool`."""
+        raise ConnectionRefusedError("there is no Postgres here")
+
 
 class FakeEdge:
     """An `EdgeApp` on a `FakeEngine`."""
 
-    def __init__(self, rates: dict[str, str] | None = None, **more: Any) -> None:
+    def __init__(
+        self, rates: dict[str, str] | None = None, deprecations: Deprecations | None = None, **more: Any
+    ) -> None:
         """`rates` by name ("checkins-device"), `more` further parts."""
         self.engine = FakeEngine()
         self.limiter = memory_limiter(**UNLIMITED | (rates or {}))
@@ -83,7 +90,8 @@ class FakeEdge:
                 post=Post(Mailbox()),
                 random_bytes=bytes,
                 **more,
-            )
+            ),
+            deprecations,
         )
 
     def credential(self, tenant_id: str = TENANT, card_id: str = "card_1", **validity: int) -> str:
