@@ -48,6 +48,7 @@ SELECT $1, c.member_id, c.version, c.flag, c.is_given, c.at_ms, c.source, $2
 FROM unnest($3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::bigint[], $8::text[])
     AS c (member_id, version, flag, is_given, at_ms, source)
 """
+_SCHEMA_LOCK: Final = 0x6D5F736368656D61  # "m_schema"
 _encode = msgspec.json.encode
 _consents_decoder = msgspec.json.Decoder(dict[str, Consent])
 
@@ -156,8 +157,11 @@ async def consent_history(connection: Connection, tenant_id: str, member_id: str
     return [ConsentStep(*row) for row in rows]
 
 
-async def schema_of(connection: Connection, tenant_id: str) -> StoredSchema | None:
-    """The organisation's schema of attributes; None where it takes any."""
+async def schema_of(connection: Connection, tenant_id: str, *, is_locking: bool = False) -> StoredSchema | None:
+    """The organisation's schema of attributes; None where it takes any. With `is_locking` nobody else who locks it
+    changes it until the transaction ends, whether there is one or not."""
+    if is_locking:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", tenant_id, _SCHEMA_LOCK)
     row = await connection.fetchrow(
         "SELECT schema, version, changed_at_ms FROM member_schemas WHERE tenant_id = $1", tenant_id
     )

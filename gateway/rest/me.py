@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 
@@ -15,6 +15,7 @@ from gateway.problems import Problem
 from gateway.render import rfc3339
 from gateway.rest.auth import AccountView, Locale, OrgPartView
 from gateway.rest.common import Allowed, Body, Call, Name, View
+from gateway.rest.preconditions import Copied, Editing, digest_of, tag_of
 from storage.postgres import Connection
 
 Myself = Annotated[Call, Depends(Allowed("me.read"))]
@@ -55,20 +56,48 @@ class MeChange(Body):
 
 
 @router.get("", summary="Oneself")
-async def get_me(call: Myself) -> MeView:
+async def get_me(call: Myself, copied: Copied) -> MeView:
     """The account, its organisations, and the cards of the members that it is linked to."""
     async with call.cold.connection() as connection:
-        return await _me(connection, call)
+        me = await _me(connection, call)
+    copied.tagged(_tag(me))
+    return me
 
 
 @router.patch("", summary="Change one's own profile")
-async def change_me(body: MeChange, call: ChangingMyself) -> MeView:
-    """Changes what is given."""
-    async with call.cold.connection() as connection:
-        await accounts.set_profile(connection, call.caller.account_id, body.name, body.locale, call.parts.clock_ms())
-        changed = await _me(connection, call)
-    await call.parts.access.publish(AccessChange("account", call.caller.account_id))
-    return changed
+async def change_me(body: MeChange, call: ChangingMyself, edit: Editing) -> MeView:
+    """Changes what is given. With `If-Match`: if name and locale are as they were then. A retry changes nothing more
+    and tells oneself as one is by then."""
+    account_id = call.caller.account_id
+    made: list[MeView] = []
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        account = await accounts.find(connection, account_id, is_locking=True)
+        if account is None:
+            raise Problem("account_unknown")
+        edit.check(_version(account.name, account.locale))
+        await accounts.set_profile(connection, account_id, body.name, body.locale, call.parts.clock_ms())
+        made.append(await _me(connection, call))
+        return {}
+
+    # Kept beside the account: it is the same request, whichever organisation it is sent for.
+    await call.within(account_id).once(f"change me{edit.asked()}", body, work)
+    if not made:
+        async with call.cold.connection() as connection:
+            made.append(await _me(connection, call))
+    await call.parts.access.publish(AccessChange("account", account_id))
+    edit.tagged(_tag(made[0]))
+    return made[0]
+
+
+def _version(name: str, locale: str) -> str:
+    """Of what one changes oneself."""
+    return digest_of(name, locale)
+
+
+def _tag(me: MeView) -> str:
+    """The organisations are shown only, and differ by the one that is called for."""
+    return tag_of(_version(me.account.name, me.account.locale), me.model_dump_json())
 
 
 async def _me(connection: Connection, call: Call) -> MeView:

@@ -20,6 +20,8 @@ from gateway.members.store import StoredSchema
 from gateway.problems import Problem
 from gateway.render import rfc3339
 from gateway.rest.common import Allowed, Body, Call, PathId, View
+from gateway.rest.preconditions import Copied, Editing, digest_of, tag_of
+from storage.postgres import Connection
 
 _DESCRIPTION = (
     "JSON Schema 2020-12 of an object, with these keywords: " + ", ".join(sorted(KEYWORDS)) + ". Null: any attributes."
@@ -54,29 +56,43 @@ class ChangedSchemaView(MemberSchemaView):
 
 
 @router.get("/{org_id}/member-schema", summary="The schema of members' attributes")
-async def get_schema(org_id: PathId, call: SchemaReader) -> MemberSchemaView:
+async def get_schema(org_id: PathId, call: SchemaReader, copied: Copied) -> MemberSchemaView:
     """As it was set."""
     call = call.in_org(org_id)
     async with call.cold.connection() as connection:
         stored = await store.schema_of(connection, org_id)
+    copied.tagged(tag_of(_version(stored)))
     return MemberSchemaView(**_fields(stored))
 
 
 @router.put("/{org_id}/member-schema", summary="Set the schema of members' attributes")
-async def set_schema(org_id: PathId, body: SchemaBody, call: SchemaChanger) -> ChangedSchemaView:
-    """Refused with a pointer to every place that is wrong."""
+async def set_schema(org_id: PathId, body: SchemaBody, call: SchemaChanger, edit: Editing) -> ChangedSchemaView:
+    """Refused with a pointer to every place that is wrong. A retry changes nothing more and tells the schema of by
+    then."""
     call = call.in_org(org_id)
     if body.schema_ is not None:
         errors = schema_errors(body.schema_, "#/schema")
         if errors:
             raise Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors)
     text = None if body.schema_ is None else msgspec.json.encode(body.schema_).decode()
-    async with call.cold.connection() as connection, connection.transaction():
-        before = await store.schema_of(connection, org_id)
+    made: list[StoredSchema | None] = []
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        before = await store.schema_of(connection, org_id, is_locking=True)
+        edit.check(_version(before))
         await store.set_schema(connection, org_id, text, call.parts.clock_ms())
         stored = await store.schema_of(connection, org_id)
         if stored != before:
             await call.note(connection, org_id, detail={"version": stored.version if stored is not None else 0})
+        made.append(stored)
+        return {}
+
+    await call.once(f"schema {org_id}{edit.asked()}", body, work)
+    if not made:
+        async with call.cold.connection() as connection:
+            made.append(await store.schema_of(connection, org_id))
+    stored = made[0]
+    edit.tagged(tag_of(_version(stored)))
     checked, failing, is_complete = (0, 0, True) if text is None else await _held_against(call, org_id, text)
     return ChangedSchemaView(**_fields(stored), checked=checked, failing=failing, complete=is_complete)
 
@@ -96,6 +112,11 @@ async def _held_against(call: Call, tenant_id: str, schema: str) -> tuple[int, i
         after = page[-1][0]
         await asyncio.sleep(0)
     return checked, failing, False
+
+
+def _version(stored: StoredSchema | None) -> str:
+    """All of it: its own `version` begins anew after there was none."""
+    return digest_of(None if stored is None else msgspec.structs.astuple(stored))
 
 
 def _fields(stored: StoredSchema | None) -> dict[str, Any]:
