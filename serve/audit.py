@@ -35,7 +35,6 @@ from storage.audit import CHECKS, NotLive, PartitionAudit, Sources, audit, summa
 from storage.audit_checks import Finding
 from storage.postgres_store import PostgresStore
 
-DRAIN_TIMEOUT_S = 60.0
 DRAIN_POLL_S = 0.1
 ASK_TIMEOUT_S = 30.0
 QUERY_TIMEOUT_S = 600.0
@@ -89,15 +88,8 @@ def outcome_of(fact: Fact) -> object:
     return {}
 
 
-def run(
-    url: str | None,
-    data: Path,
-    as_json: bool,
-    acks: Path | None = None,
-    stores_only: bool = False,
-    drain_timeout_s: float = DRAIN_TIMEOUT_S,
-) -> int:
-    """Audits the system on `data` and prints what it found. `url` is not needed: the audit goes past the API."""
+def run(data: Path, as_json: bool, acks: Path | None, stores_only: bool, drain_timeout_s: float) -> int:
+    """Audits the system on `data` and prints what it found. It goes past the API."""
     try:
         found = connection.read(data)
         book = None if acks is None else _ack_book(acks)

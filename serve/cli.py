@@ -134,12 +134,21 @@ def bench(
     help="A file in which a client kept what it was told (storage/acks.py): all of it must be in the journal.",
 )
 @click.option("--stores-only", is_flag=True, help="Journal and Postgres alone: the hosts do not run.")
-def audit(url: str | None, data: Path | None, as_json: bool, acks: Path | None, stores_only: bool) -> None:
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="How long Postgres may take to be where the journal ends; a partition that halted never is.",
+)
+def audit(
+    url: str | None, data: Path | None, as_json: bool, acks: Path | None, stores_only: bool, drain_seconds: float
+) -> None:
     """Drain, then check every invariant over journal, memory and Postgres."""
     directory = _data_directory(data)
     token = token_path(directory)
     prepare(token if token.exists() else None, is_alone=token.exists())
-    sys.exit(import_module("serve.audit").run(url, directory, as_json, acks, stores_only))
+    sys.exit(import_module("serve.audit").run(directory, as_json, acks, stores_only, drain_seconds))
 
 
 @cli.command()

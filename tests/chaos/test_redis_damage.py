@@ -24,6 +24,7 @@ from tests.support.running import Running
 
 HALT_TIMEOUT_S = 30.0
 TRY_TIMEOUT_S = 7.0
+DRAIN_S = 8.0  # enough for the others; the damaged one will not come further, however long one waits
 ids = IdMaker(lambda: time.time_ns() // 1_000_000, os.urandom)
 
 Json = dict[str, Any]
@@ -97,8 +98,9 @@ async def test_an_altered_entry_halts_its_partition_when_it_is_next_opened(damag
     assert answer is not None
     assert (answer.status, json.loads(answer.body)["code"]) == (503, "partition_halted")
     assert [await damaged.works(1), await damaged.works(2)] == [True, True]
-    document = await asyncio.to_thread(running.audit)
+    document = await asyncio.to_thread(running.audit, drain_s=DRAIN_S)
     assert not document["ok"]
+    assert document["lag_entries"].keys() == {str(damaged.partitions[0])}
     assert {finding["partition"] for finding in document["findings"]} == {damaged.partitions[0]}
 
 

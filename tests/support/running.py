@@ -145,9 +145,11 @@ class Running:
         fixtures: dict[str, Any] = json.loads(out.read_bytes())
         return fixtures
 
-    def audit(self, acks: Path | None = None) -> dict[str, Any]:
-        """The audit's document."""
-        done = self.command("audit", "--json", *(["--acks", str(acks)] if acks else []))
+    def audit(self, acks: Path | None = None, drain_s: float | None = None) -> dict[str, Any]:
+        """The audit's document. `drain_s` is how long it waits for Postgres, if not as long as usual."""
+        more = ["--acks", str(acks)] if acks else []
+        more += [] if drain_s is None else ["--drain-seconds", str(drain_s)]
+        done = self.command("audit", "--json", *more)
         if done.returncode not in (0, 1):
             raise RuntimeError(f"the audit could not look: {done.stderr}")
         document: dict[str, Any] = msgspec.json.decode(done.stdout)
