@@ -49,41 +49,42 @@ async def change_role(
 ) -> Membership:
     """Gives somebody another role. Returns what they had. Raises `Problem` (`role_unknown`, `last_admin`,
     `forbidden`)."""
-    held = await _held(connection, tenant_id, account_id, now_ms)
-    if account_id == by_account_id and WIDTH[role] > WIDTH[held.role]:
+    part = await held(connection, tenant_id, account_id, now_ms)
+    if account_id == by_account_id and WIDTH[role] > WIDTH[part.role]:
         raise Problem("forbidden", "Nobody widens their own role.")
     if role != "org_admin":
-        await _keeps_an_admin(connection, held)
+        await _keeps_an_admin(connection, part)
     await memberships.grant(connection, account_id, tenant_id, role, None, now_ms)
-    return held
+    return part
 
 
 async def end_role(connection: Connection, tenant_id: str, account_id: str, now_ms: int) -> Membership:
     """Ends somebody's part, also that of a member. Returns what they had. Raises `Problem` (`role_unknown`,
     `last_admin`)."""
-    held = await _held(connection, tenant_id, account_id, now_ms)
-    await _keeps_an_admin(connection, held)
+    part = await held(connection, tenant_id, account_id, now_ms)
+    await _keeps_an_admin(connection, part)
     await memberships.end(connection, account_id, tenant_id, now_ms)
-    return held
+    return part
 
 
-async def _held(connection: Connection, tenant_id: str, account_id: str, now_ms: int) -> Membership:
+async def held(connection: Connection, tenant_id: str, account_id: str, now_ms: int) -> Membership:
+    """The part that somebody has; nobody changes it until the transaction ends. Raises `Problem` (`role_unknown`)."""
     await profiles.locked(connection, tenant_id, now_ms)
-    held = await memberships.find(connection, account_id, tenant_id)
-    if held is None:
+    part = await memberships.find(connection, account_id, tenant_id)
+    if part is None:
         raise Problem("role_unknown")
-    return held
+    return part
 
 
-async def _keeps_an_admin(connection: Connection, held: Membership) -> None:
-    """Raises `Problem` where nobody but `held` is an admin."""
-    if held.role != "org_admin":
+async def _keeps_an_admin(connection: Connection, part: Membership) -> None:
+    """Raises `Problem` where nobody but whoever has this part is an admin."""
+    if part.role != "org_admin":
         return
     others = await connection.fetchval(
         "SELECT count(*) FROM memberships m JOIN accounts a ON a.account_id = m.account_id WHERE m.tenant_id = $1 "
         "AND m.account_id <> $2 AND m.state = 'active' AND m.role = 'org_admin' AND a.state = 'active'",
-        held.tenant_id,
-        held.account_id,
+        part.tenant_id,
+        part.account_id,
     )
     if not others:
         raise Problem("last_admin")

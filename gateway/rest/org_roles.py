@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
@@ -16,6 +16,8 @@ from gateway.orgs.people import PersonRow
 from gateway.render import rfc3339
 from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, PathId, View
 from gateway.rest.invitations import Role
+from gateway.rest.preconditions import Editing, digest_of, tag_of
+from storage.postgres import Connection
 
 RoleManager = Annotated[Call, Depends(Allowed("roles.manage"))]
 router = APIRouter(prefix="/v1/orgs/{org_id}/roles", tags=["people"])
@@ -65,15 +67,25 @@ async def list_people(
 
 
 @router.patch("/{account_id}", summary="Change somebody's role")
-async def change_role(org_id: PathId, account_id: PathId, body: RoleChange, call: RoleManager) -> RoleView:
-    """It holds within seconds, on open sockets too. The last admin stays one; nobody widens their own role."""
+async def change_role(
+    org_id: PathId, account_id: PathId, body: RoleChange, call: RoleManager, edit: Editing
+) -> RoleView:
+    """It holds within seconds, on open sockets too. The last admin stays one; nobody widens their own role. The `ETag`
+    stands for the role."""
     call = call.in_org(org_id)
-    now_ms, by = call.parts.clock_ms(), call.caller.account_id
-    async with call.cold.connection() as connection, connection.transaction():
-        held = await people.change_role(connection, org_id, account_id, body.role, by, now_ms)
-        if held.role != body.role:
-            await call.note(connection, account_id, detail={"was": held.role, "role": body.role})
+    by = call.caller.account_id
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        now_ms = call.parts.clock_ms()
+        edit.check(_version((await people.held(connection, org_id, account_id, now_ms)).role))
+        was = (await people.change_role(connection, org_id, account_id, body.role, by, now_ms)).role
+        if was != body.role:
+            await call.note(connection, account_id, detail={"was": was, "role": body.role})
+        return {}
+
+    await call.once(f"role {org_id} {account_id}{edit.asked()}", body, work)
     await call.parts.access.publish(AccessChange("account", account_id))
+    edit.tagged(tag_of(_version(body.role)))
     return RoleView(account_id=account_id, role=body.role)
 
 
@@ -86,6 +98,10 @@ async def end_role(org_id: PathId, account_id: PathId, call: RoleManager) -> Res
         await call.note(connection, account_id, detail={"was": held.role, "ended": True})
     await call.parts.access.publish(AccessChange("account", account_id))
     return Response(status_code=204)
+
+
+def _version(role: MembershipRole) -> str:
+    return digest_of(role)
 
 
 def _view(row: PersonRow) -> PersonView:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import schemathesis
 import uvicorn
+from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
@@ -24,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.edge.edge import FakeEdge
 from tests.edge.in_process import SUPERADMIN_TOKEN, running_system
 
 CASES_PER_OPERATION = 12
@@ -136,6 +138,26 @@ async def test_the_document_is_whole(migrated_database: str) -> None:
             if verb == "post":
                 assert any(parameter["name"] == "Idempotency-Key" for parameter in operation["parameters"]), path
     assert document["paths"]["/v1/checkins"]["post"]["security"]
+
+
+# What replaces a thing that nobody can get by itself, as a whole: there is nothing to have seen before.
+UNCONDITIONAL = {("put", "/v1/orgs/{org_id}/plan")}
+
+
+def test_whatever_is_edited_takes_a_condition_and_whoever_looks_at_it_gets_its_tag() -> None:
+    """A PATCH or PUT that takes no `If-Match` fails here: see gateway/rest/preconditions.py for how to take it."""
+    api = FakeEdge().app._api
+    assert isinstance(api, FastAPI)
+    paths = api.openapi()["paths"]
+    edits = {(verb, path) for path, verbs in paths.items() for verb in verbs if verb in ("patch", "put")}
+    assert edits >= UNCONDITIONAL
+    for verb, path in edits - UNCONDITIONAL:
+        for method, header, status in ((verb, "If-Match", "412"), ("get", "If-None-Match", "304")):
+            operation = paths[path].get(method)
+            if operation is not None:
+                assert header in {parameter["name"] for parameter in operation["parameters"]}, (method, path)
+                assert status in operation["responses"], (method, path)
+                assert "ETag" in operation["responses"]["200"]["headers"], (method, path)
 
 
 def _references(value: Any) -> Iterator[str]:

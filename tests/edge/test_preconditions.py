@@ -282,6 +282,26 @@ async def test_a_change_that_broke_off_between_the_stores_is_completed_by_its_re
     assert (await things.get("org")).json() == now
 
 
+async def test_a_role_is_changed_from_what_it_was(things: Things) -> None:
+    """Two admins at the same time; and a retry after it has been changed again."""
+    org_id = things.paths["org"].rpartition("/")[2]
+    account = (await things.system.signed_in("staff", org_id))["account"]["id"]
+    admin = (await things.system.signed_in("org_admin", org_id))["access_token"]
+
+    async def change(role: str, if_match: str = "*", key: str | None = None) -> Answer:
+        path = f"{things.paths['org']}/roles/{account}"
+        return await things.system.call("PATCH", path, {"role": role}, admin, key, **{"If-Match": if_match})
+
+    staff = (await change("staff")).headers["etag"]
+    answers = await asyncio.gather(*(change("org_admin", staff) for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 412, 412, 412]
+    promoted = next(answer.headers["etag"] for answer in answers if answer.status == 200)
+    assert (await change("staff", promoted, "down")).headers["etag"] == staff
+    assert (await change("org_admin", staff)).status == 200
+    assert (await change("staff", promoted, "down")).headers["etag"] == staff, "its first answer"
+    assert (await change("org_admin", promoted)).status == 200, "and nothing more was changed"
+
+
 # --- events and gates -------------------------------------------------------------------------------------------------
 
 
