@@ -20,8 +20,8 @@ class Site:
     organisations: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two hosts and the standby, one gateway."""
+    """Two hosts and the standby, one gateway. For this folder: while it stands by, it takes a third of a core."""
     with Running(tmp_path_factory.mktemp("site") / "data", hosts=HOSTS) as running:
         yield Site(running, running.organisations(2, MEMBERS))

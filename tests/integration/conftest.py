@@ -1,5 +1,6 @@
-"""One running, seeded system for all tests of a session that ask for it. Tests share it: make what you change yourself
-(an event, a card), or take from `fixtures` only what others do not mind.
+"""One running, seeded system for all tests of this folder that ask for it. Tests share it: make what you change
+yourself (an event, a card), or take from `fixtures` only what others do not mind. It ends with the folder: idle, it
+takes a third of a core, which all tests after it would miss.
 
 Whoever stops the system, or kills what it cannot replace, starts one of his own (`tests.support.running.Running`).
 """
@@ -37,7 +38,7 @@ class SeededSystem:
         return {"X-API-Key": self.fixtures["api_key"]}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def seeded_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededSystem]:
     """Started with `mastervip up`, filled with `mastervip seed`: 60 cards, 2 events."""
     with Running(tmp_path_factory.mktemp("system") / "data", hosts=1, gateways=2) as running:
