@@ -330,6 +330,17 @@ def reversal_not_remembered() -> Iterator[None]:
 
 
 @planted
+def condition_passed_over() -> Iterator[None]:
+    original = actors.judge.decide_change_event
+
+    def decide(event: Any, command: Any, at_ms: int) -> Any:
+        return original(event, msgspec.structs.replace(command, if_version=None), at_ms)
+
+    with patch.object(actors.judge, "decide_change_event", decide):
+        yield
+
+
+@planted
 def expiry_reads_another_clock() -> Iterator[None]:
     def expire(original: Any, self: Any) -> None:
         self._at_ms += 40

@@ -28,8 +28,9 @@ from actors.commands import (
 )
 from actors.queries import GetBoard, GetCard, GetEvent, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
-from actors.replies import Done, Failed, Reply, TopicView
+from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import EventTerms, Gate, TenantSettings
+from actors.versions import event_version, gate_version
 from rules.model import Rule
 from tests.simulation.checker import Checker, check
 from tests.simulation.hosts import HostModel, Supervisor, Token
@@ -80,6 +81,7 @@ class Client:
         self._seen_topics: dict[tuple[str, str], tuple[int, int]] = {}
         self._entries: dict[tuple[str, str], int] = {}
         self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
+        self._terms: dict[str, EventTerms] = {}
 
     @property
     def is_done(self) -> bool:
@@ -185,7 +187,16 @@ class Client:
                 {"doors_open_ms": rng.choice((0, now_ms + 100)), "doors_close_ms": rng.choice((0, now_ms + 800))},
             )
         )
+        terms = self._terms.get(event_id)
+        if terms is not None and rng.random() < 0.4:
+            change["if_version"] = (self._version(terms, change.get("gate")),)
         return ChangeEvent(*head, event_id, **change)
+
+    def _version(self, terms: EventTerms, gate: Gate | None) -> str:
+        """Of what is to be changed, as it was when this client last saw it."""
+        if gate is None:
+            return event_version(terms)
+        return next((gate_version(seen) for seen in terms.gates if seen.gate_id == gate.gate_id), "")
 
     def _query(self) -> Message:
         rng = self._world.rng
@@ -276,6 +287,11 @@ class Client:
             issued: Any = reply.fact
             if issued.card_id not in CARDS[issued.tenant_id]:
                 self._more_cards[issued.tenant_id].append(issued.card_id)
+        elif isinstance(reply, Done) and type(reply.fact).__name__ in ("EventCreated", "EventChanged"):
+            event: Any = reply.fact
+            self._terms[event.event_id] = event.terms
+        elif isinstance(reply, EventView):
+            self._terms[reply.event_id] = reply.terms
         elif isinstance(reply, TopicView):
             key = (message.tenant_id, message.topic)
             self._seen_topics[key] = (reply.epoch, reply.offset)

@@ -27,6 +27,8 @@ from actors.commands import (
     RenameCardHolder,
     ReversePoints,
 )
+from actors.terms import EventTerms
+from actors.versions import event_version, gate_version
 
 Expected = tuple[str, dict[str, Any]]
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
@@ -126,6 +128,11 @@ class Oracle:
     def _change_event(self, command: ChangeEvent) -> list[Expected]:
         event = self.events[command.event_id]
         terms = dict(event["terms"])
+        if command.if_version is not None:
+            gates = {gate.gate_id: gate_version(gate) for gate in terms["gates"]}
+            now = gates.get(command.gate.gate_id, "") if command.gate else event_version(EventTerms(**terms))
+            if now not in command.if_version:
+                return _refused("precondition_failed")
         for name in terms:
             if getattr(command, name, None) is not None:
                 terms[name] = getattr(command, name)
