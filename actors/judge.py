@@ -42,7 +42,7 @@ from actors.event import Event
 from actors.facts import Fact
 from actors.points import decide_award, decide_redeem, decide_reverse
 from actors.ports import LedgerEntry, Loaded, LoadRequest
-from actors.queries import EVENT_TOPIC, GetBoard, GetTopic, board_of_topic, event_of_window
+from actors.queries import CARD_TOPIC, EVENT_TOPIC, GetBoard, GetTopic, board_of_topic, event_of_window
 from actors.recent import RecentEntries
 from actors.refusals import CARD_UNKNOWN, EVENT_UNKNOWN, ID_REUSED, TENANT_UNKNOWN
 from actors.replies import Done, Failed
@@ -92,7 +92,7 @@ class Known:
         tenant_id = message.tenant_id
         if tenant_id in asked.tenants and tenant_id not in loaded.tenants:
             self.absent.add(tenant_id)
-        card_id = getattr(message, "card_id", "")
+        card_id = card_of(message)
         if (tenant_id, card_id) in asked.cards and (tenant_id, card_id) not in loaded.cards:
             self.absent.add(card_id)
         event_id = event_of(message)
@@ -117,6 +117,13 @@ def event_of(message: Message) -> str:
             return message.topic.removeprefix(EVENT_TOPIC)
         return event_of_window(board_of_topic(message.topic)[1])
     return str(getattr(message, "event_id", ""))
+
+
+def card_of(message: Message) -> str:
+    """The id of the card that a message names, "" if none."""
+    if isinstance(message, GetTopic):
+        return message.topic.removeprefix(CARD_TOPIC) if message.topic.startswith(CARD_TOPIC) else ""
+    return str(getattr(message, "card_id", ""))
 
 
 def order_key(command: Command) -> str:

@@ -9,6 +9,8 @@ BOARD_ROWS_MAX = 1_000
 BOARDS = ("points",)
 EVENT_TOPIC = "event:"
 BOARD_TOPIC = "leaderboard:"
+CARD_TOPIC = "card:"
+REVOCATIONS_TOPIC = "revocations"
 
 
 class GetTenant(msgspec.Struct, frozen=True, array_like=True, tag=101):
@@ -42,9 +44,9 @@ class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
 
 
 class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
-    """A live topic ("event:ID" or "leaderboard:BOARD[:WINDOW]"): what came after `since_offset` of `since_epoch`, or
-    a snapshot when that cannot be told any more (or was never asked: both -1). Asking also keeps the topic's updates
-    coming for `actors.live.WATCHED_MS`."""
+    """A live topic ("event:ID", "leaderboard:BOARD[:WINDOW]", "card:ID" or "revocations"): what came after
+    `since_offset` of `since_epoch`, or a snapshot when that cannot be told any more (or was never asked: both -1).
+    Asking also keeps the topic's updates coming for `actors.live.WATCHED_MS`."""
 
     tenant_id: str
     topic: str

@@ -120,11 +120,45 @@ class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
     scans: tuple[ScanSummary, ...]
 
 
+class CardFeed(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """State of topic "card:ID". `member_id` tells whose card it is."""
+
+    card_id: str
+    member_id: str
+    member_name: str
+    tier: str
+    state: str
+    balance: int
+    earned: int
+    entry_count: int
+    position: int
+
+
+class CardMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The state that a card has now: "suspended", "revoked", or "active" again."""
+
+    card_id: str
+    state: str
+
+
+class CardChanges(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """What topic "revocations" shows: the last change of every card of the tenant whose state changed at a position
+    above `since` and up to `position`, in that order. Whoever does not have all up to `since` finds it in Postgres,
+    once that holds the partition up to `since`; so a snapshot tells a position and no changes."""
+
+    since: int
+    position: int
+    changes: tuple[CardMark, ...] = ()
+
+
+TopicData = EventFeed | BoardView | CardFeed | CardChanges
+
+
 class Update(msgspec.Struct, frozen=True, array_like=True):
     """One step of a live topic. Offsets grow by one within an epoch."""
 
     offset: int
-    data: EventFeed | BoardView
+    data: TopicData
 
 
 class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
@@ -135,7 +169,7 @@ class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
     epoch: int
     offset: int
     recovered: bool
-    snapshot: EventFeed | BoardView | None
+    snapshot: TopicData | None
     missed: tuple[Update, ...] = ()
 
 

@@ -11,7 +11,9 @@ from actors.live import Views
 from actors.queries import (
     BOARD_ROWS_MAX,
     BOARDS,
+    CARD_TOPIC,
     EVENT_TOPIC,
+    REVOCATIONS_TOPIC,
     GetBoard,
     GetCard,
     GetEvent,
@@ -84,6 +86,13 @@ class Viewer:
             if not isinstance(event, Event):
                 return event
             topic = self._views.event_topic(event)
+        elif query.topic.startswith(CARD_TOPIC):
+            card = self._judge.card(tenant.tenant_id, query.topic.removeprefix(CARD_TOPIC), known, wants)
+            if not isinstance(card, Card):
+                return card
+            topic = self._views.card_topic(card)
+        elif query.topic == REVOCATIONS_TOPIC:
+            topic = self._views.revocations_topic(tenant.tenant_id)
         else:
             name, window = board_of_topic(query.topic)
             found = self._board(tenant, name, window, now_ms, known, wants)

@@ -1,4 +1,4 @@
-"""What the edge keeps in Postgres itself: members, API keys, devices, pairing codes, and the answers of cold POSTs.
+"""What the edge keeps in Postgres itself: who calls, members, and the answers of cold POSTs.
 
 Rules:
 1. `tenant_id` leads every key and every condition; a foreign row and an absent one look the same.
@@ -19,7 +19,8 @@ import msgspec
 
 from actors.ports import StoreUnavailable
 from actors.refusals import ID_REUSED
-from gateway import limits
+from gateway import devices
+from gateway.devices import Sightings
 from gateway.identity import accounts
 from gateway.identity.callers import Caller, CallerRecord, Person
 from gateway.identity.tokens import Token
@@ -33,12 +34,20 @@ _encode = msgspec.json.encode
 
 
 class ColdStore:
-    """Queries of the cold services, on the gateway's pool. `key_uses` is told which API keys are used."""
+    """Queries of the cold services, on the gateway's pool. `key_uses` is told which API keys are used, `sightings`
+    which devices have called."""
 
-    def __init__(self, pool: Pool, clock_ms: Callable[[], int], key_uses: KeyUses | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        clock_ms: Callable[[], int],
+        key_uses: KeyUses | None = None,
+        sightings: Sightings | None = None,
+    ) -> None:
         self._pool = pool
         self._clock_ms = clock_ms
         self.key_uses = key_uses
+        self.sightings = sightings
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -89,23 +98,23 @@ class ColdStore:
         async with self.connection() as connection:
             if token.kind == "api_key":
                 return await self._key_holder(connection, token)
-            device = await connection.fetchrow(
-                "SELECT d.token_hash, d.event_id, coalesce(p.state, 'open') AS org_state "
-                "FROM devices d LEFT JOIN org_profiles p ON p.tenant_id = d.tenant_id "
-                "WHERE d.tenant_id = $1 AND d.device_id = $2 AND d.revoked_at_ms IS NULL",
-                token.tenant_id,
-                token.holder_id,
-            )
-        if device is None:
+            return await self._device_holder(connection, token)
+
+    async def _device_holder(self, connection: Connection, token: Token) -> CallerRecord | None:
+        holder = await devices.holder_of(connection, token)
+        if holder is None:
             return None
+        if self.sightings is not None and hmac.compare_digest(holder.token_hash, token.secret_hash):
+            self.sightings.note(token.tenant_id, token.holder_id)
         caller = Caller(
             token.tenant_id,
             "device",
             device_id=token.holder_id,
-            event_id=device["event_id"],
-            org_state=device["org_state"],
+            event_id=holder.event_id,
+            gate_id=holder.gate_id,
+            org_state=holder.org_state,
         )
-        return CallerRecord(device["token_hash"], caller)
+        return CallerRecord(holder.token_hash, caller)
 
     async def _key_holder(self, connection: Connection, token: Token) -> CallerRecord | None:
         holder = await api_keys.holder_of(connection, token, self._clock_ms())
@@ -124,76 +133,3 @@ class ColdStore:
                 return person
             states = await profiles.refused_states(connection, list(person.parts))
         return msgspec.structs.replace(person, org_states=states) if states else person
-
-    async def revoke_device(self, connection: Connection, tenant_id: str, device_id: str) -> bool:
-        """Revokes a device; False when there is none in force."""
-        status: str = await connection.execute(
-            "UPDATE devices SET revoked_at_ms = $3 WHERE tenant_id = $1 AND device_id = $2 AND revoked_at_ms IS NULL",
-            tenant_id,
-            device_id,
-            self._clock_ms(),
-        )
-        return status != "UPDATE 0"
-
-    # --- pairing ------------------------------------------------------------------------------------------------------
-
-    async def add_pairing_code(
-        self, connection: Connection, tenant_id: str, code_hash: bytes, event_id: str, device_name: str, until_ms: int
-    ) -> None:
-        """Adds a code that pairs one device with the event until `until_ms`."""
-        await connection.execute(
-            "INSERT INTO pairing_codes (tenant_id, code_hash, event_id, device_name, created_at_ms, expires_at_ms) "
-            "VALUES ($1, $2, $3, $4, $5, $6)",
-            tenant_id,
-            code_hash,
-            event_id,
-            device_name,
-            self._clock_ms(),
-            until_ms,
-        )
-
-    async def pair(
-        self, tenant_id: str, code_hash: bytes, device_id: str, token_hash: bytes
-    ) -> tuple[str, str, bool] | None:
-        """Uses a code up and makes the device. Returns event, name and whether this was the first use; None when the
-        code is unknown or expired. A code used within `PAIRING_REPLAY_MS` finds its device as long as the hash is the
-        same."""
-        now = self._clock_ms()
-        async with self.connection() as connection, connection.transaction():
-            row = await connection.fetchrow(
-                "SELECT event_id, device_name, expires_at_ms, used_at_ms FROM pairing_codes "
-                "WHERE tenant_id = $1 AND code_hash = $2 FOR UPDATE",
-                tenant_id,
-                code_hash,
-            )
-            if row is None:
-                return None
-            if row["used_at_ms"] is not None:
-                is_same = await connection.fetchval(
-                    "SELECT true FROM devices WHERE tenant_id = $1 AND device_id = $2 AND token_hash = $3 "
-                    "AND revoked_at_ms IS NULL",
-                    tenant_id,
-                    device_id,
-                    token_hash,
-                )
-                is_recent = now - row["used_at_ms"] < limits.PAIRING_REPLAY_MS
-                return (row["event_id"], row["device_name"], False) if is_same and is_recent else None
-            if row["expires_at_ms"] <= now:
-                return None
-            await connection.execute(
-                "UPDATE pairing_codes SET used_at_ms = $3 WHERE tenant_id = $1 AND code_hash = $2",
-                tenant_id,
-                code_hash,
-                now,
-            )
-            await connection.execute(
-                "INSERT INTO devices (tenant_id, device_id, event_id, name, token_hash, created_at_ms) "
-                "VALUES ($1, $2, $3, $4, $5, $6)",
-                tenant_id,
-                device_id,
-                row["event_id"],
-                row["device_name"],
-                token_hash,
-                now,
-            )
-            return row["event_id"], row["device_name"], True

@@ -8,6 +8,8 @@ Rules:
 3. The caller's tenant is the command's tenant, whatever the request says.
 4. Every scan counts against the limits of its caller and organisation (`gateway.limiter`), whatever becomes of it. One
    that finds them used up is answered `rate_limited` before anything is looked at, and had no effect.
+5. A scan that names no gate is one of the gate that the device stands at. That is not part of what was asked: the same
+   scan sent again after the device went to another gate is the same request.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class Doorway:
                 check_in_fingerprint(event_id, claims.card_id, gate_id, direction, scanned_at_ms),
                 event_id,
                 claims.card_id,
-                gate_id,
+                gate_id or caller.gate_id,
                 caller.device_id,
                 direction,
                 scanned_at_ms,

@@ -69,7 +69,16 @@ SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 # --- devices ----------------------------------------------------------------------------------------------------------
 PAIRING_CODE_CHARS = 10  # 50 bits, usable for PAIRING_CODE_VALID_MS and for one pairing
 PAIRING_CODE_VALID_MS = 15 * 60_000
+PAIRING_CODE_KEPT_MS = 24 * 3_600_000  # how long a code that ended stays in the table
+DEVICES_PER_TENANT_MAX = 10_000  # in force
+LAST_SEEN_EVERY_MS = 60_000  # how exactly it is known when a device was last seen
+LAST_SEEN_WRITE_MS = 15_000
+DEVICES_SEEN_MAX = 100_000  # on their way to the table
 PAIRING_REPLAY_MS = 10 * 60_000  # how long the same Idempotency-Key gets the same token again
+
+# --- revocations ------------------------------------------------------------------------------------------------------
+REVOCATION_READS_MAX = 2  # lists read at once, so that scanners that come back together leave the pool to others
+REVOCATIONS_PER_PAGE_MAX = 1_000
 
 # --- rates (gateway.limiter) ------------------------------------------------------------------------------------------
 # By the name of the limit; MASTERVIP_RATES sets others. NAME-PLAN goes before NAME for organisations on that plan.

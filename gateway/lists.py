@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from gateway import limits
+from gateway.devices import DeviceRow
 from gateway.problems import FieldError, Problem
 from storage import logs
 from storage.postgres import Pool
@@ -123,6 +124,18 @@ async def list_events(pool: Pool, tenant_id: str, limit: int, cursor: str | None
     """All events, by id (that is, oldest first)."""
     return await _list(
         EventRow, ("events", tenant_id), cursor, lambda after: logs.events(pool, tenant_id, limit, after)
+    )
+
+
+async def list_devices(
+    pool: Pool, tenant_id: str, event_id: str | None, is_revoked: bool | None, limit: int, cursor: str | None
+) -> Page[DeviceRow]:
+    """Scanner devices, by id; of one event, in force or revoked where asked for."""
+    return await _list(
+        DeviceRow,
+        ("devices", tenant_id, event_id, is_revoked),
+        cursor,
+        lambda after: logs.devices(pool, tenant_id, limit, after, event_id=event_id, is_revoked=is_revoked),
     )
 
 

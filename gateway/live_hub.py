@@ -24,7 +24,7 @@ from typing import Final, Protocol
 from actors.live import WATCHED_MS
 from actors.queries import GetTopic
 from actors.refusals import UNAVAILABLE
-from actors.replies import BoardView, Digest, EventFeed, Failed, TopicView, Update
+from actors.replies import Digest, Failed, TopicData, TopicView, Update
 from gateway.ports import Engine, LiveSource
 from gateway.sockets import limits
 
@@ -41,7 +41,7 @@ class Published:
 
     __slots__ = ("data", "encoded", "epoch", "offset", "topic")
 
-    def __init__(self, topic: str, epoch: int, offset: int, data: EventFeed | BoardView) -> None:
+    def __init__(self, topic: str, epoch: int, offset: int, data: TopicData) -> None:
         self.topic = topic
         self.epoch = epoch
         self.offset = offset
@@ -161,7 +161,7 @@ class Topic:
         for subscription in self._stragglers():
             self._again(subscription)
 
-    def _take_snapshot(self, since: Since, epoch: int, offset: int, data: EventFeed | BoardView) -> None:
+    def _take_snapshot(self, since: Since, epoch: int, offset: int, data: TopicData) -> None:
         """A snapshot in answer to `since` says that the line from there cannot be told: a new one begins, for all who
         are behind it. An answer that lies before `since` in the same epoch tells of a host that counts anew, and then
         it holds for everyone."""

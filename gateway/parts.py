@@ -29,6 +29,9 @@ class Confirmed(Protocol):
     def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
         """The tenant's partition and the journal seq up to which outcomes were confirmed here; None if none were."""
 
+    def partition(self, tenant_id: str) -> int | None:
+        """The tenant's partition; None before any placement is known."""
+
 
 class EdgeParts(msgspec.Struct, frozen=True):
     """Everything that the edge needs. `clock_ms` gives milliseconds since 1970; `is_ready` tells whether a check-in

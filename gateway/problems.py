@@ -111,6 +111,7 @@ TABLE: dict[str, Row] = {
     ),
     "api_key_unknown": Row(404, "Unknown API key", "Check the id."),
     "device_unknown": Row(404, "Unknown device", "Check the id."),
+    "device_revoked": Row(409, "The device is revoked", "Pair a new device; a revocation is final."),
     "gate_unknown": Row(409, "Unknown gate", "Check the gate id."),
     UNENCODABLE: Row(400, "The request is malformed", "Send valid Unicode and 64-bit integers."),
     refusals.INSUFFICIENT_POINTS: Row(409, "Not enough points", "Redeem less."),

@@ -15,6 +15,7 @@ from gateway.access_feed import RedisAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
+from gateway.devices import Sightings
 from gateway.dispatcher import Dispatcher
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
@@ -36,8 +37,10 @@ from gateway.rates import Rate
 from gateway.redis_directory import RedisDirectory
 from gateway.redis_live import RedisLiveSource
 from gateway.redis_rates import RedisRates
-from gateway.sockets.connection import OpenSockets
+from gateway.revocations import Revocations
+from gateway.sockets.entrance import SocketParts
 from gateway.sockets.live import LiveEndpoint
+from gateway.sockets.register import OpenSockets
 from gateway.sockets.scan import ScanEndpoint
 from gateway.web.pages import PREFIX, BoardPages
 from serve.clocks import monotonic_ms, monotonic_us, wall_clock_ms
@@ -72,6 +75,7 @@ class Edge:
         self._post: Post | None = None
         self._passwords: PasswordHasher | None = None
         self._key_uses: KeyUses | None = None
+        self._sightings: Sightings | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: tuple[float, bool] = (0.0, False)
 
@@ -92,7 +96,8 @@ class Edge:
         self._passwords = PasswordHasher()
         self._key_uses = KeyUses(self._pool, wall_clock_ms)
         self._orgs = OrgMirror(self._pool)
-        cold = ColdStore(self._pool, wall_clock_ms, self._key_uses)
+        self._sightings = Sightings(self._pool, wall_clock_ms)
+        cold = ColdStore(self._pool, wall_clock_ms, self._key_uses, self._sightings)
         parts = EdgeParts(
             engine=self._dispatcher,
             confirmed=self._dispatcher,
@@ -121,12 +126,12 @@ class Edge:
         self._add_sockets(parts)
         self.app.add_page(PREFIX, BoardPages())
         loop = asyncio.get_running_loop()
-        running = (self._hub, self._limiter, keys, self._key_uses, self._orgs, self.app.member_work)
-        self._tasks = [loop.create_task(each.run()) for each in running]
+        work = (self._hub, self._limiter, keys, self._key_uses, self._sightings, self._orgs, self.app.member_work)
+        self._tasks = [loop.create_task(each.run()) for each in work]
 
-    def drain(self) -> None:
-        """Asks every socket to reconnect elsewhere."""
-        self._sockets.drain()
+    async def drain(self) -> None:
+        """Sends every socket to another gateway; returns when they are gone."""
+        await self._sockets.drain()
 
     async def stop(self) -> None:
         """Answers what is open with "try again" and gives back connections."""
@@ -135,6 +140,8 @@ class Edge:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._key_uses is not None:
             await self._key_uses.write()
+        if self._sightings is not None:
+            await self._sightings.write()
         if self._post is not None:
             await self._post.settled()
         if self._passwords is not None:
@@ -148,10 +155,10 @@ class Edge:
             self._pool.terminate()
 
     def _add_sockets(self, parts: EdgeParts) -> None:
-        entrance, ids, clock_ms = self.app.entrance, parts.ids, parts.clock_ms
-        scan = ScanEndpoint(parts.engine, self.app.doorway, entrance, self._hub, self._sockets, ids, clock_ms)
-        self.app.add_socket("/v1/scan", scan)
-        self.app.add_socket("/v1/live", LiveEndpoint(entrance, self._hub, self._sockets, ids, clock_ms))
+        sockets = SocketParts(parts.engine, self.app.entrance, self._hub, self._sockets, parts.ids, parts.clock_ms)
+        lists = Revocations(parts.pool, self._dispatcher.partition)
+        self.app.add_socket("/v1/scan", ScanEndpoint(sockets, self.app.doorway, lists))
+        self.app.add_socket("/v1/live", LiveEndpoint(sockets))
 
     def _plan_of(self, tenant_id: str) -> str:
         return self._orgs.plan_of(tenant_id) if self._orgs is not None else ""

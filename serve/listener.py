@@ -21,10 +21,11 @@ from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
 from gateway.trace_ids import TraceIds
 from serve.http_protocol import GuardedProtocol
 from serve.settings import Settings
+from serve.socket_protocol import SocketProtocol
 from serve.tls import server_context
 
 START_POLL_S = 0.01
-WS_PING_INTERVAL_S = 20
+WS_PING_INTERVAL_S = 30
 WS_PING_TIMEOUT_S = 20
 
 
@@ -94,7 +95,7 @@ class Listener:
                 ssl_context_factory=tls,
                 # Each request in a context of its own: what one binds to its log lines must not show in another's.
                 reset_contextvars=True,
-                ws="websockets-sansio",
+                ws=SocketProtocol,
                 ws_max_size=SERVER_FRAME_BYTES_MAX,
                 ws_per_message_deflate=False,
                 # Finds peers that are gone without a word; the sockets' own pings only keep the clock.
@@ -125,6 +126,11 @@ class Listener:
     def is_serving(self) -> bool:
         """Whether connections are still taken."""
         return self._task is not None and not self._task.done()
+
+    def close_doors(self) -> None:
+        """Takes no more connections: new ones go to the other gateways on the port. Those that are open stay."""
+        for server in self._server.servers:
+            server.close()
 
     async def stop(self) -> None:
         """Takes no more connections, lets requests under way finish, and closes."""

@@ -48,7 +48,8 @@ class Gateway:
             raise RuntimeError("the listener has ended")
 
     async def __del__(self) -> None:
-        self._edge.drain()
+        self._listener.close_doors()
+        await self._edge.drain()
         await self._listener.stop()
         await self._edge.stop()
         await self._transport.close()

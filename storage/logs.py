@@ -1,4 +1,4 @@
-"""Read queries for lists: an event's scans, a card's ledger, cards, events. Newest first where time matters.
+"""Read queries for lists: an event's scans, a card's ledger, cards, events, devices. Newest first where time matters.
 
 Rules:
 1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
@@ -34,6 +34,21 @@ class Page(msgspec.Struct, frozen=True):
 
     items: list[Item]
     next_cursor: str | None
+
+
+class CardState(msgspec.Struct, frozen=True, gc=False):
+    """A card's state, and the position at which it came to it."""
+
+    card_id: str
+    state: str
+    position: int
+
+
+class CardStates(msgspec.Struct, frozen=True):
+    """Some of them; `has_more` tells whether more come after the last."""
+
+    items: list[CardState]
+    has_more: bool
 
 
 class ScanFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +91,28 @@ SELECT event_id, name, state, capacity, doors_open_ms, doors_close_ms, created_a
 FROM events WHERE tenant_id = $1 AND event_id > $2 AND ($4::text IS NULL OR state = $4)
 ORDER BY event_id LIMIT $3
 """
-
-
+# (That positions are above 0 is said twice, for the index that has no others.)
+_CARD_STATES = """
+SELECT card_id, state, state_position FROM cards
+WHERE tenant_id = $1 AND state_position > $2 AND state_position > 0 AND ($2 > 0 OR state <> 'active')
+ORDER BY state_position LIMIT $3
+"""
+DEVICE_COLUMNS = (
+    "device_id",
+    "event_id",
+    "gate_id",
+    "name",
+    "created_at_ms",
+    "coalesce(paired_at_ms, created_at_ms) AS paired_at_ms",
+    "last_seen_ms",
+    "revoked_at_ms",
+)
+_DEVICES = f"""
+SELECT {", ".join(DEVICE_COLUMNS)}
+FROM devices WHERE tenant_id = $1 AND device_id > $2 AND ($4::text IS NULL OR event_id = $4)
+    AND ($5::boolean IS NULL OR (revoked_at_ms IS NOT NULL) = $5)
+ORDER BY device_id LIMIT $3
+"""
 _POSITION = "SELECT seq FROM positions WHERE partition_id = $1"
 
 
@@ -116,11 +151,37 @@ async def events(
     return await _page(source, _EVENTS, "event_id", limit, (tenant_id, cursor or ""), (state,))
 
 
+async def devices(
+    source: Pool | Connection,
+    tenant_id: str,
+    limit: int,
+    cursor: str | None = None,
+    *,
+    event_id: str | None = None,
+    is_revoked: bool | None = None,
+) -> Page:
+    """An organisation's scanner devices, by id; those bound to one event, in force or revoked where asked for. Raises
+    `StoreUnavailable`."""
+    return await _page(source, _DEVICES, "device_id", limit, (tenant_id, cursor or ""), (event_id, is_revoked))
+
+
+async def card_states(source: Pool | Connection, tenant_id: str, since: int, limit: int) -> CardStates:
+    """The cards whose state changed after position `since`, each as it is now, in the order of the changes; with
+    `since` 0 all that are not active. Raises `StoreUnavailable`."""
+    rows = await _fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
+    return CardStates([CardState(*row) for row in rows[:limit]], len(rows) > limit)
+
+
+async def projected_seq(source: Pool | Connection, partition: int) -> int:
+    """Up to which seq Postgres holds the partition's journal. Raises `StoreUnavailable`."""
+    rows = await _fetch(source, _POSITION, partition)
+    return rows[0]["seq"] if rows else 0
+
+
 async def is_projected(source: Pool | Connection, partition: int, seq: int) -> bool:
     """Whether Postgres holds the partition's journal up to `seq`: whoever was told of a fact of it will find its rows.
     Raises `StoreUnavailable`."""
-    rows = await _fetch(source, _POSITION, partition)
-    return bool(rows) and rows[0]["seq"] >= seq
+    return await projected_seq(source, partition) >= seq
 
 
 async def _page(

@@ -66,27 +66,28 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
-    balance, entry_count, earned, earned_position, day, day_earned, day_position, position)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*4 integer bigint*3")}
+    state_position, balance, entry_count, earned, earned_position, day, day_earned, day_position, position)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*5 integer bigint*3")}
 """
-# $15, $16: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $16, $17: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
     position = u.position,
     state = coalesce(u.state, t.state),
+    state_position = coalesce(u.state_position, t.state_position),
     member_name = coalesce(u.member_name, t.member_name),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $15::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $16::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $16::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $17::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text*2 bigint*6 integer bigint*2")}
-    AS u (tenant_id, card_id, position, state, member_name, first_entry_seq, balance_before, entry_count, balance,
-    earned, earned_position, day, day_earned, day_position)
+FROM {_arrays("text*2 bigint text bigint text bigint*6 integer bigint*2")}
+    AS u (tenant_id, card_id, position, state, state_position, member_name, first_entry_seq, balance_before,
+    entry_count, balance, earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before))
 """
@@ -134,7 +135,7 @@ ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
     position = excluded.position
 WHERE t.position < excluded.position
 """
-# $7: as $15 above.
+# $7: as $16 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -257,6 +258,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
         (
             *(card.tenant_id, card.card_id, card.member_id, card.member_name, card.tier),
             *(card.valid_from_ms, card.valid_until_ms, at_ms, card.state),
+            batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
             *(card.balance, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position),
         )

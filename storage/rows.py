@@ -53,12 +53,13 @@ class TenantRow(msgspec.Struct, gc=False):
 
 class CardChange(msgspec.Struct, gc=False):
     """What happened to a card that was issued before. `first_entry_seq` and `balance_before` (None without points) must
-    continue the present row. The `earned` and the `day` group each come whole or are None."""
+    continue the present row. The `state`, the `earned` and the `day` group each come whole or are None."""
 
     tenant_id: str
     card_id: str
     position: int
     state: str | None = None
+    state_position: int | None = None
     member_name: str | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
@@ -130,6 +131,8 @@ class RowBatch(msgspec.Struct):
     ledger: list[Row] = msgspec.field(default_factory=list)
     tenants: dict[str, TenantRow] = msgspec.field(default_factory=dict)
     cards_issued: dict[tuple[str, str], tuple[Card, int]] = msgspec.field(default_factory=dict)
+    # Where the last change of an issued card's state stands, if there was one.
+    issued_and_changed: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     cards_changed: dict[tuple[str, str], CardChange] = msgspec.field(default_factory=dict)
     lots: dict[tuple[str, str, int], Row] = msgspec.field(default_factory=dict)
     events: dict[tuple[str, str], EventChange] = msgspec.field(default_factory=dict)
@@ -339,10 +342,13 @@ def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed, pos
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:
         issued[0].apply(fact, position)
+        if isinstance(fact, CardStateChanged):
+            batch.issued_and_changed[fact.tenant_id, fact.card_id] = position
         return
     card = _card(batch, fact.tenant_id, fact.card_id)
     if isinstance(fact, CardStateChanged):
         card.state = fact.state
+        card.state_position = position
     else:
         card.member_name = fact.member_name
     card.position = position

@@ -41,9 +41,9 @@ from gateway.identity.tokens import Token, parse_token
 class Caller(msgspec.Struct, frozen=True, gc=False):
     """Who is calling, in which role, and for which tenant ("" for the SuperAdmin, and for an account without an
     organisation). `scopes` are an API key's. A device is bound to the event `event_id`, or, where that is "", to all of
-    its organisation's. Somebody signed in has `account_id` and `session_id`, `member_id` where the account is linked to
-    a member of the tenant, `is_verified` where they have shown that their e-mail address is theirs, and stops being
-    that caller at `expires_at_ms` (milliseconds since 1970; 0: never)."""
+    its organisation's; it stands at `gate_id`, if that was told. Somebody signed in has `account_id` and `session_id`,
+    `member_id` where the account is linked to a member of the tenant, `is_verified` where they have shown that their
+    e-mail address is theirs, and stops being that caller at `expires_at_ms` (milliseconds since 1970; 0: never)."""
 
     tenant_id: str
     role: Role
@@ -57,6 +57,7 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
     is_verified: bool = False
     expires_at_ms: int = 0
     org_state: OrgState = "open"
+    gate_id: str = ""
 
     def reach(self, action: str) -> Reach | None:
         """How far the caller may do `action` (`gateway.identity.policy`); None: not at all."""

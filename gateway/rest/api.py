@@ -40,11 +40,13 @@ from gateway.rest import (
     openapi,
     org_roles,
     orgs,
+    revocations,
     scans,
     system,
 )
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
+from gateway.revocations import Revocations
 
 _CODES = {
     400: "malformed",
@@ -76,6 +78,7 @@ ROUTERS = (
     member_links.router,
     members.router,
     cards.batch_router,
+    revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     events.router,
     scans.router,
@@ -109,6 +112,7 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
         redirect_slashes=False,
     )
     api.state.parts = parts
+    api.state.revocations = Revocations(parts.pool, parts.confirmed.partition)
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
     api.state.sign_up = SignUp(parts, cold)
     api.state.sign_in = SignIn(parts, cold)

@@ -36,6 +36,7 @@ ORG_CLOSED: Final = Close(4410, "org_closed", "The organisation is closed.")
 FRAME_TOO_BIG: Final = Close(4413, "frame_too_big", "The frame is larger than max_frame_bytes.")
 ORG_SUSPENDED: Final = Close(4423, "org_suspended", "The organisation is suspended.")
 UNAVAILABLE: Final = Close(4500, "unavailable", "The engine does not answer at the moment.")
+ACCESS_CHANGED: Final = Close(4501, "access_changed", "What this token may do has changed.")
 DRAINING: Final = Close(4503, "draining", "This gateway is going away; another one takes over.")
 HELLO_TIMEOUT: Final = Close(4504, "hello_timeout", "No hello came in time.")
 SLOW_READER: Final = Close(4508, "slow_reader", "Frames were not read fast enough.")
@@ -52,6 +53,7 @@ CLOSES: Final = (
     FRAME_TOO_BIG,
     ORG_SUSPENDED,
     UNAVAILABLE,
+    ACCESS_CHANGED,
     DRAINING,
     HELLO_TIMEOUT,
     SLOW_READER,

@@ -1,30 +1,29 @@
-"""One websocket: a bounded way out with a single writer, the watch over it, and the register of all open sockets.
+"""One websocket: a bounded way out with a single writer, and the one place where it ends.
 
 Rules:
-1. Nobody but the writer sends. Producers (`push`, `ready`) never wait, whatever the peer does.
+1. Nobody but the writer sends. Producers (`push`, `ready`) never wait, whatever the peer does. The writer is a task
+   that lives while there is something to send: a socket that waits has one task, the server's, and nothing else.
 2. What waits for the peer is bounded: frames that must all arrive are counted, and too many end the socket (4508);
-   where only the newest state matters the producer registers itself with `ready` and is asked for a frame when there
-   is room for it.
-3. A socket ends in one place, `close`: the first reason wins, queued frames go first where the peer still reads, and a
-   peer that does not read holds the socket for `CLOSE_GRACE_MS` at most.
+   where only the newest state matters the producer registers itself with `ready` and is asked for a frame when there is
+   room for it.
+3. A socket ends in one place, `close`: the first reason wins, queued frames go first where the peer still reads. One
+   whose peer does not read, or is gone, is abandoned: its conversation and its writer are cancelled.
+4. Who looks after a socket while it lives is `gateway.sockets.register.OpenSockets`, for all of them in one task.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from math import inf
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
-from gateway.access_feed import AccessChange
+from actors.ports import StoreUnavailable
 from gateway.http import AsgiMessage, Receive, Scope, Send
-from gateway.identity.callers import Caller, concerns
+from gateway.identity.callers import Caller
 from gateway.sockets import codes, limits
+from gateway.sockets.peer_clock import PeerClock
 from gateway.sockets.wire import JSON, WIRES, Wire
-
-_BEARER: Final = b"bearer "
 
 
 class FrameSource(Protocol):
@@ -34,41 +33,85 @@ class FrameSource(Protocol):
         """The next frame to send, if any, and whether there is more."""
 
 
+class Standing(Protocol):
+    """On whose behalf a socket is open."""
+
+    async def reconsider(self, connection: Connection) -> None:
+        """Ends the socket if its caller may not be here any more. Raises `StoreUnavailable`."""
+
+
 class Connection:
-    """The server's end of one websocket, from accept to close."""
+    """The server's end of one websocket, from accept to close. `checked_at_s`, `pinged_at_s` and `is_doubted` are kept
+    for the register; times are the loop's."""
+
+    __slots__ = (
+        "_failure",
+        "_frames",
+        "_is_abandoned",
+        "_is_gone",
+        "_is_talking",
+        "_queue",
+        "_queued_bytes",
+        "_ready",
+        "_receive",
+        "_send",
+        "_task",
+        "_writer",
+        "bad_frames",
+        "bad_frames_max",
+        "caller",
+        "checked_at_s",
+        "clock",
+        "clock_ms",
+        "ended",
+        "ended_at_s",
+        "is_doubted",
+        "pinged_at_s",
+        "sending_since_s",
+        "standing",
+        "wire",
+    )
 
     def __init__(self, wire: Wire, receive: Receive, send: Send, clock_ms: Callable[[], int]) -> None:
         self.wire = wire
         self.clock_ms = clock_ms
+        self.clock = PeerClock()
+        self.caller: Caller | None = None
+        self.standing: Standing | None = None
         self.ended: codes.Close | None = None
+        self.ended_at_s = 0.0
+        self.sending_since_s = 0.0
+        self.checked_at_s = self.pinged_at_s = 0.0
+        self.is_doubted = False
         self.bad_frames = 0
         self.bad_frames_max = limits.BAD_FRAMES_MAX
         self._receive = receive
         self._send = send
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes] | None = None
         self._queued_bytes = 0
+        self._ready: list[FrameSource] = []
         self._frames = 0
-        self._ready: deque[FrameSource] = deque()
-        self._wake = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._sending_since: float | None = None
-        self._look = asyncio.Event()
-        self.is_still_allowed: Callable[[], Awaitable[bool]] = _always
-        self.caller: Caller | None = None
-        self._must_check = False
+        self._writer: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._failure: BaseException | None = None
+        self._is_talking = self._is_abandoned = self._is_gone = False
 
-    # --- out ---
+    # --- out ----------------------------------------------------------------------------------------------------------
 
     def push(self, frame: bytes) -> None:
         """Queues a frame that must arrive; ends the socket as a slow reader's when too much waits."""
-        if self.ended is not None:
+        if self.ended is not None or self._is_gone:
             return
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
         self._queued_bytes += len(frame)
-        if self._queued_bytes > limits.BACKLOG_BYTES_MAX or len(self._queue) >= limits.BACKLOG_FRAMES_MAX:
+        if self._queued_bytes > limits.BACKLOG_BYTES_MAX or len(queue) >= limits.BACKLOG_FRAMES_MAX:
             self.close(codes.SLOW_READER)
             return
-        self._queue.append(frame)
-        self._wake.set()
+        queue.append(frame)
+        if self._writer is None:
+            self._begin_writing()
 
     def send_map(self, fields: dict[str, Any]) -> None:
         """`push` for the frames that are not on the hot path."""
@@ -77,9 +120,10 @@ class Connection:
     def ready(self, source: FrameSource) -> None:
         """Has the writer ask `source` for frames. A source calls it once, and again only after `take` said that there
         is no more."""
-        if self.ended is None:
+        if self.ended is None and not self._is_gone:
             self._ready.append(source)
-            self._wake.set()
+            if self._writer is None:
+                self._begin_writing()
 
     def error(self, code: str, message: str, item_id: str | None = None, **more: Any) -> None:
         """An error frame; the socket stays open."""
@@ -95,45 +139,82 @@ class Connection:
         if self.bad_frames >= self.bad_frames_max:
             self.close(codes.PROTOCOL_ERROR)
 
+    def ping(self) -> None:
+        """Asks the peer for its time."""
+        self.pinged_at_s = asyncio.get_running_loop().time()
+        self.send_map({"t": "ping", "n": self.clock.ping(self.clock_ms())})
+
+    def pong(self, n: int) -> None:
+        """Answers a ping: `now` lets the peer measure how far its clock is off, `clock_offset_ms` tells what we have
+        measured."""
+        fields = {"t": "pong", "n": n, "now": self.clock_ms()}
+        if self.clock.offset_ms is not None:
+            fields["clock_offset_ms"] = self.clock.offset_ms
+        self.send_map(fields)
+
+    def take_pong(self, n: int, peer_ms: int | None) -> None:
+        """The peer answered a ping of ours, with its time if it told."""
+        if peer_ms is not None:
+            self.clock.pong(self.clock_ms(), n, peer_ms)
+
     def close(self, why: codes.Close, message: str = "", **more: Any) -> None:
         """Ends the socket: an error frame that says why, then the close code. A slow reader's backlog is dropped."""
         if self.ended is not None:
             return
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
         if why is codes.SLOW_READER:
-            self._queue.clear()
-            self._queued_bytes = 0
+            queue.clear()
         fields = {"t": "error", "code": why.name, "message": message or why.message} | more
-        frame = self.wire.encode(fields)
-        self._queued_bytes += len(frame)
-        self._queue.append(frame)
+        queue.append(self.wire.encode(fields))
         self._ready.clear()
         self.ended = why
-        self._wake.set()
-        self._look.set()
+        self.ended_at_s = asyncio.get_running_loop().time()
+        if self._writer is None and not self._is_gone:
+            self._begin_writing()
 
-    async def write(self) -> None:
-        """The writer: sends what is queued until the socket ends. Returns when the close is sent or the peer is
-        gone."""
-        queue, is_text, now = self._queue, self.wire.is_text, self._loop.time
-        while True:
-            while queue or self._ready:
-                if queue:
-                    frame = queue.popleft()
-                    self._queued_bytes -= len(frame)
-                elif (taken := self._from_source()) is not None:
-                    frame = taken
-                else:
-                    continue
-                self._sending_since = now()
+    def _begin_writing(self) -> None:
+        self._writer = asyncio.create_task(self._write())
+        self._writer.add_done_callback(self._on_written)
+
+    def _on_written(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error  # raised by `converse`
+            self.abandon()
+
+    async def _write(self) -> None:
+        """Sends what waits; at the end, the close. Returns when nothing is left or the peer is gone."""
+        is_text, now = self.wire.is_text, asyncio.get_running_loop().time
+        try:
+            while (frame := self._next()) is not None:
+                self.sending_since_s = now()
                 text_or_bytes = {"text": frame.decode()} if is_text else {"bytes": frame}
                 if not await self._sent({"type": "websocket.send", **text_or_bytes}):
                     return
-            self._sending_since = None
             if self.ended is not None:
+                self.sending_since_s = now()
                 await self._sent({"type": "websocket.close", "code": self.ended.code, "reason": self.ended.name})
-                return
-            await self._wake.wait()
-            self._wake.clear()
+                self._interrupt()
+        finally:
+            self.sending_since_s = 0.0
+            self._writer = None
+
+    def _next(self) -> bytes | None:
+        """The next frame to send."""
+        if self._queue:
+            frame = self._queue.popleft()
+            self._queued_bytes -= len(frame)
+            return frame
+        self._queue = None
+        while self._ready:
+            source = self._ready.pop(0)
+            taken, has_more = source.take()
+            if has_more:
+                self._ready.append(source)
+            if taken is not None:
+                return taken
+        return None
 
     async def _sent(self, message: AsgiMessage) -> bool:
         """Whether the message went out. ASGI servers report a peer that left with an OSError; uvicorn raises
@@ -142,17 +223,12 @@ class Connection:
         try:
             await self._send(message)
         except (OSError, RuntimeError):
+            self._is_gone = True
+            self._interrupt()
             return False
         return True
 
-    def _from_source(self) -> bytes | None:
-        source = self._ready.popleft()
-        frame, has_more = source.take()
-        if has_more:
-            self._ready.append(source)
-        return frame
-
-    # --- in ---
+    # --- in -----------------------------------------------------------------------------------------------------------
 
     async def frame(self) -> bytes | None:
         """The next frame from the peer; None when it is gone or the socket has ended. Frames of the wrong kind (text
@@ -163,6 +239,7 @@ class Connection:
                 await asyncio.sleep(0)  # a flood on this socket must not starve the others, nor its own writer
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
+                self._is_gone = True
                 return None
             if self.wire.is_text:
                 text = message.get("text")
@@ -177,110 +254,57 @@ class Connection:
                 return bytes(data)
         return None
 
-    def pong(self, n: int) -> None:
-        """Answers a ping; `now` lets the peer measure how far its clock is off."""
-        self.send_map({"t": "pong", "n": n, "now": self.clock_ms()})
+    # --- from beginning to end ----------------------------------------------------------------------------------------
 
-    # --- watch ---
-
-    def check_soon(self) -> None:
-        """Has the watch ask whether the caller is still allowed, without waiting for its turn."""
-        self._must_check = True
-        self._look.set()
-
-    def _token_left_ms(self) -> float:
-        """For how long the caller's token is good, as far as it says itself."""
-        expires_at_ms = 0 if self.caller is None else self.caller.expires_at_ms
-        return expires_at_ms - self.clock_ms() if expires_at_ms else inf
-
-    async def watch(self, writer: asyncio.Task[None]) -> None:
-        """Looks after the socket: ends it when the peer stopped reading or its token is no longer good, stops a writer
-        that cannot get rid of the close, and pings, so that a peer that vanished is found by the write that fails."""
-        checked_at = pinged_at = self._loop.time()
-        while self.ended is None:
-            left_ms = self._token_left_ms()
-            pause_ms = min(limits.WATCH_EVERY_MS, left_ms) if left_ms > 0 else limits.WATCH_EVERY_MS
-            # (Not `wait_for`: Python 3.11's loses a cancellation that comes together with what it waits for.)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_ms / 1_000):
-                    await self._look.wait()
-            self._look.clear()
-            self._must_check |= self._token_left_ms() <= 0
-            now = self._loop.time()
-            if self._sending_since is not None and now - self._sending_since > limits.WRITE_STALL_MS / 1_000:
-                self.close(codes.SLOW_READER)
-            elif self._must_check or now - checked_at >= limits.TOKEN_CHECK_EVERY_MS / 1_000:
-                checked_at, self._must_check = now, False
-                if not await self.is_still_allowed():
-                    self.close(codes.TOKEN_INVALID)
-            elif now - pinged_at >= limits.PING_EVERY_MS / 1_000:
-                pinged_at = now
-                self.send_map({"t": "ping", "n": self.clock_ms()})
-        await asyncio.sleep(limits.CLOSE_GRACE_MS / 1_000)
-        writer.cancel()
-
-
-async def _always() -> bool:
-    return True
-
-
-class OpenSockets:
-    """All sockets of this gateway: bounds their number, and ends them when the gateway drains."""
-
-    def __init__(self, sockets_max: int = limits.SOCKETS_MAX) -> None:
-        self._open: set[Connection] = set()
-        self._sockets_max = sockets_max
-        self._draining = False
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def drain(self) -> None:
-        """Closes every socket with 4503, and every new one at once."""
-        self._draining = True
-        for connection in self._open:
-            connection.close(codes.DRAINING)
-
-    def on_change(self, change: AccessChange) -> None:
-        """Has the sockets that the news is about ask at once whether they are still allowed."""
-        for connection in self._open:
-            if connection.caller is not None and concerns(change, connection.caller):
-                connection.check_soon()
-
-    async def serve(self, connection: Connection, conversation: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs writer, watch and `conversation` (which reads) until the socket is over. What they raise is raised
-        here."""
-        if self._draining:
-            connection.close(codes.DRAINING)
-        elif len(self._open) >= self._sockets_max:
-            connection.close(codes.TOO_MANY_SOCKETS)
-        self._open.add(connection)
-        writer = asyncio.create_task(connection.write())
-        reader = asyncio.create_task(conversation())
-        watch = asyncio.create_task(connection.watch(writer))
-        tasks = (writer, reader, watch)
+    async def converse(self, conversation: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs `conversation` (which reads) until the socket is over, then lets the writer finish. What either raises
+        is raised here."""
+        task = self._task = asyncio.current_task()
+        assert task is not None
         try:
-            await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
-            if connection.ended is not None and not writer.done():
-                await asyncio.wait((writer,))  # `watch` bounds it
-            for task in tasks:
-                if task.done() and not task.cancelled():
-                    task.result()
+            if self.ended is None:
+                self._is_talking = True
+                await conversation()
+            self._is_talking = False
+            if self.ended is not None and self._writer is not None:
+                await asyncio.wait((self._writer,))  # the register bounds it
+        except asyncio.CancelledError:
+            if not self._is_abandoned:
+                raise
+            task.uncancel()
         finally:
-            self._open.discard(connection)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._is_talking = False
+            self._task = None
+            if self._writer is not None:
+                self._writer.cancel()
+        if self._failure is not None:
+            raise self._failure
 
+    def _interrupt(self) -> None:
+        """Nothing will come of the conversation any more."""
+        if self._is_talking and self._task is not None and not self._is_abandoned:
+            self._is_abandoned = True
+            self._task.cancel()
 
-def token_of(scope: Scope) -> str | None:
-    """The token of the Authorization or X-API-Key header, if there is one."""
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[:7].lower() == _BEARER:
-            return str(value[7:].strip(), "latin-1") or None
-        if name == b"x-api-key":
-            return str(value.strip(), "latin-1") or None
-    return None
+    def abandon(self) -> None:
+        """Gives up on a peer that does not even take the close, or on a writer that failed."""
+        self._is_gone = True
+        if self._writer is not None:
+            self._writer.cancel()
+        if self._task is not None and not self._is_abandoned:
+            self._is_abandoned = True
+            self._task.cancel()
+
+    async def check(self) -> None:
+        """Asks whether the caller may still be here, and ends the socket if not. While that cannot be told, a socket
+        that is open stays open: the doors go on."""
+        if self.standing is None or self.ended is not None:
+            return
+        was_doubted, self.is_doubted = self.is_doubted, False
+        try:
+            await self.standing.reconsider(self)
+        except StoreUnavailable:
+            self.is_doubted = self.is_doubted or was_doubted
 
 
 async def accepted(scope: Scope, receive: Receive, send: Send, clock_ms: Callable[[], int]) -> Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.limits import CREDENTIAL_CHARS_MAX, ID_CHARS_MAX, REQUEST_ID_CHARS_MAX
+from gateway.limits import CREDENTIAL_CHARS_MAX, ID_CHARS_MAX, IDENTITY_FRESH_MS, REQUEST_ID_CHARS_MAX
 
 HELLO_TIMEOUT_MS: Final = 5_000
 FRAME_BYTES_MAX: Final = 262_144
@@ -25,13 +25,29 @@ BACKLOG_FRAMES_MAX: Final = 4_096
 # A `scans` frame is answered with one `verdicts` frame if all its verdicts come within this time of the first one.
 VERDICTS_HOLD_MS: Final = 50
 ATTENDANCE_INTERVAL_MS: Final = 100
+# Cards in one `revoked` frame.
+CARDS_PER_FRAME_MAX: Final = 500
+CURSOR_CHARS_MAX: Final = 64
 
-WATCH_EVERY_MS: Final = 5_000
-PING_EVERY_MS: Final = 20_000
-TOKEN_CHECK_EVERY_MS: Final = 30_000
+WATCH_EVERY_MS: Final = 1_000
+# Sockets looked at before everything else gets its turn.
+SWEPT_IN_A_ROW_MAX: Final = 500
+# The sockets' own pings only keep the clock; dead peers are found by the server (`serve.socket_protocol`).
+PING_EVERY_MS: Final = 60_000
+# How long a token that is no longer good may keep a socket open where the news of it was lost.
+TOKEN_CHECK_EVERY_MS: Final = 45_000
+DOUBT_RETRY_MS: Final = 5_000
+CHECKS_AT_ONCE_MAX: Final = 64
 WRITE_STALL_MS: Final = 20_000
 CLOSE_GRACE_MS: Final = 2_000
-SOCKETS_MAX: Final = 20_000
+# A socket that waits costs some 20 kB (ARCHITECTURE.md, Figures) and a file descriptor.
+SOCKETS_MAX: Final = 25_000
+# When a gateway drains, its sockets come to the others spread over this time.
+RECONNECT_MS_PER_SOCKET: Final = 1
+RECONNECT_WINDOW_MS_MAX: Final = 5_000
+# Who comes to a gateway that drains is told to come back after a time within these.
+RECONNECT_MS_MIN: Final = 50
+RECONNECT_REFUSED_MS_MAX: Final = 1_000
 
 SUBSCRIPTIONS_PER_SOCKET_MAX: Final = 32
 TOPIC_CHARS_MAX: Final = 160
@@ -50,4 +66,6 @@ assert SCANS_PER_FRAME_MAX <= SCANS_IN_FLIGHT_MAX, "one full frame must be accep
 assert SCANS_IN_FLIGHT_MAX <= BACKLOG_FRAMES_MAX, "the verdicts in flight must fit the backlog"
 assert SCANS_PER_FRAME_MAX * (CREDENTIAL_CHARS_MAX + ID_CHARS_MAX + REQUEST_ID_CHARS_MAX + 100) < FRAME_BYTES_MAX
 assert FRAME_BYTES_MAX < SERVER_FRAME_BYTES_MAX
+assert CARDS_PER_FRAME_MAX * (ID_CHARS_MAX + 3) < FRAME_BYTES_MAX, "nobody is sent more than may be sent to us"
+assert TOKEN_CHECK_EVERY_MS + IDENTITY_FRESH_MS <= 60_000, "a token that is no longer good ends its socket in a minute"
 assert SUBSCRIBER_BACKLOG_MAX <= TOPIC_RECENT_MAX

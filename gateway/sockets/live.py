@@ -12,58 +12,38 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from actors.refusals import FAILURES_NOT_FOUND
-from gateway.http import Receive, Scope, Send
+from actors.queries import CARD_TOPIC, GetCard
+from actors.refusals import CARD_UNKNOWN, FAILURES_NOT_FOUND
+from actors.replies import CardView, Failed
 from gateway.identity.callers import Caller
-from gateway.ids import IdMaker
 from gateway.live_hub import NOWHERE, LiveHub, Published, Subscription
+from gateway.ports import Engine
 from gateway.sockets import codes, limits
-from gateway.sockets.connection import Connection, OpenSockets, accepted, token_of
-from gateway.sockets.entrance import FOREIGN_PAGE, Authenticator, caller_of, hello_of
+from gateway.sockets.connection import Connection
+from gateway.sockets.entrance import Endpoint
 from gateway.sockets.topics import may_subscribe, snapshot_frame, update_frame
-from gateway.sockets.wire import BadFrame, Hello, Ping, Subscribe, Unsubscribe
+from gateway.sockets.wire import BadFrame, Hello, Ping, Pong, Subscribe, Unsubscribe, Wire
 
 ACTION = "live.open"
+_UNKNOWN = Failed(CARD_UNKNOWN, "")
 
 
-class LiveEndpoint:
+class LiveEndpoint(Endpoint):
     """The ASGI application behind `/v1/live`."""
 
-    def __init__(
-        self,
-        entrance: Authenticator,
-        hub: LiveHub,
-        sockets: OpenSockets,
-        ids: IdMaker,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        self._entrance = entrance
-        self._hub = hub
-        self._sockets = sockets
-        self._ids = ids
-        self._clock_ms = clock_ms
+    action = ACTION
+    needs_hello = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one websocket to its end."""
-        connection = await accepted(scope, receive, send, self._clock_ms)
-        if not self._entrance.may_open_socket(scope):
-            connection.close(codes.FORBIDDEN, FOREIGN_PAGE)
-        await self._sockets.serve(connection, lambda: self._talk(connection, scope))
+    def decoder(self, wire: Wire) -> Callable[[bytes], object]:
+        """See `Endpoint`."""
+        return wire.live_frame
 
-    async def _talk(self, connection: Connection, scope: Scope) -> None:
-        token = token_of(scope)
-        hello = None
-        if token is None:
-            hello = await hello_of(connection, connection.wire.live_frame)
-            if hello is None:
-                return
-            token = hello.token
-        caller = await caller_of(connection, self._entrance, scope, token, ACTION)
-        if caller is None:
-            return
-        session = LiveSession(connection, self._hub, caller, self._welcome)
+    async def talk(self, connection: Connection, caller: Caller, hello: Hello | None) -> None:
+        """See `Endpoint`."""
+        session = LiveSession(connection, self.parts.hub, self.parts.engine, partial(self._welcome, connection))
         if hello is not None:
             session.welcome()
         try:
@@ -71,11 +51,12 @@ class LiveEndpoint:
         finally:
             session.close()
 
-    def _welcome(self) -> dict[str, Any]:
+    def _welcome(self, connection: Connection) -> dict[str, Any]:
         return {
             "t": "welcome",
-            "session": self._ids.entity("ses"),
-            "now": self._clock_ms(),
+            "session": self.parts.ids.entity("ses"),
+            "now": connection.clock_ms(),
+            "clock_offset_ms": connection.clock.offset_ms,
             "max_frame_bytes": limits.FRAME_BYTES_MAX,
             "max_subscriptions": limits.SUBSCRIPTIONS_PER_SOCKET_MAX,
         }
@@ -85,11 +66,11 @@ class LiveSession:
     """The conversation once the caller is known."""
 
     def __init__(
-        self, connection: Connection, hub: LiveHub, caller: Caller, make_welcome: Callable[[], dict[str, Any]]
+        self, connection: Connection, hub: LiveHub, engine: Engine, make_welcome: Callable[[], dict[str, Any]]
     ) -> None:
         self._connection = connection
         self._hub = hub
-        self._caller = caller
+        self._engine = engine
         self._make_welcome = make_welcome
         self._feeds: dict[str, Feed] = {}
 
@@ -107,11 +88,13 @@ class LiveSession:
                 connection.bad_frame(bad.message)
                 continue
             if isinstance(frame, Subscribe):
-                self._subscribe(frame)
+                await self._subscribe(frame)
             elif isinstance(frame, Unsubscribe):
                 self._unsubscribe(frame.topic)
             elif isinstance(frame, Ping):
                 connection.pong(frame.n)
+            elif isinstance(frame, Pong):
+                connection.take_pong(frame.n, frame.now)
             elif isinstance(frame, Hello):
                 self.welcome()
 
@@ -121,11 +104,13 @@ class LiveSession:
             feed.close()
         self._feeds.clear()
 
-    def _subscribe(self, frame: Subscribe) -> None:
-        topic = frame.topic
+    async def _subscribe(self, frame: Subscribe) -> None:
+        topic, caller = frame.topic, self._connection.caller
+        assert caller is not None, "a session has a caller"
         self._unsubscribe(topic)
-        if not may_subscribe(self._caller, topic):
-            self._connection.error(codes.TOPIC_UNKNOWN, "There is no such topic.", topic=topic)
+        refusal = await self._refusal(caller, topic) if may_subscribe(caller, topic) else _UNKNOWN
+        if refusal is not None:
+            _refuse(self._connection, topic, refusal)
             return
         if len(self._feeds) >= limits.SUBSCRIPTIONS_PER_SOCKET_MAX:
             message = f"At most {limits.SUBSCRIPTIONS_PER_SOCKET_MAX} topics per socket."
@@ -133,7 +118,16 @@ class LiveSession:
             return
         feed = self._feeds[topic] = Feed(self._connection, self._hub, lambda: self._feeds.pop(topic, None))
         since = (frame.since.epoch, frame.since.offset) if frame.since is not None else NOWHERE
-        feed.subscribe(self._caller.tenant_id, topic, since)
+        feed.subscribe(caller.tenant_id, topic, since)
+
+    async def _refusal(self, caller: Caller, topic: str) -> Failed | None:
+        """Rule 3, for whoever sees only what is their own: whose card it is only the engine knows."""
+        if not topic.startswith(CARD_TOPIC) or caller.reach("cards.read") != "own":
+            return None
+        card = await self._engine.ask(GetCard(caller.tenant_id, topic.removeprefix(CARD_TOPIC)))
+        if isinstance(card, CardView):
+            return None if caller.member_id and card.member_id == caller.member_id else _UNKNOWN
+        return card if isinstance(card, Failed) else _UNKNOWN
 
     def _unsubscribe(self, topic: str) -> None:
         feed = self._feeds.pop(topic, None)
@@ -180,12 +174,7 @@ class Feed:
         """See `Subscriber`."""
         self._is_over = True
         self._on_over()
-        if code in FAILURES_NOT_FOUND:
-            self._connection.error(codes.TOPIC_UNKNOWN, "There is no such topic.", topic=self._topic)
-        elif retry_after_ms:
-            self._connection.error(code, detail, topic=self._topic, retry_after_ms=retry_after_ms)
-        else:
-            self._connection.error(code, detail, topic=self._topic)
+        _refuse(self._connection, self._topic, Failed(code, detail, retry_after_ms))
 
     def take(self) -> tuple[bytes | None, bool]:
         """See `FrameSource`: the writer has room."""
@@ -209,3 +198,13 @@ class Feed:
         if not self._is_listed:
             self._is_listed = True
             self._connection.ready(self)
+
+
+def _refuse(connection: Connection, topic: str, failed: Failed) -> None:
+    """There will be nothing of this topic. Whatever is not there looks the same."""
+    if failed.code in FAILURES_NOT_FOUND:
+        connection.error(codes.TOPIC_UNKNOWN, "There is no such topic.", topic=topic)
+    elif failed.retry_after_ms:
+        connection.error(failed.code, failed.detail, topic=topic, retry_after_ms=failed.retry_after_ms)
+    else:
+        connection.error(failed.code, failed.detail, topic=topic)

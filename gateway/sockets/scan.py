@@ -6,7 +6,7 @@ Rules:
 2. A `scans` frame is answered with one `verdicts` frame, unless some verdicts take longer than `VERDICTS_HOLD_MS` after
    the first: those follow in another, so that one card that has to be loaded does not hold up the rest.
 3. At most `SCANS_IN_FLIGHT_MAX` scans wait for a verdict; more are answered `too_many_in_flight` and had no effect.
-4. The event's counts are pushed at most every `ATTENDANCE_INTERVAL_MS`; only the newest counts wait for a slow reader.
+4. Counts and revoked cards are pushed by `gateway.sockets.feeds`.
 5. Nothing between a frame and `Engine.submit`, or between its reply and the outgoing queue, waits or makes a task.
 """
 
@@ -18,21 +18,18 @@ from functools import partial
 from typing import Any
 
 from actors.facts import ScanJudged
-from actors.ids import seq_of
 from actors.queries import GetEvent
 from actors.refusals import UNAVAILABLE
-from actors.replies import Done, EventFeed, EventView, Failed, Reply
+from actors.replies import Done, EventView, Failed, Reply
 from gateway.doorway import Doorway
-from gateway.http import Receive, Scope, Send
 from gateway.identity.callers import Caller
-from gateway.ids import IdMaker
-from gateway.live_hub import LiveHub, Published, Subscription
-from gateway.ports import Engine
 from gateway.render import VerdictFrame, verdict_frame
+from gateway.revocations import cursor_of, position_of_cursor
 from gateway.sockets import codes, limits
-from gateway.sockets.connection import Connection, OpenSockets, accepted, token_of
-from gateway.sockets.entrance import FOREIGN_PAGE, Authenticator, caller_of, hello_of
-from gateway.sockets.wire import BadFrame, Items, Ping, Pong, Scan, ScanItem, Scans
+from gateway.sockets.connection import Connection
+from gateway.sockets.entrance import Endpoint, SocketParts
+from gateway.sockets.feeds import AttendanceFeed, CardLists, RevocationFeed, ScannerFeed
+from gateway.sockets.wire import BadFrame, Hello, Items, Ping, Pong, Scan, ScanItem, Scans, Wire
 
 ACTION = "checkins.create"
 _NO_VERDICT = Failed(UNAVAILABLE, "no verdict came", limits.RETRY_AFTER_MS)
@@ -40,42 +37,24 @@ _NO_VERDICT = Failed(UNAVAILABLE, "no verdict came", limits.RETRY_AFTER_MS)
 VerdictOrError = VerdictFrame | dict[str, Any]
 
 
-class ScanEndpoint:
+class ScanEndpoint(Endpoint):
     """The ASGI application behind `/v1/scan`."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        doorway: Doorway,
-        entrance: Authenticator,
-        hub: LiveHub,
-        sockets: OpenSockets,
-        ids: IdMaker,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        self._engine = engine
+    action = ACTION
+    needs_hello = True
+
+    def __init__(self, parts: SocketParts, doorway: Doorway, lists: CardLists) -> None:
+        super().__init__(parts)
         self._doorway = doorway
-        self._entrance = entrance
-        self._hub = hub
-        self._sockets = sockets
-        self._ids = ids
-        self._clock_ms = clock_ms
+        self._lists = lists
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one websocket to its end."""
-        connection = await accepted(scope, receive, send, self._clock_ms)
-        if not self._entrance.may_open_socket(scope):
-            connection.close(codes.FORBIDDEN, FOREIGN_PAGE)
-        await self._sockets.serve(connection, lambda: self._talk(connection, scope))
+    def decoder(self, wire: Wire) -> Callable[[bytes], object]:
+        """See `Endpoint`."""
+        return wire.scan_frame
 
-    async def _talk(self, connection: Connection, scope: Scope) -> None:
-        token = token_of(scope)
-        hello = await hello_of(connection, connection.wire.scan_frame)
-        if hello is None:
-            return
-        caller = await caller_of(connection, self._entrance, scope, token or hello.token, ACTION)
-        if caller is None:
-            return
+    async def talk(self, connection: Connection, caller: Caller, hello: Hello | None) -> None:
+        """See `Endpoint`."""
+        assert hello is not None, "needs_hello"
         event_id = hello.event_id or caller.event_id
         if not event_id:
             connection.close(codes.PROTOCOL_ERROR, "event_id: missing")
@@ -83,39 +62,49 @@ class ScanEndpoint:
         if caller.event_id and caller.event_id != event_id:
             connection.close(codes.FORBIDDEN, "The device is bound to another event.")
             return
-        event = await self._engine.ask(GetEvent(caller.tenant_id, event_id))
+        event = await self.parts.engine.ask(GetEvent(caller.tenant_id, event_id))
         if not isinstance(event, EventView):
             is_absent = isinstance(event, Failed) and not event.retry_after_ms
             connection.close(codes.EVENT_UNKNOWN if is_absent else codes.UNAVAILABLE)
             return
-        connection.send_map(self._welcome(event))
-        feed = AttendanceFeed(connection, self._hub, caller.tenant_id, event_id)
+        since = position_of_cursor(hello.resume)
+        connection.send_map(self._welcome(connection, event, since))
+        connection.ping()
+        hub = self.parts.hub
+        feeds: list[ScannerFeed] = [AttendanceFeed(connection, hub, caller.tenant_id, event_id)]
+        if caller.reach("cards.revocations") is not None:
+            feeds.append(RevocationFeed(connection, hub, self._lists, caller.tenant_id, since))
+        for feed in feeds:
+            feed.start()
         try:
-            await ScanSession(connection, self._doorway, caller, event_id, hello.gate_id or "").run()
+            await ScanSession(connection, self._doorway, event_id, hello.gate_id or "").run()
         finally:
-            feed.close()
+            for feed in feeds:
+                feed.close()
 
-    def _welcome(self, event: EventView) -> dict[str, Any]:
-        """`cursor` is where a later release will resume the list of revoked cards from."""
+    def _welcome(self, connection: Connection, event: EventView, since: int) -> dict[str, Any]:
+        """`cursor` is where the list of revoked cards goes on from, "" where it begins anew."""
         return {
             "t": "welcome",
-            "session": self._ids.entity("ses"),
-            "now": self._clock_ms(),
+            "session": self.parts.ids.entity("ses"),
+            "now": connection.clock_ms(),
+            "clock_offset_ms": connection.clock.offset_ms,
             "event": _event_map(event),
             "max_in_flight": limits.SCANS_IN_FLIGHT_MAX,
             "max_frame_bytes": limits.FRAME_BYTES_MAX,
-            "cursor": str(event.position),
+            "cursor": cursor_of(since) if since else "",
         }
 
 
 class ScanSession:
     """The conversation after the welcome."""
 
-    def __init__(self, connection: Connection, doorway: Doorway, caller: Caller, event_id: str, gate_id: str) -> None:
+    __slots__ = ("_check_in", "_connection", "_encode", "_event_id", "_gate_id", "_in_flight")
+
+    def __init__(self, connection: Connection, doorway: Doorway, event_id: str, gate_id: str) -> None:
         self._connection = connection
         self._encode = connection.wire.encode
         self._check_in = doorway.check_in
-        self._caller = caller
         self._event_id = event_id
         self._gate_id = gate_id
         self._in_flight = 0
@@ -137,7 +126,9 @@ class ScanSession:
                 self._scans(frame)
             elif isinstance(frame, Ping):
                 connection.pong(frame.n)
-            elif not isinstance(frame, Pong):
+            elif isinstance(frame, Pong):
+                connection.take_pong(frame.n, frame.now)
+            else:
                 connection.bad_frame("There was a hello already.")
 
     def _scan(self, item: ScanItem) -> None:
@@ -166,8 +157,10 @@ class ScanSession:
 
     def _submit(self, item: ScanItem, answer: Callable[[str, Reply], None]) -> None:
         self._in_flight += 1
+        caller = self._connection.caller
+        assert caller is not None, "a session has a caller"
         self._check_in(
-            self._caller,
+            caller,
             item.id,
             self._event_id,
             item.credential,
@@ -209,68 +202,6 @@ class Batch:
         self._answers = []
 
 
-class AttendanceFeed:
-    """An event's counts on their way to one scanner: the newest only, and not too often (rule 4)."""
-
-    def __init__(self, connection: Connection, hub: LiveHub, tenant_id: str, event_id: str) -> None:
-        self._connection = connection
-        self._hub = hub
-        self._topic = (tenant_id, f"event:{event_id}")
-        self._loop = asyncio.get_running_loop()
-        self._newest: Published | None = None
-        self._sent_at = -1.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._is_due = False
-        self._subscription: Subscription = hub.subscribe(*self._topic, self)
-
-    def on_snapshot(self, snapshot: Published, recovered: bool | None) -> None:
-        """See `Subscriber`."""
-        self.on_update(snapshot)
-
-    def on_update(self, update: Published) -> None:
-        """See `Subscriber`."""
-        self._newest = update
-        if self._is_due or self._timer is not None:
-            return
-        wait = self._sent_at + limits.ATTENDANCE_INTERVAL_MS / 1_000 - self._loop.time()
-        if wait > 0:
-            self._timer = self._loop.call_later(wait, self._due)
-        else:
-            self._due()
-
-    def on_refused(self, code: str, detail: str, retry_after_ms: int) -> None:
-        """See `Subscriber`. A scanner lives for hours: it asks again."""
-        if retry_after_ms:
-            self._retry = self._loop.call_later(retry_after_ms / 1_000, self._again)
-
-    def take(self) -> tuple[bytes | None, bool]:
-        """See `FrameSource`."""
-        self._is_due = False
-        newest = self._newest
-        if newest is None:
-            return None, False
-        self._newest = None
-        self._sent_at = self._loop.time()
-        wire = self._connection.wire
-        return newest.frame(("attendance", wire.name), lambda update: wire.encode(_attendance_map(update))), False
-
-    def close(self) -> None:
-        """The socket is over."""
-        for timer in (self._timer, self._retry):
-            if timer is not None:
-                timer.cancel()
-        self._hub.unsubscribe(self._subscription)
-
-    def _due(self) -> None:
-        self._timer = None
-        self._is_due = True
-        self._connection.ready(self)
-
-    def _again(self) -> None:
-        self._subscription = self._hub.subscribe(*self._topic, self)
-
-
 def _verdict_or_error(item_id: str, reply: Reply) -> VerdictOrError:
     if isinstance(reply, Done) and isinstance(reply.fact, ScanJudged):
         return verdict_frame(reply.fact, reply.replayed, item_id)
@@ -290,19 +221,6 @@ def _error(code: str, message: str, item_id: str | None, retry_after_ms: int = 0
 def _too_many(item_id: str) -> dict[str, Any]:
     message = f"At most {limits.SCANS_IN_FLIGHT_MAX} scans may wait for their verdicts."
     return _error(codes.TOO_MANY_IN_FLIGHT, message, item_id, limits.RETRY_AFTER_MS)
-
-
-def _attendance_map(update: Published) -> dict[str, Any]:
-    feed = update.data
-    assert isinstance(feed, EventFeed), "the topic event:ID has event feeds"
-    return {
-        "t": "attendance",
-        "event_id": feed.event_id,
-        "inside": feed.inside,
-        "admitted": feed.admitted,
-        "capacity": feed.capacity,
-        "seq": seq_of(feed.position),
-    }
 
 
 def _event_map(event: EventView) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from actors.ids import seq_of
-from actors.replies import BoardView, EventFeed, ScanSummary
+from actors.replies import BoardView, CardFeed, EventFeed, ScanSummary, TopicData
 from gateway.identity.callers import Caller
 from gateway.live_hub import Published
 from gateway.sockets.wire import Wire
@@ -30,6 +30,7 @@ KINDS: Final = (
         re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|event:{_ID}))?\Z"),
         "leaderboards.read",
     ),
+    TopicKind("card:ID", re.compile(rf"card:{_ID}\Z"), "cards.read"),
 )
 
 
@@ -68,8 +69,19 @@ def update_frame(published: Published, wire: Wire) -> bytes:
     return published.frame(("update", wire.name), encode)
 
 
-def data_map(data: EventFeed | BoardView) -> dict[str, Any]:
+def data_map(data: TopicData) -> dict[str, Any]:
     """A topic's data."""
+    if isinstance(data, CardFeed):
+        return {
+            "card_id": data.card_id,
+            "member": {"id": data.member_id, "name": data.member_name},
+            "tier": data.tier,
+            "state": data.state,
+            "balance": data.balance,
+            "earned": data.earned,
+            "entries": data.entry_count,
+            "seq": seq_of(data.position),
+        }
     if isinstance(data, BoardView):
         return {
             "board": data.board,
@@ -80,6 +92,7 @@ def data_map(data: EventFeed | BoardView) -> dict[str, Any]:
                 for row in data.rows
             ],
         }
+    assert isinstance(data, EventFeed), "revocations are no topic for subscribers; scanners are sent them"
     return {
         "event_id": data.event_id,
         "name": data.name,

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from gateway.ids import is_id, is_request_id
 from gateway.limits import CREDENTIAL_CHARS_MAX, ID_CHARS_MAX, REQUEST_ID_CHARS_MAX, SAFE_INTEGER_MAX, TOKEN_CHARS_MAX
-from gateway.sockets.limits import SCANS_PER_FRAME_MAX, TOPIC_CHARS_MAX
+from gateway.sockets.limits import CURSOR_CHARS_MAX, SCANS_PER_FRAME_MAX, TOPIC_CHARS_MAX
 
 # The last millisecond of the year 9999: later times have no RFC 3339 form.
 TIME_MS_MAX: Final = 253_402_300_799_999
@@ -41,12 +41,16 @@ class BadFrame(Exception):
 
 
 class Hello(msgspec.Struct, tag_field="t", tag="hello", gc=False):
-    """Opens a conversation. On `/v1/live` only `token` counts. `resume` is accepted and not used yet."""
+    """Opens a conversation. `org_id` chooses among the organisations of somebody signed in. `resume` is the cursor up
+    to which the scanner knows the revoked cards, `now` its time. On `/v1/live` only `token`, `org_id` and `now`
+    count."""
 
     token: Token | None = None
+    org_id: EntityId | None = None
     event_id: EntityId | None = None
     gate_id: EntityId | None = None
-    resume: msgspec.Raw = msgspec.Raw()
+    resume: Annotated[str, Meta(max_length=CURSOR_CHARS_MAX)] | None = None
+    now: TimeMs | None = None
 
 
 class ScanItem(msgspec.Struct, gc=False):
@@ -76,9 +80,10 @@ class Ping(msgspec.Struct, tag_field="t", tag="ping", gc=False):
 
 
 class Pong(msgspec.Struct, tag_field="t", tag="pong", gc=False):
-    """Answers a ping."""
+    """Answers a ping; `now` is the peer's time."""
 
     n: Whole = 0
+    now: TimeMs | None = None
 
 
 class Since(msgspec.Struct, gc=False):
@@ -208,7 +213,7 @@ def complaint_of(error: Exception) -> str:
 
 
 def _bad_hello(hello: Hello) -> str:
-    for name, value in (("event_id", hello.event_id), ("gate_id", hello.gate_id)):
+    for name, value in (("org_id", hello.org_id), ("event_id", hello.event_id), ("gate_id", hello.gate_id)):
         if value is not None and not is_id(value):
             return f"{name}: only letters, digits, '_', '.' and '-'"
     return ""

@@ -8,7 +8,8 @@ from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
 from actors.ids import position_of
 from actors.limits import Limits
-from actors.live import FEED_SCANS_MAX, PUBLISH_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
+from actors.live import PUBLISH_INTERVAL_MS, TIDY_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
+from actors.live_sources import FEED_SCANS_MAX
 from actors.replies import EventFeed
 from actors.terms import EventTerms, Gate
 from tests.core.build import NOW_MS, card, check_in, event, tenant
@@ -195,6 +196,6 @@ def test_feeds_over_the_limit_are_put_away_unless_somebody_watches_them() -> Non
     watched.watch(late_ms, 0, -1, -1)
     views.drop_unwatched(late_ms, Limits(events_resident_max=3))
     assert views.feed_count == 3, "within the limit nothing goes"
-    views.drop_unwatched(late_ms, Limits(events_resident_max=2))
+    views.drop_unwatched(late_ms + TIDY_INTERVAL_MS, Limits(events_resident_max=2))
     assert views.feed_count == 1
     assert views.event_topic(events[0]) is watched

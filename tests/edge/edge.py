@@ -42,6 +42,10 @@ CALLERS = {
 class NothingConfirmed:
     """A gateway that has seen nothing yet."""
 
+    def partition(self, tenant_id: str) -> int | None:
+        """See `gateway.parts.Confirmed`."""
+        return None
+
     def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
         """See `gateway.parts.Confirmed`."""
         return None

@@ -16,6 +16,7 @@ from gateway.access_feed import AccessChange, MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
+from gateway.devices import Sightings
 from gateway.dispatcher import Dispatcher
 from gateway.identity import memberships
 from gateway.identity.access_tokens import AccessTokens
@@ -31,8 +32,10 @@ from gateway.memory_live import MemoryLive
 from gateway.metrics import EdgeMetrics
 from gateway.orgs.api_keys import KeyUses
 from gateway.parts import EdgeParts
-from gateway.sockets.connection import OpenSockets
+from gateway.revocations import Revocations
+from gateway.sockets.entrance import SocketParts
 from gateway.sockets.live import LiveEndpoint
+from gateway.sockets.register import OpenSockets
 from gateway.sockets.scan import ScanEndpoint
 from gateway.web.pages import PREFIX, BoardPages
 from storage.memory_journal import MemoryJournal
@@ -58,11 +61,16 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class NoPublisher:
-    """Live updates go nowhere."""
+class LivePublisher:
+    """Live updates go to the gateway's source, in this process."""
+
+    def __init__(self) -> None:
+        self.live = MemoryLive()
 
     def publish(self, digests: Sequence[Digest]) -> None:
         """See `actors.host.Publisher`."""
+        for digest in digests:
+            self.live.publish(digest)
 
 
 class DirectTransport:
@@ -83,8 +91,17 @@ class DirectTransport:
 class System:
     """What tests talk to. `pause` and `resume` stop the projector, so that Postgres falls behind."""
 
+    hub: LiveHub
+    sockets: OpenSockets
+
     def __init__(
-        self, parts: EdgeParts, projector: Projector, mailbox: Mailbox, clock: Clock, key_uses: KeyUses
+        self,
+        parts: EdgeParts,
+        projector: Projector,
+        mailbox: Mailbox,
+        clock: Clock,
+        key_uses: KeyUses,
+        sightings: Sightings,
     ) -> None:
         self.parts = parts
         self.app = EdgeApp(parts)
@@ -93,6 +110,7 @@ class System:
         self.mailbox = mailbox
         self.clock = clock
         self.key_uses = key_uses
+        self.sightings = sightings
 
     async def call(
         self, method: str, path: str, body: Any = None, token: str | None = None, key: str | None = None, **headers: str
@@ -171,7 +189,12 @@ class _Identity(Identity):
 
 
 def _system(
-    inner: Pool, dispatcher: Dispatcher, projector: Projector, rates: dict[str, str], more: dict[str, Any]
+    inner: Pool,
+    dispatcher: Dispatcher,
+    projector: Projector,
+    live: MemoryLive,
+    rates: dict[str, str],
+    more: dict[str, Any],
 ) -> System:
     """The edge of it, with its sockets."""
     watch = Watch()
@@ -181,7 +204,8 @@ def _system(
     keys = SigningKeys(pool, Safe(MASTER, os.urandom), ids, clock.wall_ms, make_private_key=key_maker)
     access_tokens = AccessTokens(keys, "mastervip", "mastervip", clock.wall_ms)
     key_uses = KeyUses(pool, clock.wall_ms)
-    cold = ColdStore(pool, clock.wall_ms, key_uses)
+    sightings = Sightings(pool, clock.wall_ms)
+    cold = ColdStore(pool, clock.wall_ms, key_uses, sightings)
     identity = _Identity(cold, clock.monotonic_ms, access_tokens)
     access, sockets = MemoryAccessFeed(), OpenSockets()
     access.follow(identity.on_change)
@@ -209,12 +233,12 @@ def _system(
         random_bytes=os.urandom,
         **more,
     )
-    system = System(parts, projector, mailbox, clock, key_uses)
-    hub = LiveHub(engine, MemoryLive())
-    doorway, entrance = system.app.doorway, system.app.entrance
-    scan = ScanEndpoint(engine, doorway, entrance, hub, sockets, ids, clock.wall_ms)
-    system.app.add_socket("/v1/scan", scan)
-    system.app.add_socket("/v1/live", LiveEndpoint(entrance, hub, sockets, ids, clock.wall_ms))
+    system = System(parts, projector, mailbox, clock, key_uses, sightings)
+    system.hub, system.sockets = LiveHub(engine, live), sockets
+    shared = SocketParts(engine, system.app.entrance, system.hub, sockets, ids, clock.wall_ms)
+    lists = Revocations(pool, dispatcher.partition)
+    system.app.add_socket("/v1/scan", ScanEndpoint(shared, system.app.doorway, lists))
+    system.app.add_socket("/v1/live", LiveEndpoint(shared))
     system.app.add_page(PREFIX, BoardPages())
     return system
 
@@ -227,19 +251,23 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
     pool, store = await reader_pool(database, 4), await reader_pool(database, 2)
     writers = await writer_pool(database, 2)
     journal = MemoryJournal()
-    host = Host("one", journal, PostgresStore(store), NoPublisher(), clock_ms, len(PARTITIONS))
+    publisher = LivePublisher()
+    host = Host("one", journal, PostgresStore(store), publisher, clock_ms, len(PARTITIONS))
     await host.start()
     await host.adopt(PARTITIONS)
     projector = Projector(journal, writers, PARTITIONS, clock_ms)
     projecting = asyncio.create_task(projector.run())
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
     await dispatcher.start()
-    system = _system(pool, dispatcher, projector, {**UNLIMITED, **(rates or {})}, more)
-    limiting = asyncio.create_task(system.parts.limiter.run())
+    system = _system(pool, dispatcher, projector, publisher.live, {**UNLIMITED, **(rates or {})}, more)
+    running = [asyncio.create_task(system.hub.run()), asyncio.create_task(system.parts.limiter.run())]
     try:
         yield system
     finally:
-        limiting.cancel()
+        await system.sockets.drain()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await system.parts.post.settled()
         system.parts.passwords.close()
         await dispatcher.close()

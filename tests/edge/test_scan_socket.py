@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from actors.replies import Failed
-from gateway.http import AsgiMessage
 from gateway.sockets import codes, limits
-from gateway.sockets.connection import Connection, OpenSockets
-from gateway.sockets.wire import JSON as JSON_WIRE
 from tests.support.socket_edge import (
     EVENT,
     FOREIGN_TOKEN,
@@ -24,7 +21,6 @@ from tests.support.socket_edge import (
     TENANT,
     Client,
     SocketEdge,
-    clock_ms,
     feed,
     judged,
     running_edge,
@@ -46,7 +42,7 @@ class TestHello:
     async def test_a_scanner_is_welcomed_with_the_event_and_its_limits(self, edge: SocketEdge, wire: str) -> None:
         async with edge.connect("/v1/scan", wire) as connection:
             client = Client(connection, wire)
-            await client.send({"t": "hello", "event_id": EVENT, "gate_id": "gate_1", "resume": {"any": [1]}})
+            await client.send({"t": "hello", "event_id": EVENT, "gate_id": "gate_1", "resume": ""})
             welcome = await client.receive()
         assert connection.subprotocol == wire
         assert welcome["t"] == "welcome"
@@ -289,9 +285,9 @@ class TestAttendance:
     @both_wires
     async def test_counts_come_at_first_and_when_they_change(self, edge: SocketEdge, wire: str) -> None:
         async with edge.scanner(wire) as client:
-            first = await client.receive_any()
+            first = await client.next("attendance")
             edge.engine.publish(TENANT, f"event:{EVENT}", feed(3))
-            second = await client.receive_any()
+            second = await client.next("attendance")
         counts = {"t": "attendance", "event_id": EVENT, "inside": 0, "admitted": 0, "capacity": 500, "seq": 0}
         assert first == counts
         assert second == counts | {"inside": 3, "admitted": 3, "seq": 3}
@@ -299,111 +295,22 @@ class TestAttendance:
     async def test_at_most_ten_a_second_and_the_last_one_always(self, edge: SocketEdge) -> None:
         seen: list[int] = []
         async with edge.scanner() as client:
-            assert (await client.receive_any())["inside"] == 0
+            assert (await client.next("attendance"))["inside"] == 0
             began = asyncio.get_running_loop().time()
             for n in range(1, 41):
                 edge.engine.publish(TENANT, f"event:{EVENT}", feed(n))
                 await asyncio.sleep(0.01)
             while not seen or seen[-1] != 40:
-                seen.append((await client.receive_any())["inside"])
+                seen.append((await client.next("attendance"))["inside"])
             took = asyncio.get_running_loop().time() - began
         assert seen == sorted(seen)
         assert len(seen) <= took * 10 + 2
 
     async def test_all_scanners_of_an_event_share_one_subscription(self, edge: SocketEdge) -> None:
         async with edge.scanner() as one, edge.scanner(MSGPACK) as other:
-            await one.receive_any()
-            await other.receive_any()
+            await one.next("attendance")
+            await other.next("attendance")
             edge.engine.publish(TENANT, f"event:{EVENT}", feed(9))
-            assert (await one.receive_any())["inside"] == (await other.receive_any())["inside"] == 9
-            assert len(edge.hub._topics) == 1
+            assert (await one.next("attendance"))["inside"] == (await other.next("attendance"))["inside"] == 9
+            assert sorted(topic for _, topic in edge.hub._topics) == [f"event:{EVENT}", "revocations"]
         await until(lambda: not edge.hub._topics)
-
-
-class TestEnds:
-    async def test_draining_asks_to_reconnect_and_lets_answers_out_first(self, edge: SocketEdge) -> None:
-        async with edge.scanner() as client:
-            await client.send({"t": "scan", "id": "1", "credential": edge.credential()})
-            await until(lambda: bool(edge.engine.check_ins))
-            await asyncio.sleep(0)
-            edge.sockets.drain()
-            assert (await client.receive())["t"] == "verdict"
-            assert (await client.receive())["code"] == codes.DRAINING.name
-            assert await client.closed() == codes.DRAINING.code
-        async with edge.connect("/v1/scan") as connection:
-            assert await Client(connection).closed() == codes.DRAINING.code
-
-    async def test_a_full_gateway_says_so(self, edge: SocketEdge) -> None:
-        edge.sockets._sockets_max = 1
-        async with edge.scanner(), edge.connect("/v1/scan") as connection:
-            assert await Client(connection).closed() == codes.TOO_MANY_SOCKETS.code
-
-    async def test_a_token_that_stops_being_good_ends_the_socket(
-        self, edge: SocketEdge, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(limits, "WATCH_EVERY_MS", 10)
-        monkeypatch.setattr(limits, "TOKEN_CHECK_EVERY_MS", 20)
-        async with edge.scanner() as client:
-            edge.identity.is_away = True
-            await asyncio.sleep(0.1)
-            await client.send({"t": "ping", "n": 1})
-            assert (await client.receive())["t"] == "pong", "an outage of the callers' store must not stop the doors"
-            edge.identity.is_away = False
-            del edge.identity.callers["device"]
-            assert await client.closed() == codes.TOKEN_INVALID.code
-
-    async def test_verdicts_that_nobody_reads_end_the_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(limits, "BACKLOG_BYTES_MAX", 20_000)
-        monkeypatch.setattr(limits, "WATCH_EVERY_MS", 20)
-        monkeypatch.setattr(limits, "CLOSE_GRACE_MS", 100)
-        async with running_edge(send_buffer_bytes=8_192) as edge, edge.scanner() as client:
-            client.connection.transport.pause_reading()
-            items = [{"id": f"{n:060}", "credential": edge.credential()} for n in range(16)]
-            [server_side] = edge.sockets._open
-            while server_side.ended is None:
-                await client.send({"t": "scans", "items": items})
-                await asyncio.sleep(0)
-                assert server_side._queued_bytes <= limits.BACKLOG_BYTES_MAX + 1_000
-            assert server_side.ended is codes.SLOW_READER
-            # The writer cannot even send the close. It is given up; nothing of the socket stays behind.
-            await until(lambda: not len(edge.sockets))
-
-    @pytest.mark.parametrize("error", [OSError, RuntimeError])
-    async def test_a_peer_that_is_gone_when_we_write_is_no_error(self, error: type[Exception]) -> None:
-        async def send(_message: AsgiMessage) -> None:
-            raise error
-
-        async def receive() -> AsgiMessage:
-            await asyncio.sleep(60)
-            raise AssertionError
-
-        connection = Connection(JSON_WIRE, receive, send, clock_ms)
-        connection.send_map({"t": "pong"})
-        sockets = OpenSockets()
-        await asyncio.wait_for(sockets.serve(connection, receive_all(connection)), 5)
-        assert len(sockets) == 0
-
-    def test_the_table_of_closes_is_in_its_ranges(self) -> None:
-        assert len({close.code for close in codes.CLOSES}) == len({close.name for close in codes.CLOSES}) == 14
-        assert all(4000 <= close.code <= 4999 and close.message for close in codes.CLOSES)
-        reconnect = {close.name for close in codes.CLOSES if close.may_reconnect}
-        assert reconnect == {
-            "unavailable",
-            "draining",
-            "hello_timeout",
-            "slow_reader",
-            "rate_limited",
-            "too_many_sockets",
-        }
-
-    def test_an_empty_register_is_empty(self) -> None:
-        assert len(OpenSockets()) == 0
-
-
-def receive_all(connection: Connection) -> Callable[[], Coroutine[Any, Any, None]]:
-    """A conversation that only listens."""
-
-    async def listen() -> None:
-        await connection.frame()
-
-    return listen

@@ -20,7 +20,7 @@ from gateway.sockets import codes, limits
 from tests.support.socket_edge import JSON, KEY_TOKEN, MSGPACK, Client, SocketEdge, running_edge
 
 Frames = list[str | bytes]
-KNOWN = {"welcome", "verdict", "verdicts", "attendance", "error", "ping", "pong", "snapshot", "update"}
+KNOWN = {"welcome", "verdict", "verdicts", "attendance", "revoked", "error", "ping", "pong", "snapshot", "update"}
 # Codes of the WebSocket protocol with which the server itself may end it: not UTF-8, too big, broken framing.
 SERVER_CODES = {1002, 1007, 1009}
 OUR_CODES = {close.code for close in codes.CLOSES}
@@ -28,7 +28,10 @@ NESTED = 60_000
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 field_names = st.sampled_from(
-    ["t", "id", "credential", "items", "n", "gate_id", "direction", "scanned_at", "event_id", "token", "topic", "since"]
+    (
+        *("t", "id", "credential", "items", "n", "gate_id", "direction", "scanned_at", "event_id", "token", "topic"),
+        *("since", "resume", "now", "org_id"),
+    )
 )
 numbers = st.one_of(st.integers(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False))
 scalars = st.one_of(st.none(), st.booleans(), numbers, text)
@@ -37,7 +40,9 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(field_names | text, inner, max_size=5)),
     max_leaves=15,
 )
-kinds = st.sampled_from(["scan", "scans", "ping", "pong", "hello", "subscribe", "unsubscribe", "nonsense", ""])
+kinds = st.sampled_from(
+    ("scan", "scans", "ping", "pong", "hello", "subscribe", "unsubscribe", "revoked", "reconnect", "nonsense", "")
+)
 maps = st.builds(lambda kind, rest: {**rest, "t": kind}, kinds, st.dictionaries(field_names, values, max_size=6))
 items = st.lists(st.one_of(values, st.dictionaries(field_names, values, max_size=4)), max_size=12)
 

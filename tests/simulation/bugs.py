@@ -23,6 +23,7 @@ from actors.facts import CardIssued, CardStateChanged
 from actors.judge import Judge
 from actors.ledger import LedgerDraft
 from actors.live import Views
+from actors.live_sources import RevocationSource
 from actors.partition import Partition
 from actors.recent import RecentEntries
 from actors.recovery import Superseded
@@ -83,6 +84,12 @@ def publish_before_durable() -> Iterator[None]:
             self._show(fact, position)
 
     with around(Partition, "_note", note):
+        yield
+
+
+@planted
+def a_revocation_left_out() -> Iterator[None]:
+    with around(RevocationSource, "take", lambda original, *args: None if args[-1] % 3 == 0 else original(*args)):
         yield
 
 

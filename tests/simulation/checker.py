@@ -17,7 +17,7 @@ from typing import Any
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import Fact, PointsPosted
+from actors.facts import CardStateChanged, Fact, PointsPosted
 from actors.ids import position_of, seq_of
 from actors.judge import order_key
 from actors.partition import Partition
@@ -25,14 +25,16 @@ from actors.queries import GetBoard, GetTopic, Query
 from actors.refusals import ID_REUSED, UNAVAILABLE
 from actors.replies import (
     BoardView,
+    CardChanges,
+    CardFeed,
     CardView,
     Digest,
     Done,
-    EventFeed,
     EventView,
     Failed,
     Reply,
     TenantView,
+    TopicData,
     TopicView,
 )
 from tests.simulation.hosts import Token, Watcher
@@ -333,9 +335,19 @@ class Checker(Watcher):
         check(follows, f"5: {digest.topic} jumps to offset {offset}")
         log[offset] = digest.update
 
-    def _shown_live(self, tenant_id: str, data: EventFeed | BoardView) -> None:
+    def _shown_live(self, tenant_id: str, data: TopicData) -> None:
         if isinstance(data, BoardView):
             self._told_board(tenant_id, data, 0)
+            return
+        if isinstance(data, CardFeed):
+            check(self.oracle.cards[data.card_id]["tenant"] == tenant_id, "11: another tenant's card")
+            check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
+            then = self.history["card", data.card_id].at(data.position)
+            card = {name: getattr(data, name) for name in ("state", "balance", "earned", "entry_count")}
+            check(card == {name: then[name] for name in card}, f"1: {card} shown at {data.position}, was {then}")
+            return
+        if isinstance(data, CardChanges):
+            self._shown_changes(tenant_id, data)
             return
         check(self.oracle.events[data.event_id]["tenant"] == tenant_id, "11: another tenant's event")
         check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
@@ -348,6 +360,21 @@ class Checker(Watcher):
         check(data.name in names and data.capacity in capacities, f"1: undurable terms shown: {data}")
         known = [scan_id for _, scan_id in self.scans[data.event_id]]
         check(all(scan.scan_id in known for scan in data.scans), f"1: undurable scans shown: {data}")
+
+    def _shown_changes(self, tenant_id: str, data: CardChanges) -> None:
+        """All that changed in the range is told, as it is at its end."""
+        check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
+        changed = {
+            fact.card_id: fact.state
+            for position, fact in self.facts.items()
+            if isinstance(fact, CardStateChanged)
+            and fact.tenant_id == tenant_id
+            and data.since < position <= data.position
+        }
+        told = {mark.card_id: mark.state for mark in data.changes}
+        check(told == changed, f"1: {told} shown of {changed} in {data.since} to {data.position}")
+        if told:
+            self._world.note("cards changed")
 
     # --- hosts ------------------------------------------------------------------------------------------------------
 

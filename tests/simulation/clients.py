@@ -213,7 +213,9 @@ class Client:
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
-        topic = rng.choice((f"event:{event_id}", f"event:{event_id}", f"leaderboard:points:{window}"))
+        card_id = self._pick(tenant_id, CARDS)
+        others = (f"leaderboard:points:{window}", f"card:{card_id}", "revocations", "revocations")
+        topic = rng.choice((f"event:{event_id}", f"event:{event_id}", *others))
         return GetTopic(tenant_id, topic, *self._seen_topics.get((tenant_id, topic), (-1, -1)))
 
     def _signed(self, command: Any) -> Command:

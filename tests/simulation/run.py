@@ -11,13 +11,14 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
-from actors import admin, live
+from actors import admin, live, live_sources
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.digests import digest_of
@@ -83,13 +84,16 @@ def small_limits(world: World) -> Limits:
 @contextmanager
 def small_world() -> Iterator[None]:
     """Live topics are published, left and put away, and plans used up, in the time that a run has."""
-    before = live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT, admin.CARDS_PER_FREE_TENANT_MAX
-    live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT = 300, 20, 4
-    admin.CARDS_PER_FREE_TENANT_MAX = FREE_CARDS
-    try:
+    smaller = {
+        live: {"WATCHED_MS": 300, "PUBLISH_INTERVAL_MS": 20, "UPDATES_KEPT": 4, "TIDY_INTERVAL_MS": 25},
+        live_sources: {"CHANGES_PER_UPDATE_MAX": 2, "CHANGES_WAITING_MAX": 3},
+        admin: {"CARDS_PER_FREE_TENANT_MAX": FREE_CARDS},
+    }
+    with ExitStack() as changed:
+        for module, values in smaller.items():
+            for name, value in values.items():
+                changed.enter_context(patch.object(module, name, value))
         yield
-    finally:
-        live.WATCHED_MS, live.PUBLISH_INTERVAL_MS, live.UPDATES_KEPT, admin.CARDS_PER_FREE_TENANT_MAX = before
 
 
 class Run:

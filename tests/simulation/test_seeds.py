@@ -31,7 +31,7 @@ SITUATIONS = (
     *("reversal of a recent entry", "reversal of a forgotten entry", "reversal short"),
     *("another tenant's entity is unknown", "card_unknown told", "event_unknown told"),
     *("points award", "points redeem", "points reverse", "points expire"),
-    *("published", "topic recovered", "topic snapshot", "topic updates missed"),
+    *("published", "topic recovered", "topic snapshot", "topic updates missed", "cards changed"),
     *("reply BoardView", "reply CardView", "reply EventView", "reply TenantView", "reply TopicView"),
     *("reply Failed moved", "reply Failed overloaded", "reply Failed unavailable"),
     *("scan entry", "scan exit", "scan credential_invalid", "scan credential_expired", "scan card_revoked"),

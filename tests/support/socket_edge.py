@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -26,6 +23,7 @@ from actors.queries import GetEvent, GetTopic
 from actors.replies import (
     BoardRow,
     BoardView,
+    CardChanges,
     Digest,
     Done,
     EventFeed,
@@ -33,6 +31,7 @@ from actors.replies import (
     Failed,
     Reply,
     ScanSummary,
+    TopicData,
     TopicView,
     Update,
 )
@@ -47,11 +46,13 @@ from gateway.live_hub import LiveHub
 from gateway.memory_live import MemoryLive
 from gateway.problems import Problem
 from gateway.proxies import TrustedProxies
-from gateway.sockets import limits
-from gateway.sockets.connection import OpenSockets
+from gateway.revocations import CardList
+from gateway.sockets.entrance import SocketParts
 from gateway.sockets.live import LiveEndpoint
+from gateway.sockets.register import OpenSockets
 from gateway.sockets.scan import ScanEndpoint
 from tests.edge.edge import memory_limiter
+from tests.support.serving import Errors, serving
 
 NOW_MS = 1_795_341_600_123
 TENANT, EVENT = "org_a", "evt_a"
@@ -59,14 +60,13 @@ DEVICE_TOKEN, KEY_TOKEN, FOREIGN_TOKEN, OTHER_DEVICE_TOKEN = "device", "key", "f
 TOPIC = f"event:{EVENT}"
 JSON, MSGPACK = "mastervip.v1.json", "mastervip.v1.msgpack"
 UPDATES_KEPT = 32
-END_TIMEOUT_S = 0.1
 
 
 @dataclass
 class FakeTopic:
     """A topic as a host keeps it: offsets that grow by one within an epoch, and the last updates."""
 
-    data: EventFeed | BoardView
+    data: TopicData
     epoch: int = 1
     offset: int = 0
     kept: deque[Update] = field(default_factory=lambda: deque(maxlen=UPDATES_KEPT))
@@ -113,7 +113,7 @@ class FakeEngine:
             return TopicView(question.topic, topic.epoch, topic.offset, True, None, missed)
         return TopicView(question.topic, topic.epoch, topic.offset, False, topic.data)
 
-    def publish(self, tenant_id: str, name: str, data: EventFeed | BoardView) -> None:
+    def publish(self, tenant_id: str, name: str, data: TopicData) -> None:
         """What a host does when a topic changed; `loses` may swallow the message."""
         topic = self.topics[(tenant_id, name)]
         topic.offset += 1
@@ -215,7 +215,7 @@ class FakeIdentity:
         self.tries_left = 10**9
         self.origins = FixedOrigins()
 
-    async def authenticate(self, scope: Scope, token: str) -> Caller | None:
+    async def authenticate(self, scope: Scope, token: str, org_id: str = "") -> Caller | None:
         if self.is_away:
             raise StoreUnavailable("away")
         if token not in self.callers:
@@ -228,43 +228,36 @@ class FakeIdentity:
         return Cors(self.origins, TrustedProxies()).may_open_socket(scope, tenant_id)
 
 
-class Errors(logging.Handler):
-    """What the server logs as an error: an exception that came out of our application."""
+class FakeLists:
+    """The revoked cards, as Postgres has them: changes by position, up to the one that is asked for unless `is_ahead`.
+    While `gate` is shut it does not answer, while `is_away` it is away."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
+        self.changes: list[tuple[int, str, str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_away = self.is_ahead = False
+        self.asked: list[tuple[int, int]] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-
-class QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals alone, and ends at once when it is told to."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ending = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        await self.ending.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's with `force_exit`, which gives connections and what they run a tenth of a second to end: no
-        longer, and no longer than they need."""
-        for server in self.servers:
-            server.close()
-        for each in sockets or []:
-            each.close()
-        state = self.server_state
-        for connection in list(state.connections):
-            connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            await until(lambda: not state.connections and not state.tasks, END_TIMEOUT_S)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def since(self, tenant_id: str, since: int, until: int, cards_max: int) -> CardList:
+        self.asked.append((since, until))
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise StoreUnavailable("away")
+        held = [row for row in self.changes if tenant_id == TENANT and (self.is_ahead or row[0] <= until)]
+        latest = {card_id: (position, state) for position, card_id, state in held}
+        found = sorted((position, card, state) for card, (position, state) in latest.items() if position > since)
+        if not since:
+            found = [row for row in found if row[2] != "active"]
+        page = found[:cards_max]
+        has_more = len(found) > cards_max
+        return CardList(
+            [card for _, card, state in page if state != "active"],
+            [card for _, card, state in page if state == "active"],
+            page[-1][0] if has_more else max([since, until, *(position for position, _, _ in page[-1:])]),
+            has_more,
+        )
 
 
 class SocketEdge:
@@ -279,13 +272,15 @@ class SocketEdge:
         self.credentials = CredentialBook(b"s" * 32)
         self.limiter = memory_limiter(**(rates or {}))
         self.doorway = Doorway(self.engine, self.credentials, clock_ms, self.limiter)
-        self.errors = Errors()
+        self.errors: Errors
         self.pages: dict[str, AsgiApp] = {}
         self.url = ""
         ids = IdMaker(clock_ms, lambda count: b"r" * count)
+        self.lists = FakeLists()
+        parts = SocketParts(self.engine, self.identity, self.hub, self.sockets, ids, clock_ms)
         self._endpoints: dict[str, AsgiApp] = {
-            "/v1/scan": ScanEndpoint(self.engine, self.doorway, self.identity, self.hub, self.sockets, ids, clock_ms),
-            "/v1/live": LiveEndpoint(self.identity, self.hub, self.sockets, ids, clock_ms),
+            "/v1/scan": ScanEndpoint(parts, self.doorway, self.lists),
+            "/v1/live": LiveEndpoint(parts),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -336,14 +331,22 @@ class Client:
         await self.connection.send(encoded)
 
     async def receive(self, timeout_s: float = 5.0) -> dict[str, Any]:
-        """The next frame that is not an `attendance` or a `ping`."""
+        """The next frame that is not an `attendance`, a `revoked` or a `ping`."""
         async with asyncio.timeout(timeout_s):
             while True:
                 fields = await self.receive_any()
-                if fields["t"] not in ("attendance", "ping"):
+                if fields["t"] not in ("attendance", "revoked", "ping"):
                     return fields
 
+    async def next(self, kind: str, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The next frame of a kind."""
+        async with asyncio.timeout(timeout_s):
+            while (fields := await self.receive_any())["t"] != kind:
+                pass
+        return fields
+
     async def receive_any(self) -> dict[str, Any]:
+        """The next frame, whatever it is."""
         data = await self.connection.recv()
         fields: dict[str, Any]
         if isinstance(data, str):
@@ -415,38 +418,20 @@ async def running_edge(send_buffer_bytes: int = 0, rates: dict[str, str] | None 
     edge = SocketEdge(rates)
     edge.engine.topics[(TENANT, f"event:{EVENT}")] = FakeTopic(feed(0))
     edge.engine.topics[(TENANT, "leaderboard:points")] = FakeTopic(board(0))
+    for tenant_id in (TENANT, "org_b"):
+        edge.engine.topics[(tenant_id, "revocations")] = FakeTopic(CardChanges(7, 7))
     edge.engine.topics[("org_b", "event:evt_foreign")] = FakeTopic(feed(0, event_id="evt_foreign"))
-    # With its protocol named, asyncio switches Nagle's algorithm off.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(1_000)
-    if send_buffer_bytes:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-    config = uvicorn.Config(
-        edge,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=limits.SERVER_FRAME_BYTES_MAX,
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-    )
-    server = QuietServer(config)
-    logging.getLogger("uvicorn.error").addHandler(edge.errors)
     hub = asyncio.create_task(edge.hub.run())
     limiting = asyncio.create_task(edge.limiter.run())
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    edge.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        yield edge
+        async with serving(edge, send_buffer_bytes) as server:
+            edge.url, edge.errors = server.url, server.errors
+            try:
+                yield edge
+            finally:
+                await edge.sockets.drain()
+            assert not len(edge.sockets)
     finally:
-        edge.sockets.drain()
-        await until(lambda: not len(edge.sockets))
-        server.ending.set()
-        server.force_exit = True
-        await serving
         hub.cancel()
         limiting.cancel()
         await asyncio.gather(hub, limiting, return_exceptions=True)
-        logging.getLogger("uvicorn.error").removeHandler(edge.errors)
-    assert edge.errors.lines == []

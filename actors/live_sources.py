@@ -1,0 +1,218 @@
+"""What live topics show: an event's feed, a leaderboard, a card, and which cards were suspended, resumed or revoked.
+
+Rules:
+1. A source is fed durable facts only (`actors.live`, rule 1). One that begins with an actor as it is in memory may be
+   ahead of them: it is published once they have caught up with `since_seq`.
+2. `snapshot` is the whole; `update` is what changed since the update before, and is told once.
+3. All memory is bounded: what no longer fits is told in another way, never silently left out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from actors.board import Board
+from actors.card import Card
+from actors.event import Event
+from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted, ScanJudged
+from actors.ids import position_of, seq_of
+from actors.replies import BoardView, CardChanges, CardFeed, CardMark, EventFeed, ScanSummary, TopicData
+
+FEED_SCANS_MAX = 20
+TOP_ROWS = 10
+# Changed cards in one update, and those that wait for theirs; beyond, whoever follows asks Postgres.
+CHANGES_PER_UPDATE_MAX = 500
+CHANGES_WAITING_MAX = 10_000
+
+
+class Source(Protocol):
+    """Where a topic's data comes from. `durable_seq` is that of the last entry whose facts were taken in."""
+
+    since_seq: int
+
+    def snapshot(self, durable_seq: int) -> TopicData:
+        """The whole."""
+
+    def update(self, durable_seq: int) -> TopicData:
+        """What is new."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last update left something for the next."""
+
+
+class Feed:
+    """What topic "event:ID" shows: counts and the last scans."""
+
+    has_more = False
+
+    def __init__(self, event: Event) -> None:
+        self.event_id = event.event_id
+        self.name = event.terms.name
+        self.inside = event.inside
+        self.admitted = event.admitted
+        self.refused = event.refused
+        self.capacity = event.terms.capacity
+        self.gates = event.terms.gates
+        self.position = event.position
+        self.since_seq = seq_of(event.position)
+        self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
+        self._fresh = 0
+
+    def take(self, fact: ScanJudged, position: int) -> None:
+        """Takes in a durable scan."""
+        self.scans.append(fact)
+        self._fresh = min(self._fresh + 1, FEED_SCANS_MAX)
+        if position <= self.position:
+            return
+        self.inside = fact.inside
+        self.admitted = fact.admitted
+        self.refused = fact.refused
+        self.capacity = fact.capacity
+        self.position = position
+
+    def snapshot(self, durable_seq: int) -> EventFeed:
+        """See `Source`."""
+        return self._state(FEED_SCANS_MAX)
+
+    def update(self, durable_seq: int) -> EventFeed:
+        """See `Source`."""
+        fresh, self._fresh = self._fresh, 0
+        return self._state(fresh)
+
+    def _state(self, scans: int) -> EventFeed:
+        """The counts with the last `scans` scans."""
+        shown = list(self.scans)[-scans:] if scans else []
+        names = {gate.gate_id: gate.name for gate in self.gates}
+        return EventFeed(
+            self.event_id,
+            self.name,
+            self.inside,
+            self.admitted,
+            self.refused,
+            self.capacity,
+            self.position,
+            tuple(_summary(fact, names.get(fact.gate_id, "")) for fact in shown),
+        )
+
+
+def _summary(fact: ScanJudged, gate_name: str) -> ScanSummary:
+    return ScanSummary(
+        fact.request_id,
+        fact.at_ms,
+        not fact.reason,
+        fact.reason,
+        fact.direction,
+        fact.card_id,
+        fact.member_name,
+        fact.tier,
+        fact.gate_id,
+        fact.device_id,
+        fact.points_awarded,
+        gate_name,
+    )
+
+
+class BoardSource:
+    """What topic "leaderboard:BOARD[:WINDOW]" shows: the top rows. A board only ever holds what is durable."""
+
+    since_seq = 0
+    has_more = False
+
+    def __init__(self, board: Board, name: str, window: str) -> None:
+        self.board = board
+        self.window = window
+        self._name = name
+
+    def snapshot(self, durable_seq: int) -> BoardView:
+        """See `Source`."""
+        return self.board.view(self._name, self.window, TOP_ROWS, 0, "")
+
+    def update(self, durable_seq: int) -> BoardView:
+        """See `Source`."""
+        return self.snapshot(durable_seq)
+
+
+class CardSource:
+    """What topic "card:ID" shows: the card's state and points."""
+
+    has_more = False
+
+    def __init__(self, card: Card) -> None:
+        self.card_id = card.card_id
+        self._member_id = card.member_id
+        self._name = card.member_name
+        self._tier = card.tier
+        self._state: str = card.state
+        self._points = (card.balance, card.earned, card.entry_count)
+        self._position = card.position
+        self.since_seq = seq_of(card.position)
+
+    def take(self, fact: CardStateChanged | CardHolderRenamed | PointsPosted, position: int) -> None:
+        """Takes in a durable fact about the card."""
+        if position <= self._position:
+            return
+        self._position = position
+        if isinstance(fact, CardStateChanged):
+            self._state = fact.state
+        elif isinstance(fact, CardHolderRenamed):
+            self._name = fact.member_name
+        else:
+            self._points = (fact.balance_after, fact.earned_after, fact.entry_seq)
+
+    def snapshot(self, durable_seq: int) -> CardFeed:
+        """See `Source`."""
+        whose = (self._member_id, self._name, self._tier)
+        return CardFeed(self.card_id, *whose, self._state, *self._points, self._position)
+
+    def update(self, durable_seq: int) -> CardFeed:
+        """See `Source`."""
+        return self.snapshot(durable_seq)
+
+
+class RevocationSource:
+    """What topic "revocations" shows (`actors.replies.CardChanges`). It begins with what is durable, and knows no list:
+    that is in Postgres."""
+
+    since_seq = 0
+
+    def __init__(self, durable_seq: int) -> None:
+        self._told = _position(durable_seq)
+        # The last change of each card, in the order of the changes.
+        self._waiting: dict[str, tuple[str, int]] = {}
+
+    @property
+    def has_more(self) -> bool:
+        """See `Source`."""
+        return bool(self._waiting)
+
+    def take(self, fact: CardStateChanged, position: int) -> None:
+        """Takes in a durable change."""
+        self._waiting.pop(fact.card_id, None)
+        if len(self._waiting) >= CHANGES_WAITING_MAX:
+            # Nobody has looked for long. The next update begins here: whoever follows finds the rest in Postgres.
+            self._told = max(at for _, at in self._waiting.values())
+            self._waiting.clear()
+        self._waiting[fact.card_id] = (fact.state, position)
+
+    def snapshot(self, durable_seq: int) -> CardChanges:
+        """See `Source`."""
+        return CardChanges(_position(durable_seq), _position(durable_seq))
+
+    def update(self, durable_seq: int) -> CardChanges:
+        """See `Source`."""
+        since, self._told = self._told, _position(durable_seq)
+        chosen = list(self._waiting.items())[:CHANGES_PER_UPDATE_MAX]
+        if len(chosen) == len(self._waiting):
+            self._waiting.clear()
+        else:
+            self._told = chosen[-1][1][1]
+            for card_id, _ in chosen:
+                del self._waiting[card_id]
+        return CardChanges(since, self._told, tuple(CardMark(card_id, state) for card_id, (state, _) in chosen))
+
+
+def _position(durable_seq: int) -> int:
+    """The last position there can be in an entry."""
+    return position_of(durable_seq + 1, 0) - 1
