@@ -103,6 +103,7 @@ class TestEnds:
             "access_changed",
             "draining",
             "hello_timeout",
+            "rate_limited",
             "slow_reader",
             "too_many_sockets",
         }

@@ -101,7 +101,8 @@ class TestOrigins:
         async with running_edge() as edge:
             edge.identity.origins = FixedOrigins({TENANT: [PAGE]})
             async with edge.connect(path, token=FOREIGN_TOKEN, origin=PAGE) as connection:
-                await Client(connection).send({"t": "hello", "event_id": EVENT})
+                if path == "/v1/scan":  # the other needs no hello: it may be closed already
+                    await Client(connection).send({"t": "hello", "event_id": EVENT})
                 assert await Client(connection).closed() == 4403
 
     async def test_our_own_pages_and_what_is_no_page_are_welcome(self) -> None:
