@@ -28,15 +28,17 @@ from tests.support.asgi_socket import AsgiSocket, open_socket
 
 ENTRANCES = [each for each in Surface(FakeEdge().app).entrances if each.method == SOCKET]
 SOCKETS = {each.path: each.action for each in ENTRANCES if " " not in each.path}
-# The kinds of topic, with topics of the kind; {} is an event.
+# The kinds of topic, with topics of the kind; {} is the card of a topic of cards, else an event.
 TOPICS = {
     "event:ID": ("event:{}",),
     "leaderboard:BOARD[:WINDOW]": ("leaderboard:points", "leaderboard:points:day", "leaderboard:points:event:{}"),
+    "card:ID": ("card:{}",),
 }
 # Fields of frames that name no object, with what stands in them; None: they are left out.
 REQUEST_ID = Hole("frame", "id", "request")
 PLAIN: dict[str, Any] = {
     "id": REQUEST_ID, "token": None, "resume": None, "direction": None, "scanned_at": None, "n": 1, "since": None,
+    "now": None,
 }  # fmt: skip
 ANSWERS = ("welcome", "verdict", "verdicts", "snapshot", "pong", "error")
 VOLATILE = (
@@ -76,7 +78,8 @@ def conversations(path: str) -> list[tuple[str, Frames]]:
     found: list[tuple[str, Frames]] = [("", [frame(kind)]) for kind in kinds]
     for kind in topics.KINDS:
         for number, topic in enumerate(TOPICS[kind.name]):
-            named = Hole("frame", f"{kind.name} {number}", "event", topic) if "{}" in topic else topic
+            object_kind = "card" if kind.name == "card:ID" else "event"
+            named = Hole("frame", f"{kind.name} {number}", object_kind, topic) if "{}" in topic else topic
             found.append((kind.action, [{"t": "subscribe", "topic": named}]))
     return found
 
