@@ -75,9 +75,9 @@ class Revocations:
             raise StoreUnavailable("the tenant's partition is not known yet")
         while self._projected.get(partition, -1) < seq:
             asking = self._asking.get(partition)
-            if asking is None:
+            if asking is None or asking.done():
                 asking = self._asking[partition] = asyncio.create_task(self._ask(partition))
-                asking.add_done_callback(lambda _: self._asking.pop(partition, None))
+                asking.add_done_callback(_told)
             await asyncio.shield(asking)
 
     async def _ask(self, partition: int) -> None:
@@ -85,3 +85,9 @@ class Revocations:
         if partition in self._projected:
             await asyncio.sleep(limits.READ_YOUR_WRITES_POLL_MS / 1_000)
         self._projected[partition] = await logs.projected_seq(self._pool, partition)
+
+
+def _told(asking: asyncio.Task[None]) -> None:
+    """What it raised is told to whoever waits; nobody may be left."""
+    if not asking.cancelled():
+        asking.exception()

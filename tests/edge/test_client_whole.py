@@ -30,7 +30,7 @@ from gateway.client import blocking as blocking_faces
 from gateway.client.client import AsyncClient
 from gateway.client.portal import Portal
 from tests.edge.in_process import SUPERADMIN_TOKEN, System
-from tests.support.served import served
+from tests.support.serving import serving
 from tests.support.socket_edge import until
 from tests.support.tcp_proxy import TcpProxy
 
@@ -41,7 +41,7 @@ QUICK = RetryPolicy(first_pause_s=0.01, pause_s_max=0.05)
 @pytest.fixture
 async def proxy(system: System) -> AsyncIterator[TcpProxy]:
     """The way to the system, which tests may break."""
-    async with served(system) as port, TcpProxy("127.0.0.1", port) as proxy:
+    async with serving(system.app) as server, TcpProxy("127.0.0.1", server.port) as proxy:
         yield proxy
 
 
@@ -165,9 +165,13 @@ async def test_devices_keys_and_sockets(proxy: TcpProxy) -> None:
             change = await anext(live.subscribe("event:" + event["id"]))
             assert change.data["inside"] == 1
         await vip.orgs.revoke_api_key(org["id"], key["id"])
-        await vip.devices.revoke(paired["device_id"])
-        with pytest.raises(ApiError) as raised:
+        for _ in range(2):
             await vip.devices.revoke(paired["device_id"])
+        with pytest.raises(ApiError) as raised:
+            await device.orgs.get(org["id"])
+        assert (raised.value.status, raised.value.code) == (401, "unauthenticated")
+        with pytest.raises(ApiError) as raised:
+            await vip.devices.revoke("dev_none")
         assert (raised.value.status, raised.value.code) == (404, "device_unknown")
 
 

@@ -11,7 +11,7 @@ import msgspec
 from gateway.client import AsyncMasterVip
 from gateway.http import AsgiApp, AsgiMessage, Receive, Scope, Send
 from tests.edge.in_process import SUPERADMIN_TOKEN, System
-from tests.support.served import served
+from tests.support.serving import serving
 
 ROOT = Path(__file__).parents[2]
 USERS = 6
@@ -58,8 +58,8 @@ class Counted:
 
 async def test_locust_scans_over_rest_and_sockets(system: System, tmp_path: Path) -> None:
     counted = Counted(system.app)
-    async with served(system, counted) as port:
-        base_url = f"http://127.0.0.1:{port}"
+    async with serving(counted) as server:
+        base_url = f"http://127.0.0.1:{server.port}"
         (tmp_path / "fixtures.json").write_bytes(msgspec.json.encode(await fixtures_of(base_url)))
         run = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--json"),

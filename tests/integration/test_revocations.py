@@ -164,6 +164,28 @@ class TestRevocations:
         await lists.since(TENANT, 0, until, 10)
         assert asked == before, "what is known is not asked again"
 
+    async def test_whoever_comes_when_a_question_has_just_been_answered_asks_again(
+        self, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        places = iter((1, 7))
+        answered = asyncio.Event()
+
+        async def told(pool: Pool, partition: int) -> int:
+            answered.set()  # the late one goes on after this step, before anybody hears that the question is answered
+            return next(places)
+
+        monkeypatch.setattr(logs, "projected_seq", told)
+        lists = Revocations(pool, lambda _: PARTITION)
+
+        async def late() -> None:
+            await answered.wait()
+            await lists.since(TENANT, 0, position_of(7, 0), 10)
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(late())
+            group.create_task(asyncio.wait_for(lists.since(TENANT, 0, position_of(1, 0), 10), 30))
+        assert next(places, None) is None
+
     async def test_postgres_or_the_partition_not_known(self, postgres_database: str) -> None:
         away = await reader_pool(postgres_database, 1)
         await away.close()

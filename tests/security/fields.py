@@ -67,6 +67,7 @@ PLAIN: dict[str, Any] = {
     "primary_color": "#ff0000",
     "phone": "+84 90 123 45 67",
     "q": "Mel",
+    "since": "",
     "reason": "full",
     "refresh_token": "none",
     "request_id": "00000000-0000-7000-8000-000000000000",
