@@ -60,10 +60,12 @@ class PairingCode(msgspec.Struct, frozen=True):
 
 
 class Paired(msgspec.Struct, frozen=True):
-    """A device that has just got its token; `is_again` where it had one before."""
+    """A device that has just got its token; `is_again` where it had one before, `is_replay` where it has been given
+    this one already."""
 
     device: DeviceRow
     is_again: bool
+    is_replay: bool = False
 
 
 async def add_pairing_code(
@@ -115,7 +117,7 @@ async def pair(
         )
         is_recent = now_ms - row["used_at_ms"] < limits.PAIRING_REPLAY_MS
         device = await find(connection, tenant_id, device_id) if is_same and is_recent else None
-        return None if device is None else Paired(device, False)
+        return None if device is None else Paired(device, False, True)
     if row["expires_at_ms"] <= now_ms:
         return None
     await connection.execute(
@@ -196,16 +198,16 @@ async def change(
     return None if row is None else DeviceRow(*row)
 
 
-async def revoke(connection: Connection, tenant_id: str, device_id: str, now_ms: int) -> bool:
-    """Revokes a device, for good; whether there is such a device, revoked before or now."""
-    found: Any = await connection.fetchval(
+async def revoke(connection: Connection, tenant_id: str, device_id: str, now_ms: int) -> int | None:
+    """Revokes a device, for good; when that was done, now or before. None where there is no such device."""
+    revoked_at_ms: int | None = await connection.fetchval(
         "UPDATE devices SET revoked_at_ms = coalesce(revoked_at_ms, $3) WHERE tenant_id = $1 AND device_id = $2 "
-        "RETURNING true",
+        "RETURNING revoked_at_ms",
         tenant_id,
         device_id,
         now_ms,
     )
-    return found is not None
+    return revoked_at_ms
 
 
 class Sightings:

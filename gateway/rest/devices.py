@@ -288,9 +288,11 @@ async def revoke_device(device_id: PathId, call: DeviceManager) -> Response:
     """Its token stops working everywhere within a second, and its socket is closed."""
     now_ms = call.parts.clock_ms()
     async with call.cold.connection() as connection, connection.transaction():
-        if not await devices.revoke(connection, call.tenant_id, device_id, now_ms):
+        revoked_at_ms = await devices.revoke(connection, call.tenant_id, device_id, now_ms)
+        if revoked_at_ms is None:
             raise Problem("device_unknown")
-        await call.note(connection, device_id, detail={"revoked": True})
+        if revoked_at_ms == now_ms:  # else it was noted then
+            await call.note(connection, device_id, detail={"revoked": True})
     await call.parts.access.publish(AccessChange("device", device_id, call.tenant_id))
     return Response(status_code=204)
 
@@ -348,7 +350,7 @@ async def _pair(
     new_id = _device_id(tenant_id, code)
     async with cold.connection() as connection, connection.transaction():
         found = await devices.pair(connection, tenant_id, hash_secret(code), new_id, token_hash, now_ms)
-        if found is not None:
+        if found is not None and not found.is_replay:
             device_id = found.device.device_id
             itself = Caller(tenant_id, "device", device_id=device_id)
             await admin_log.note(connection, tenant_id, now_ms, itself, request_id, "devices.pair", device_id)
@@ -370,7 +372,8 @@ async def _changed(call: Call, before: DeviceRow, name: str, event_id: str, gate
         after = await devices.change(connection, call.tenant_id, device_id, name, event_id, gate_id)
         if after is None:
             raise Problem("device_revoked")
-        if call.reach != "own":
+        is_other = (name, event_id, gate_id) != (before.name, before.event_id, before.gate_id)
+        if call.reach != "own" and is_other:
             await call.note(connection, device_id, detail={"name": name, "event": event_id, "gate": gate_id})
     await call.parts.access.publish(AccessChange("device", device_id, call.tenant_id))
     return after

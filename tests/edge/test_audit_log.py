@@ -32,7 +32,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("POST", "/v1/accounts"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/suspend"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/resume"): "noted under the platform, for it concerns no organisation",
-    ("POST", "/v1/devices/pair"): "completes the making of its code, which is noted with the device's id",
+    ("PATCH", "/v1/devices/self"): "a device's own choice of where it stands",
 }
 # On the fast lane: each is recorded by itself, in the scan log or the ledger.
 RECORDED = (CHECKINS, CHECKINS_BATCH, CARDS_PREFIX)
@@ -69,7 +69,7 @@ class Acts:
         assert answer.status < 300, (route, answer.body)
         await self.system.call(method, path, body, token or self.org["key"], key=key, **(headers or {}))
         found = answer.json() if answer.body else {}
-        target = ids.get("target") or found["id"]
+        target = ids.get("target") or found.get("id") or found["device_id"]
         self.done.setdefault((method, route), []).append((action, target))
         return found
 
@@ -156,11 +156,13 @@ async def cards_and_events(acts: Acts) -> None:
     await acts.do("PATCH", path, "events.change", {"capacity": 6}, **ids)
     gate = await acts.do("POST", path + "/gates", "events.change", {"name": "North"}, **ids)
     await acts.do("PATCH", path + "/gates/{gate_id}", "events.change", {"open": False}, gate_id=gate["id"], **ids)
-    code = await acts.system.made("POST", f"/v1/events/{event['id']}/devices", {"name": "Door"}, acts.org["key"])
-    acts.done["POST", path + "/devices"] = [("devices.manage", code["device_id"])]
-    device = await acts.system.made("POST", "/v1/devices/pair", {"code": code["pairing_code"]})
-    ids = {"device_id": device["device_id"], "target": device["device_id"]}
-    await acts.do("DELETE", "/v1/devices/{device_id}", "devices.manage", None, **ids)
+    await acts.do("POST", path + "/devices", "devices.manage", {"name": "Door"}, event_id=event["id"])
+    code = await acts.do("POST", "/v1/devices", "devices.manage", {"name": "Tent"})
+    device = await acts.do("POST", "/v1/devices/pair", "devices.pair", {"code": code["pairing_code"]})
+    path, ids = "/v1/devices/{device_id}", {"device_id": device["device_id"], "target": device["device_id"]}
+    await acts.do("PATCH", path, "devices.manage", {"name": "Back door"}, **ids)
+    await acts.do("POST", path + "/pairing-code", "devices.manage", {}, **ids)
+    await acts.do("DELETE", path, "devices.manage", None, **ids)
 
 
 async def log_of(system: System, org_id: str, query: str = "", token: str = SUPERADMIN_TOKEN) -> list[Any]:

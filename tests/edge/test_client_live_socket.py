@@ -228,9 +228,7 @@ async def test_also_when_the_connection_is_cut_meanwhile(edge: SocketEdge) -> No
         for number in range(1, 9):
             edge.engine.publish(TENANT, TOPIC, feed(number))
         await until(lambda: subscription.has_overflowed)
-        edge.sockets.drain()
-        edge.sockets._draining = False
-        await until(lambda: not live.is_open)
+        await edge.send_everybody_away()
         await until(lambda: live.is_open)
         change = await next_of(subscription)
     assert (change.kind, change.recovered, change.data["inside"]) == ("snapshot", False, 8)

@@ -172,8 +172,7 @@ async def test_a_scan_is_sent_again_as_it_was(edge: SocketEdge) -> None:
     async with door(edge.url) as scanner:
         scan = asyncio.create_task(scanner.scan(edge.credential(), scanned_at=NOW_MS, gate_id="gate_1"))
         await until(lambda: len(edge.engine.held) == 1)
-        edge.sockets.drain()
-        edge.sockets._draining = False
+        await edge.send_everybody_away()
         edge.engine.is_holding = False
         await scan
     first, again = edge.engine.check_ins

@@ -252,7 +252,7 @@ class TestChanges:
         assert (await org.made("GET", path))["revoked_at"] == ended
         assert await org.refused("DELETE", "/v1/devices/dev_none") == (404, "device_unknown")
 
-    async def test_what_was_done_is_in_the_log(self, org: Org, postgres_database: str) -> None:
+    async def test_what_was_done_is_in_the_log(self, org: Org, migrated_database: str) -> None:
         device = await org.paired()
         path = f"/v1/devices/{device['device_id']}"
         await org.made("PATCH", path, {"name": "Door"})
@@ -260,7 +260,7 @@ class TestChanges:
         again = await org.made("POST", path + "/pairing-code")
         await org.system.made("POST", "/v1/devices/pair", {"code": again["pairing_code"]})
         await org.system.call("DELETE", path, token=org.key)
-        connection = await asyncpg.connect(postgres_database)
+        connection = await asyncpg.connect(migrated_database)
         rows = await connection.fetch(
             "SELECT action, detail FROM admin_log WHERE target = $1 ORDER BY entry_id", device["device_id"]
         )
@@ -279,11 +279,11 @@ class TestChanges:
 
 class TestLastSeen:
     async def test_a_device_that_calls_is_seen_once_a_minute_in_one_statement(
-        self, org: Org, postgres_database: str
+        self, org: Org, migrated_database: str
     ) -> None:
         devices = [await org.paired() for _ in range(3)]
         tenant_id = devices[0]["org_id"]
-        pool = await reader_pool(postgres_database, 1)
+        pool = await reader_pool(migrated_database, 1)
         now_ms = 1_800_000_000_000
         sightings = Sightings(pool, lambda: now_ms)
 
@@ -310,14 +310,14 @@ class TestLastSeen:
         assert (await seen())[0] == began + MINUTE_MS, "another gateway has told it already"
         await pool.close()
 
-    async def test_while_postgres_is_away_sightings_are_kept(self, org: Org, postgres_database: str) -> None:
+    async def test_while_postgres_is_away_sightings_are_kept(self, org: Org, migrated_database: str) -> None:
         device = await org.paired()
-        pool = await reader_pool(postgres_database, 1)
+        pool = await reader_pool(migrated_database, 1)
         await pool.close()
         sightings = Sightings(pool, lambda: 1_800_000_000_000)
         sightings.note(device["org_id"], device["device_id"])
         await sightings.write()
-        sightings._pool = pool = await reader_pool(postgres_database, 1)
+        sightings._pool = pool = await reader_pool(migrated_database, 1)
         await sightings.write()
         assert await pool.fetchval("SELECT last_seen_ms FROM devices") == 1_800_000_000_000
         await pool.close()

@@ -18,7 +18,7 @@ from gateway.app import EdgeApp
 from gateway.identity.callers import Caller
 from gateway.identity.policy import POLICY, Role
 from tests.edge.asgi import Answer, call
-from tests.edge.edge import CALLERS, KEY, FakeEdge, bearer, memory_limiter
+from tests.edge.edge import CALLERS, DEVICE, KEY, FakeEdge, bearer, memory_limiter
 from tests.edge.fakes import TENANT, FakeIdentity
 from tests.security.surface import Operation, Surface
 
@@ -28,7 +28,7 @@ PEOPLE = {
     role: Caller(TENANT, role, account_id="acc_1", session_id="ses_1", member_id="mem_1", is_verified=True)
     for role in get_args(Role)
     if role not in ("api_key", "device")
-}
+} | {"device": CALLERS[DEVICE]}
 
 
 def token_for(operation: Operation) -> str:

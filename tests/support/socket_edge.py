@@ -291,6 +291,11 @@ class SocketEdge:
             page = next(page for path, page in self.pages.items() if scope["path"].startswith(path))
             await page(scope, receive, send)
 
+    async def send_everybody_away(self) -> None:
+        """As a gateway does that drains; the next connection finds another one."""
+        await self.sockets.drain()
+        self.sockets._draining = None
+
     def credential(self, card_id: str = "card_1", tenant_id: str = TENANT) -> str:
         """A good credential."""
         return self.credentials.issue(tenant_id, card_id, "gold", NOW_MS)
