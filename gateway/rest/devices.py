@@ -353,7 +353,9 @@ async def _pair(
         if found is not None and not found.is_replay:
             device_id = found.device.device_id
             itself = Caller(tenant_id, "device", device_id=device_id)
-            await admin_log.note(connection, tenant_id, now_ms, itself, request_id, "devices.pair", device_id)
+            await admin_log.note(
+                connection, tenant_id, now_ms, itself, request_id, "devices.manage", device_id, paired=True
+            )
     return found
 
 

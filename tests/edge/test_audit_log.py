@@ -158,7 +158,7 @@ async def cards_and_events(acts: Acts) -> None:
     await acts.do("PATCH", path + "/gates/{gate_id}", "events.change", {"open": False}, gate_id=gate["id"], **ids)
     await acts.do("POST", path + "/devices", "devices.manage", {"name": "Door"}, event_id=event["id"])
     code = await acts.do("POST", "/v1/devices", "devices.manage", {"name": "Tent"})
-    device = await acts.do("POST", "/v1/devices/pair", "devices.pair", {"code": code["pairing_code"]})
+    device = await acts.do("POST", "/v1/devices/pair", "devices.manage", {"code": code["pairing_code"]})
     path, ids = "/v1/devices/{device_id}", {"device_id": device["device_id"], "target": device["device_id"]}
     await acts.do("PATCH", path, "devices.manage", {"name": "Back door"}, **ids)
     await acts.do("POST", path + "/pairing-code", "devices.manage", {}, **ids)

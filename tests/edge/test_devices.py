@@ -268,10 +268,10 @@ class TestChanges:
         done = [(row["action"], " ".join(sorted(json.loads(row["detail"])))) for row in rows]
         assert done == [
             ("devices.manage", "event gate invited"),
-            ("devices.pair", ""),
+            ("devices.manage", "paired"),
             ("devices.manage", "event gate name"),
             ("devices.manage", "invited_again"),
-            ("devices.pair", ""),
+            ("devices.manage", "paired"),
             ("devices.manage", "revoked"),
         ]
         assert again["pairing_code"] not in str([row["detail"] for row in rows])

@@ -15,7 +15,7 @@ from gateway.http import AsgiApp
 from gateway.sockets import limits
 from serve.socket_protocol import SocketProtocol
 
-END_TIMEOUT_S = 0.1
+END_TIMEOUT_S, END_LOOKS = 0.1, 100
 
 
 class Errors(logging.Handler):
@@ -49,10 +49,10 @@ class QuietServer(uvicorn.Server):
         state = self.server_state
         for connection in list(state.connections):
             connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_TIMEOUT_S):
-                while state.connections or state.tasks:
-                    await asyncio.sleep(0.001)
+        for _ in range(END_LOOKS):
+            if not state.connections and not state.tasks:
+                return
+            await asyncio.sleep(END_TIMEOUT_S / END_LOOKS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
