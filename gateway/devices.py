@@ -174,28 +174,28 @@ async def count_in_force(connection: Connection, tenant_id: str) -> int:
     return count
 
 
-async def find(connection: Connection, tenant_id: str, device_id: str) -> DeviceRow | None:
+async def find(connection: Connection, tenant_id: str, device_id: str, *, is_locking: bool = False) -> DeviceRow | None:
     """A device, revoked ones too."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM devices WHERE tenant_id = $1 AND device_id = $2", tenant_id, device_id
+        f"SELECT {_COLUMNS} FROM devices WHERE tenant_id = $1 AND device_id = $2{' FOR UPDATE' if is_locking else ''}",
+        tenant_id,
+        device_id,
     )
     return None if row is None else DeviceRow(*row)
 
 
 async def change(
     connection: Connection, tenant_id: str, device_id: str, name: str, event_id: str, gate_id: str
-) -> DeviceRow | None:
-    """Sets what may change of a device; None where there is none in force."""
-    row = await connection.fetchrow(
-        f"UPDATE devices SET name = $3, event_id = $4, gate_id = $5 "
-        f"WHERE tenant_id = $1 AND device_id = $2 AND revoked_at_ms IS NULL RETURNING {_COLUMNS}",
+) -> None:
+    """Sets what may change of a device."""
+    await connection.execute(
+        "UPDATE devices SET name = $3, event_id = $4, gate_id = $5 WHERE tenant_id = $1 AND device_id = $2",
         tenant_id,
         device_id,
         name,
         event_id,
         gate_id,
     )
-    return None if row is None else DeviceRow(*row)
 
 
 async def revoke(connection: Connection, tenant_id: str, device_id: str, now_ms: int) -> int | None:

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -36,8 +37,10 @@ from gateway.parts import EdgeParts
 from gateway.problems import Problem, malformed
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import ID_PATTERN, Allowed, Body, Call, Cursor, Id, Limit, Name, PathId, View, edge_parts
+from gateway.rest.preconditions import Copied, Edit, Editing, digest_of, tag_of
 from storage.postgres import Connection
 
+Choice = tuple[str, str, str]  # name, event_id, gate_id
 DeviceManager = Annotated[Call, Depends(Allowed("devices.manage"))]
 DeviceReader = Annotated[Call, Depends(Allowed("devices.read"))]
 Self = Annotated[Call, Depends(Allowed("devices.self"))]
@@ -212,24 +215,25 @@ async def pair(body: Pairing, request: Request, parts: Annotated[EdgeParts, Depe
 
 
 @router.get("/devices/self", summary="The device that asks")
-async def get_self(call: Self) -> OwnDeviceView:
+async def get_self(call: Self, copied: Copied) -> OwnDeviceView:
     """What it is bound to, where it stands, and the gates that it may choose from."""
-    async with call.cold.connection() as connection:
-        row = await devices.find(connection, call.tenant_id, call.caller.device_id)
-    if row is None:
-        raise Problem("device_unknown")
-    return await _own_view(call, row)
+    row = await _device(call, call.caller.device_id)
+    view = await _own_view(call, row)
+    copied.tagged(_tag(row, view))
+    return view
 
 
 @router.patch("/devices/self", summary="Choose the gate that the asking device stands at")
-async def change_self(body: GateChoice, call: Self) -> OwnDeviceView:
+async def change_self(body: GateChoice, call: Self, edit: Editing) -> OwnDeviceView:
     """Its scans that name no gate are of this one from now on, also on a socket that is open."""
-    async with call.cold.connection() as connection:
-        before = await devices.find(connection, call.tenant_id, call.caller.device_id)
-    if before is None:
-        raise Problem("device_unknown")
-    gate_id = await _gate(call, before.event_id, body.gate_id)
-    return await _own_view(call, await _changed(call, before, before.name, before.event_id, gate_id))
+
+    async def chosen(before: DeviceRow) -> Choice:
+        return before.name, before.event_id, await _gate(call, before.event_id, body.gate_id)
+
+    row = await _changed(call, call.caller.device_id, body, edit, chosen)
+    view = await _own_view(call, row)
+    edit.tagged(_tag(row, view))
+    return view
 
 
 @router.get("/devices", summary="Devices")
@@ -246,23 +250,32 @@ async def all_devices(
 
 
 @router.get("/devices/{device_id}", summary="A device")
-async def get_device(device_id: PathId, call: DeviceReader) -> DeviceView:
+async def get_device(device_id: PathId, call: DeviceReader, copied: Copied) -> DeviceView:
     """Also one that was revoked."""
-    return DeviceView(**_fields(await _device(call, device_id)))
+    row = await _device(call, device_id)
+    view = DeviceView(**_fields(row))
+    copied.tagged(_tag(row, view))
+    return view
 
 
 @router.patch("/devices/{device_id}", summary="Rename a device, bind it to another event, put it at a gate")
-async def change_device(device_id: PathId, body: DeviceChange, call: DeviceManager) -> DeviceView:
+async def change_device(device_id: PathId, body: DeviceChange, call: DeviceManager, edit: Editing) -> DeviceView:
     """A device that is bound to something else is asked to connect again."""
-    before = await _device(call, device_id)
     given = body.model_fields_set
-    event_id = (body.event_id or "") if "event_id" in given else before.event_id
-    gate_id = before.gate_id if event_id == before.event_id else ""
-    if "gate_id" in given:
-        gate_id = await _gate(call, event_id, body.gate_id)
-    elif event_id and event_id != before.event_id:
-        await _gate(call, event_id, None)
-    return DeviceView(**_fields(await _changed(call, before, body.name or before.name, event_id, gate_id)))
+
+    async def chosen(before: DeviceRow) -> Choice:
+        event_id = (body.event_id or "") if "event_id" in given else before.event_id
+        gate_id = before.gate_id if event_id == before.event_id else ""
+        if "gate_id" in given:
+            gate_id = await _gate(call, event_id, body.gate_id)
+        elif event_id and event_id != before.event_id:
+            await _gate(call, event_id, None)
+        return body.name or before.name, event_id, gate_id
+
+    row = await _changed(call, device_id, body, edit, chosen)
+    view = DeviceView(**_fields(row))
+    edit.tagged(_tag(row, view))
+    return view
 
 
 @router.post(
@@ -367,18 +380,37 @@ async def _device(call: Call, device_id: str) -> DeviceRow:
     return row
 
 
-async def _changed(call: Call, before: DeviceRow, name: str, event_id: str, gate_id: str) -> DeviceRow:
+async def _changed(
+    call: Call, device_id: str, body: Body, edit: Edit, chosen: Callable[[DeviceRow], Awaitable[Choice]]
+) -> DeviceRow:
     """The device after a change that every gateway has heard of. Raises `Problem`."""
-    device_id = before.device_id
-    async with call.cold.connection() as connection, connection.transaction():
-        after = await devices.change(connection, call.tenant_id, device_id, name, event_id, gate_id)
-        if after is None:
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        before = await devices.find(connection, call.tenant_id, device_id, is_locking=True)
+        if before is None:
+            raise Problem("device_unknown")
+        if before.revoked_at_ms is not None:
             raise Problem("device_revoked")
-        is_other = (name, event_id, gate_id) != (before.name, before.event_id, before.gate_id)
-        if call.reach != "own" and is_other:
+        edit.check(_version(before))
+        name, event_id, gate_id = await chosen(before)
+        await devices.change(connection, call.tenant_id, device_id, name, event_id, gate_id)
+        if call.reach != "own":
             await call.note(connection, device_id, detail={"name": name, "event": event_id, "gate": gate_id})
+        return {}
+
+    # What is given as null is something else than what is left out.
+    await call.once(f"change device {device_id} {sorted(body.model_fields_set)}{edit.asked()}", body, work)
     await call.parts.access.publish(AccessChange("device", device_id, call.tenant_id))
-    return after
+    return await _device(call, device_id)
+
+
+def _version(row: DeviceRow) -> str:
+    """Of what can be edited."""
+    return digest_of(row.name, row.event_id, row.gate_id)
+
+
+def _tag(row: DeviceRow, view: View) -> str:
+    return tag_of(_version(row), view.model_dump_json())
 
 
 async def _own_view(call: Call, row: DeviceRow) -> OwnDeviceView:

@@ -252,6 +252,28 @@ class TestChanges:
         assert (await org.made("GET", path))["revoked_at"] == ended
         assert await org.refused("DELETE", "/v1/devices/dev_none") == (404, "device_unknown")
 
+    async def test_an_edit_under_a_condition_holds_for_what_was_seen_only(self, org: Org) -> None:
+        device = await org.paired()
+        path = f"/v1/devices/{device['device_id']}"
+        seen = (await org.system.call("GET", path, token=org.key)).headers["etag"]
+        own = (await org.system.call("GET", "/v1/devices/self", token=device["token"])).headers["etag"]
+        unchanged = await org.system.call("GET", path, token=org.key, **{"If-None-Match": seen})
+        assert (unchanged.status, unchanged.body) == (304, b"")
+        names = [f"Door {number}" for number in range(4)]
+        answers = await asyncio.gather(
+            *(org.system.call("PATCH", path, {"name": name}, org.key, **{"If-Match": seen}) for name in names)
+        )
+        assert sorted(answer.status for answer in answers) == [200, 412, 412, 412]
+        (changed,) = [answer for answer in answers if answer.status == 200]
+        gate = {"gate_id": org.gates[0]}
+        late = await org.system.call("PATCH", "/v1/devices/self", gate, device["token"], **{"If-Match": own})
+        assert (late.status, late.json()["code"]) == (412, "precondition_failed")
+        now = (await org.system.call("GET", path, token=org.key)).json()
+        assert now == changed.json()
+        if_now = {"If-Match": changed.headers["etag"]}
+        again = await org.system.call("PATCH", "/v1/devices/self", gate, device["token"], **if_now)
+        assert (again.status, again.json()["gate_id"]) == (200, org.gates[0])
+
     async def test_what_was_done_is_in_the_log(self, org: Org, migrated_database: str) -> None:
         device = await org.paired()
         path = f"/v1/devices/{device['device_id']}"
