@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+from serve.stores import quiet_port
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.embedded_redis import EmbeddedRedis
-from storage.process import free_port
 from tests.support.databases import make_template, temporary_database
 from tests.support.memory_disk import memory_directory
 
@@ -38,7 +38,7 @@ def stores_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 @pytest.fixture(scope="session")
 def postgres_url(stores_directory: Path) -> Iterator[str]:
     """A Postgres server for the session, with its real settings. For a database of your own: `postgres_database`."""
-    server = EmbeddedPostgres(stores_directory / "postgres", free_port())
+    server = EmbeddedPostgres(stores_directory / "postgres", quiet_port())
     server.start()
     yield server.url
     server.stop()
@@ -47,7 +47,7 @@ def postgres_url(stores_directory: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_url(stores_directory: Path) -> Iterator[str]:
     """A Redis server for the session, with its real settings. Tests share it: use keys of your own."""
-    server = EmbeddedRedis(stores_directory / "redis", free_port())
+    server = EmbeddedRedis(stores_directory / "redis", quiet_port())
     server.start()
     yield server.url
     server.stop()

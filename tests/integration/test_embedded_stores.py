@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 import redis
 
+from serve.stores import quiet_port
 from storage import process
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.embedded_redis import EmbeddedRedis
@@ -32,7 +33,7 @@ def make() -> Iterator[Make]:
     stores: list[EmbeddedRedis | EmbeddedPostgres] = []
 
     def make_store(store_type: Make, directory: Path, port: int | None = None) -> Any:
-        stores.append(store_type(directory, port or free_port()))
+        stores.append(store_type(directory, port or quiet_port()))
         return stores[-1]
 
     yield make_store
