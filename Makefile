@@ -1,4 +1,5 @@
-# Everything a developer needs: make run, make test, make check, make bench, make chaos. Each installs what it needs first.
+# Everything a developer needs: make run, make test, make check, make bench, make chaos, make fuzz. Each installs what it
+# needs first.
 # No `uv` or other tool is assumed: Python 3.11 or later with its own venv and pip.
 
 VENV := .venv
@@ -9,7 +10,7 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench chaos clean
+.PHONY: help install run test check bench chaos fuzz clean
 
 help:
 	@echo "make run      start everything with sample data and print the addresses to open"
@@ -17,6 +18,7 @@ help:
 	@echo "make check    lint, formatting, types and the project's own rules"
 	@echo "make bench    measure the speed on this machine, with baselines"
 	@echo "make chaos    kill processes 200 times under load and audit every invariant"
+	@echo "make fuzz     100,000 requests made from the OpenAPI document, right and wrong, by callers of every kind"
 	@echo "make install  only install into $(VENV); make clean removes it"
 
 install: $(STAMP)
@@ -54,6 +56,9 @@ bench: install
 
 chaos: install
 	@exec $(BIN)/python -m tests.chaos.run --kills 200
+
+fuzz: install
+	@exec $(BIN)/python -m tests.conformance.fuzz --cases 100000
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

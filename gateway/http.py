@@ -74,8 +74,8 @@ def idempotency_key(text: str) -> str:
     key = text.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if not is_request_id(key):
-        detail = "An Idempotency-Key has 1-64 printable characters."
+    if not is_request_id(key) or not key.isascii():
+        detail = "An Idempotency-Key has 1-64 printable ASCII characters."
         raise Problem("malformed", detail, [FieldError(detail, parameter="Idempotency-Key")])
     return key
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray.serve as ray_serve
 
-from serve import processes
+from serve import log_output, processes
 from serve.edge import Edge
 from serve.frame_transport import FrameTransport
 from serve.frame_wire import wire_key
@@ -29,6 +29,7 @@ class Gateway:
     """One replica."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        log_output.configure()
         self._transport = FrameTransport(
             RayAddresses().find,
             wire_key(settings.secret()),

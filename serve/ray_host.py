@@ -24,7 +24,7 @@ import structlog
 from ray.actor import ActorHandle
 
 from actors.host import Host, HostHealth, PartitionStatus
-from serve import processes, ray_cluster
+from serve import log_output, processes, ray_cluster
 from serve.clocks import wall_clock_ms
 from serve.frame_listener import FrameListener
 from serve.frame_wire import HostAddress, wire_key
@@ -55,6 +55,7 @@ class HostActor:
     """One host process. Ray runs its methods in one event loop, except those of group "control"."""
 
     def __init__(self, name: str, settings: Settings) -> None:
+        log_output.configure()
         processes.announce(settings.data, "host")
         self._name = name
         self._settings = settings

@@ -16,7 +16,7 @@ import ray
 import structlog
 from ray.actor import ActorHandle
 
-from serve import processes
+from serve import log_output, processes
 from serve.clocks import wall_clock_ms
 from serve.ray_cluster import NAMESPACE
 from serve.settings import Settings
@@ -40,6 +40,7 @@ class ProjectorActor:
     """One projector process, for every `settings.projectors`-th partition from `number` on."""
 
     def __init__(self, number: int, settings: Settings) -> None:
+        log_output.configure()
         processes.announce(settings.data, "projector")
         os.nice(settings.projector_niceness)
         self._partitions = range(number, settings.partitions, settings.projectors)

@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 
 from actors.host import PartitionStatus
 from gateway.ports import Placement
-from serve import placement, ray_host, ray_projector
+from serve import log_output, placement, ray_host, ray_projector
 from serve.actor_watch import ActorWatch
 from serve.clocks import wall_clock_ms
 from serve.ray_cluster import NAMESPACE
@@ -51,6 +51,7 @@ class SupervisorActor:
     """One per system. Ray runs it in one event loop; its work goes on in tasks."""
 
     def __init__(self, settings: Settings) -> None:
+        log_output.configure()
         assert settings.redis_url is not None
         self._settings = settings
         self._redis = Redis.from_url(

@@ -7,18 +7,16 @@ keys until now are worth nothing any more, for when one may have leaked: all cli
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import structlog
 from click import ClickException, echo
 
 from actors.ports import StoreUnavailable
 from gateway.identity.limits import KEY_REFRESH_INTERVAL_MS
 from gateway.limits import IDENTITY_FRESH_MS
-from serve import connection
+from serve import connection, log_output
 from serve.connection import NotRunning
 from serve.edge import signing_keys
 from serve.settings import Settings, resolved
@@ -48,7 +46,7 @@ async def rotate(settings: Settings, *, is_revoking: bool) -> dict[str, Any]:
 
 def main(settings: Settings, is_revoking: bool, as_json: bool) -> None:
     """The command."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_output.configure(to_stderr=True)
     try:
         found = connection.read(settings.data)
         with_stores = resolved(settings, postgres_url=found.postgres_url, redis_url=found.redis_url)

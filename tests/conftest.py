@@ -10,22 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
+from serve import log_output
 from serve.stores import quiet_port
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.embedded_redis import EmbeddedRedis
 from tests.support.databases import make_template, temporary_database
 from tests.support.memory_disk import memory_directory
 
-# What is logged with an exception is as it was, but for the frames' source and variables in colour, which structlog
-# draws where `rich` is installed (it comes with the development tools): that takes up to a second each.
-structlog.configure(
-    processors=[
-        *structlog.get_config()["processors"][:-1],
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
+log_output.configure()
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,12 @@ REQUEST_ID_PARAMETER: dict[str, Any] = {
     "in": "header",
     "required": False,
     "description": "The request id: the same id with the same body is the same request and gets the same answer.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": limits.REQUEST_ID_CHARS_MAX, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": limits.REQUEST_ID_CHARS_MAX,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
 }
 
 

@@ -206,7 +206,7 @@ async def test_a_malformed_body_is_named_precisely(edge: FakeEdge, body: bytes, 
     assert edge.engine.messages == []
 
 
-@pytest.mark.parametrize("key", ["", '""', "x" * 65, "a\x01b"])
+@pytest.mark.parametrize("key", ["", '""', "x" * 65, "a\x01b", "é"])
 async def test_a_bad_idempotency_key(edge: FakeEdge, key: str) -> None:
     answer = await scan(edge, headers={"Idempotency-Key": key})
     assert answer.status == 400
