@@ -10,7 +10,9 @@ The program is `valkey-server` or `redis-server` from the PATH if it is version 
    (measured: up to one kill in eight under load). It had not been fsynced, so nobody was told of it. `start` cuts it
    off if it is asked to, and keeps what it cut in `DIR/cut-*.aof`. Whether anything else is missing, the journal's
    fence and checksums and Postgres' position tell; Redis would not notice a log that ends early between two writes.
-4. It listens on 127.0.0.1 only, with a password that lies in the data directory.
+4. It listens on 127.0.0.1 only, with passwords that lie in the data directory. The system uses it as a user (`USER`)
+   who reaches the keys and channels of MasterVIP and no administrative command: whoever gets hold of that password
+   cannot empty it, change its settings, or have it write files. The administrator's is for people.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ MAXMEMORY_BYTES_DEFAULT = 2 * 1024**3
 VERSION_MIN = 7  # multi-part append-only files, and `XADD <ms>-*`
 PROBE_TIMEOUT_S = 1.0
 LOG_DIRECTORY = "appendonlydir"
+USER = "mastervip"
+# What the journal checks the server by (settings, that it is ready) is administrative, but only tells.
+RIGHTS = "~mv:* &mv:* +@all -@admin -@dangerous +config|get +info"
 
 SETTINGS = {
     "bind": "127.0.0.1",
@@ -96,7 +101,12 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """`redis://:PASSWORD@127.0.0.1:PORT/0`; good before `start`, too."""
+        """`redis://USER:PASSWORD@127.0.0.1:PORT/0`, as the system (rule 4); good before `start`, too."""
+        return f"redis://{USER}:{self._password(USER)}@127.0.0.1:{self._port}/0"
+
+    @property
+    def admin_url(self) -> str:
+        """The same for whoever may do everything."""
         return f"redis://:{self._password()}@127.0.0.1:{self._port}/0"
 
     @property
@@ -138,9 +148,10 @@ class EmbeddedRedis:
             self._server.spawn(Command([str(self._program), str(config)], self._directory), lock)
         self._server.wait_until(self._is_ready, self._advise)
 
-    def _password(self) -> str:
+    def _password(self, user: str = "") -> str:
+        """The administrator's, or a user's."""
         private_directory(self._directory)
-        return kept_password(self._directory / "password", may_create=True)
+        return kept_password(self._directory / (f"password.{user}" if user else "password"), may_create=True)
 
     def _config(self) -> str:
         settings = SETTINGS | {
@@ -151,7 +162,8 @@ class EmbeddedRedis:
             "maxmemory": str(self._maxmemory_bytes),
         }
         return "# Written at each start; changes made here are lost.\n" + "".join(
-            f"{name} {_quoted(value)}\n" for name, value in settings.items()
+            [f"{name} {_quoted(value)}\n" for name, value in settings.items()]
+            + [f"user {USER} on >{self._password(USER)} {RIGHTS}\n"]
         )
 
     def _is_ready(self) -> bool:

@@ -39,10 +39,11 @@ def postgres_url(stores_directory: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url(stores_directory: Path) -> Iterator[str]:
-    """A Redis server for the session, with its real settings. Tests share it: use keys of your own."""
+    """A Redis server for the session, with its real settings, for whoever may do everything. Tests share it: use keys
+    of your own."""
     server = EmbeddedRedis(stores_directory / "redis", quiet_port())
     server.start()
-    yield server.url
+    yield server.admin_url
     server.stop()
 
 

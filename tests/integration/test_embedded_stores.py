@@ -58,7 +58,7 @@ def sql(store: EmbeddedPostgres, query: str, database: str = "mastervip") -> lis
 
 def write(store: EmbeddedRedis | EmbeddedPostgres, value: int) -> None:
     if isinstance(store, EmbeddedRedis):
-        with redis.Redis.from_url(store.url) as client:
+        with redis.Redis.from_url(store.admin_url) as client:
             client.rpush("kept", value)
     else:
         sql(store, "CREATE TABLE IF NOT EXISTS kept (value int)")
@@ -67,7 +67,7 @@ def write(store: EmbeddedRedis | EmbeddedPostgres, value: int) -> None:
 
 def written(store: EmbeddedRedis | EmbeddedPostgres) -> list[int]:
     if isinstance(store, EmbeddedRedis):
-        with redis.Redis.from_url(store.url) as client:
+        with redis.Redis.from_url(store.admin_url) as client:
             return [int(value) for value in client.lrange("kept", 0, -1)]
     return [value for (value,) in sql(store, "SELECT value FROM kept ORDER BY value")]
 
@@ -193,13 +193,43 @@ def test_redis_has_the_settings_that_the_journal_needs(make: Make, tmp_path: Pat
         "protected-mode": "yes",
         "save": "",
     }
-    with redis.Redis.from_url(store.url) as client:
+    with redis.Redis.from_url(store.admin_url) as client:
         settings = client.config_get("*")
     assert {name: settings[name] for name in expected} == expected
     assert int(settings["maxmemory"]) > 0
     with socket.create_connection(("127.0.0.1", port_of(store))) as stranger:
         stranger.sendall(b"PING\r\n")
         assert stranger.recv(100).startswith(b"-NOAUTH")
+
+
+def test_the_systems_own_user_of_redis_reaches_its_keys_and_nothing_else(make: Make, tmp_path: Path) -> None:
+    store = make(EmbeddedRedis, tmp_path)
+    store.start()
+    with redis.Redis.from_url(store.url) as client:
+        client.xadd("mv:{p00}", {"e": b"x"})
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+        script = client.register_script("return redis.call(ARGV[1], KEYS[1])")
+        assert script(keys=["mv:{p00}"], args=["XLEN"]) == 1
+        forbidden: list[Callable[[], Any]] = [
+            lambda: client.flushall(),
+            lambda: client.flushdb(),
+            lambda: client.config_set("appendfsync", "no"),
+            lambda: client.config_set("dir", "/tmp"),
+            lambda: client.keys("*"),
+            lambda: client.shutdown(nosave=True),
+            lambda: client.replicaof("127.0.0.1", 1),
+            lambda: client.acl_list(),
+            lambda: client.execute_command("DEBUG", "SLEEP", "0"),
+            lambda: client.execute_command("MODULE", "LIST"),
+            lambda: client.set("other", "x"),
+            lambda: client.publish("other", "x"),
+            lambda: script(keys=["mv:{p00}"], args=["FLUSHALL"]),
+            lambda: script(keys=["other"], args=["GET"]),
+        ]
+        for number, attempt in enumerate(forbidden):
+            with pytest.raises(redis.ResponseError, match=r"NOPERM|not allowed|permission|ACL"):
+                attempt()
+            assert client.xlen("mv:{p00}") == 1, number
 
 
 def test_postgres_has_the_settings_that_write_behind_needs(make: Make, tmp_path: Path) -> None:
@@ -299,7 +329,7 @@ def test_redis_cuts_a_torn_write_if_asked_to_and_keeps_what_it_cut(make: Make, t
     store = make(EmbeddedRedis, tmp_path)
     store.start()
     write(store, 1)
-    with redis.Redis.from_url(store.url) as client, client.pipeline(transaction=True) as pipe:
+    with redis.Redis.from_url(store.admin_url) as client, client.pipeline(transaction=True) as pipe:
         pipe.rpush("kept", 2)
         pipe.rpush("kept", 3)
         pipe.execute()

@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 @pytest.fixture
 def admin(server: EmbeddedRedis) -> Iterator[redis.Redis]:
     """Tampers with the server; its settings are put back after the test."""
-    client = redis.Redis.from_url(server.url)
+    client = redis.Redis.from_url(server.admin_url)
     settings: dict[str, Any] = {name: client.config_get(name)[name] for name in (*REQUIRED_SETTINGS, "maxmemory")}
     yield client
     for name, value in settings.items():
