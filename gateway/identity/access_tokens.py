@@ -127,7 +127,9 @@ def _key_id(token: str) -> str:
     """Rule 2, as far as the header goes. Raises `_Refused`."""
     if len(token) > limits.ACCESS_TOKEN_CHARS_MAX or token.count(".") != 2:
         raise _Refused("not a token")
-    header = _object(token.partition(".")[0])
+    first, _, signature = token.split(".")
+    _bytes(signature)
+    header = _object(first)
     key_id = header.get("kid")
     if header.keys() != _HEADER_NAMES or header["typ"] != TYPE:
         raise _Refused("not our header")
@@ -139,12 +141,23 @@ def _key_id(token: str) -> str:
 def _object(part: str) -> dict[str, Any]:
     """A part of a token as the JSON object that it must be, without names that come twice. Raises `_Refused`."""
     try:
-        text = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True).decode()
-        found = json.loads(text, object_pairs_hook=_distinct)
-    except (binascii.Error, UnicodeError, RecursionError, ValueError) as error:
+        found = json.loads(_bytes(part).decode(), object_pairs_hook=_distinct)
+    except (UnicodeError, RecursionError, ValueError) as error:
         raise _Refused(str(error)) from error
     if not isinstance(found, dict):
         raise _Refused("not an object")
+    return found
+
+
+def _bytes(part: str) -> bytes:
+    """What a part of a token stands for. There is one way to write it (RFC 7515: base64url without padding), so that no
+    second text is the same token. Raises `_Refused`."""
+    try:
+        found = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _Refused(str(error)) from error
+    if base64.urlsafe_b64encode(found).rstrip(b"=") != part.encode():
+        raise _Refused("written in another way")
     return found
 
 

@@ -142,9 +142,11 @@ def test_redis_asks_for_the_password(seeded_system: SeededSystem) -> None:
         stranger = redis.Redis(port=url.port or 0, password=password, retry=Retry(NoBackoff(), 0))
         with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
-    with redis.Redis(port=url.port or 0, password=url.password) as ours:
+    with redis.Redis(port=url.port or 0, username=url.username, password=url.password) as ours:
         assert ours.ping()
-        assert [user for user in ours.acl_users() if "nopass" in (ours.acl_getuser(user) or {})["flags"]] == []
+    administrator = (seeded_system.data / "redis" / "password").read_text()
+    with redis.Redis(port=url.port or 0, password=administrator) as admin:
+        assert [user for user in admin.acl_users() if "nopass" in (admin.acl_getuser(user) or {})["flags"]] == []
 
 
 async def test_postgres_asks_for_the_password(seeded_system: SeededSystem) -> None:

@@ -228,6 +228,18 @@ async def test_made_up_key_ids_that_cannot_be_ours_ask_nobody() -> None:
     assert keys.asked_again == 1
 
 
+async def test_one_token_is_written_in_one_way() -> None:
+    good = signed()
+    header, claims, signature = good.split(".")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = alphabet.index(signature[-1])
+    assert len(signature) % 4 == 2, "its last character has bits to spare"
+    others = [f"{header}.{claims}.{signature[:-1]}{alphabet[last ^ bit]}" for bit in (1, 2, 4, 8)]
+    others += [good + "=", good + "==", f"{header}=.{claims}.{signature}", f"{header}.{claims}=.{signature}"]
+    assert [each for each in others if await verifier().verify(each) is not None] == []
+    assert await verifier().verify(good) is not None
+
+
 @given(st.text(max_size=200), st.text(alphabet="eyJhbGciOi.-_=", max_size=200))
 async def test_no_text_breaks_the_verifier(text: str, similar: str) -> None:
     good = signed()

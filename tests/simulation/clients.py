@@ -163,7 +163,8 @@ class Client:
             if rng.random() < 0.2:
                 command = RenameCardHolder(*head, card_id, f"Ann {rng.randint(1, 9)}")
         elif dice < 0.92:
-            command = IssueCard(*head, f"card_{self.number}_{self._count}", "another member", "Bea", "bronze")
+            # As the edge does it: a card's id comes from its request's.
+            command = IssueCard(*head, f"card_{tenant_id}_{request_id}", "another member", "Bea", "bronze")
         elif dice < 0.97:
             command = self._change_event(head, event_id)
         elif dice < 0.98:
