@@ -25,7 +25,7 @@ class IdleSocket(asyncio.Protocol):
     """One scanner: says hello, answers pings and counts what comes. `welcomed` is set with the welcome, or with why
     there was none."""
 
-    __slots__ = ("_buffer", "_hello", "_request", "_transport", "closed", "frames", "on_end", "welcomed")
+    __slots__ = ("_buffer", "_hello", "_pong", "_request", "_transport", "closed", "frames", "welcomed")
 
     def __init__(self, path: str, host: str, token: str, hello: dict[str, Any]) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -36,6 +36,7 @@ class IdleSocket(asyncio.Protocol):
         self._hello = frame(_TEXT, json.dumps({"t": "hello", **hello}).encode())
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+        self._pong: asyncio.Future[bool] | None = None
         self.frames = 0
         self.closed = False
         self.welcomed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -47,6 +48,8 @@ class IdleSocket(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        if self._pong is not None and not self._pong.done():
+            self._pong.set_result(False)
         self._settle(f"the connection ended: {error}")
 
     def data_received(self, data: bytes) -> None:
@@ -70,6 +73,18 @@ class IdleSocket(asyncio.Protocol):
         if self._transport is not None and not self.closed:
             self._transport.write(frame(_CLOSE, (1000).to_bytes(2)))
             self._transport.close()
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether the server answers a ping in time."""
+        if self.closed:
+            return False
+        self._pong = asyncio.get_running_loop().create_future()
+        self._write(frame(_TEXT, b'{"t":"ping","n":1}'))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._pong
+        except TimeoutError:
+            return False
 
     def _next_frame(self) -> tuple[int, bytes] | None:
         buffer = self._buffer
@@ -97,6 +112,8 @@ class IdleSocket(asyncio.Protocol):
                 self._write(frame(_TEXT, json.dumps(answer).encode()))
             elif b'"t":"welcome"' in payload:
                 self._settle("")
+            elif b'"t":"pong"' in payload and self._pong is not None and not self._pong.done():
+                self._pong.set_result(True)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -40,7 +40,7 @@ DOUBT_RETRY_MS: Final = 5_000
 CHECKS_AT_ONCE_MAX: Final = 64
 WRITE_STALL_MS: Final = 20_000
 CLOSE_GRACE_MS: Final = 2_000
-# A socket that waits costs some 20 kB (ARCHITECTURE.md, Figures) and a file descriptor.
+# A socket that waits costs some 15 kB (ARCHITECTURE.md, Figures) and a file descriptor.
 SOCKETS_MAX: Final = 25_000
 # When a gateway drains, its sockets come to the others spread over this time.
 RECONNECT_MS_PER_SOCKET: Final = 1
