@@ -13,6 +13,7 @@ Rules, for all of it:
 from __future__ import annotations
 
 from gateway.client.blocking import Client, MasterVip
+from gateway.client.caller import Tagged
 from gateway.client.client import AsyncClient, AsyncMasterVip
 from gateway.client.errors import (
     ApiError,
@@ -47,6 +48,7 @@ __all__ = [
     "SocketClosed",
     "SocketRefused",
     "Subscription",
+    "Tagged",
     "TopicError",
     "Unavailable",
 ]

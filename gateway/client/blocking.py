@@ -65,6 +65,8 @@ class Orgs(Blocking[people.Orgs]):
     get = _waits(people.Orgs.get)
     all = _iterates(people.Orgs.all)
     change = _waits(people.Orgs.change)
+    member_schema = _waits(people.Orgs.member_schema)
+    set_member_schema = _waits(people.Orgs.set_member_schema)
     close = _waits(people.Orgs.close)
     api_keys = _iterates(people.Orgs.api_keys)
     add_api_key = _waits(people.Orgs.add_api_key)
@@ -106,6 +108,7 @@ class Cards(Blocking[cards.Cards]):
     issue_many = _waits(cards.Cards.issue_many)
     get = _waits(cards.Cards.get)
     all = _iterates(cards.Cards.all)
+    revocations = _waits(cards.Cards.revocations)
     suspend = _waits(cards.Cards.suspend)
     resume = _waits(cards.Cards.resume)
     revoke = _waits(cards.Cards.revoke)
@@ -137,6 +140,12 @@ class Devices(Blocking[events.Devices]):
 
     add = _waits(events.Devices.add)
     pair = _waits(events.Devices.pair)
+    pair_again = _waits(events.Devices.pair_again)
+    get = _waits(events.Devices.get)
+    all = _iterates(events.Devices.all)
+    change = _waits(events.Devices.change)
+    itself = _waits(events.Devices.itself)
+    choose_gate = _waits(events.Devices.choose_gate)
     revoke = _waits(events.Devices.revoke)
 
 
@@ -239,6 +248,7 @@ class Client(Blocking[AsyncClient]):
 
     exchange = _waits(caller.Caller.exchange)
     request = _waits(caller.Caller.request)
+    edit = _waits(caller.Caller.edit)
     pages = _iterates(caller.Caller.pages)
     items = _iterates(caller.Caller.items)
     register = _waits(AsyncClient.register)
@@ -246,6 +256,7 @@ class Client(Blocking[AsyncClient]):
     login = _waits(AsyncClient.login)
     logout = _waits(AsyncClient.logout)
     me = _waits(AsyncClient.me)
+    change_me = _waits(AsyncClient.change_me)
     check_in = _waits(AsyncClient.check_in)
 
     def __init__(self, portal: Portal, inner: AsyncClient) -> None:

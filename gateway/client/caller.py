@@ -14,6 +14,7 @@ from gateway.client.errors import Json
 from gateway.client.http import Answer, Credentials, Http, Request
 
 PAGE_ITEMS = 200
+IF_MATCH = "if-match"
 Time = datetime | str | None
 Param = str | int | bool | None
 
@@ -36,6 +37,13 @@ def _plain(value: Any) -> Any:
     if value.tzinfo is None:
         raise ValueError("a time needs a time zone")
     return value.isoformat(timespec="milliseconds")
+
+
+class Tagged(Json):
+    """A JSON object as it was answered. `etag` stands for what can be edited of it as it was then: handed on as
+    `if_match`, a change is made only if nobody has made another one meanwhile. None where the answer had none."""
+
+    etag: str | None = None
 
 
 class Caller:
@@ -74,7 +82,7 @@ class Caller:
         headers: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """The same; the answer's JSON, None when it has no body."""
+        """The same; the answer's JSON, an object as `Tagged`, None when it has no body."""
         answer = await self.exchange(
             method,
             path,
@@ -84,7 +92,21 @@ class Caller:
             headers=headers,
             idempotency_key=idempotency_key,
         )
-        return answer.json()
+        decoded = answer.json()
+        if not isinstance(decoded, dict):
+            return decoded
+        tagged = Tagged(decoded)
+        tagged.etag = answer.headers.get("etag")
+        return tagged
+
+    async def edit(
+        self, method: str, path: str, body: Any, idempotency_key: str | None, if_match: str | None
+    ) -> Tagged:
+        """A change of what is there; with `if_match` (`Tagged.etag`) only of what it was then, else `ApiError` 412
+        `precondition_failed`."""
+        headers = given(**{IF_MATCH: if_match})
+        changed: Tagged = await self.request(method, path, json=body, headers=headers, idempotency_key=idempotency_key)
+        return changed
 
     def stream(
         self, path: str, accept: str, params: Mapping[str, Param] | None = None
@@ -130,12 +152,11 @@ class Noun:
         made: Json = await self._caller.request("POST", path, json=body, idempotency_key=idempotency_key)
         return made
 
-    async def _patch(self, path: str, body: Any, idempotency_key: str | None) -> Json:
-        changed: Json = await self._caller.request("PATCH", path, json=body, idempotency_key=idempotency_key)
-        return changed
+    async def _patch(self, path: str, body: Any, idempotency_key: str | None, if_match: str | None) -> Tagged:
+        return await self._caller.edit("PATCH", path, body, idempotency_key, if_match)
 
-    async def _get(self, path: str, **params: Param) -> Json:
-        found: Json = await self._caller.request("GET", path, params=params)
+    async def _get(self, path: str, **params: Param) -> Tagged:
+        found: Tagged = await self._caller.request("GET", path, params=params)
         return found
 
     async def _delete(self, path: str, **params: Param) -> None:

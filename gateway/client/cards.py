@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
 from gateway.client.batches import in_batches
-from gateway.client.caller import Noun, Time, given, path
+from gateway.client.caller import Noun, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 CARDS = "/v1/cards"
@@ -36,13 +36,36 @@ class Cards(Noun):
         named = [{"request_id": self._caller.new_id(), **given(**item)} for item in items]
         return await in_batches(self._caller, CARDS + ":batch", named, "request_id")
 
-    async def get(self, card_id: str) -> Json:
+    async def get(self, card_id: str) -> Tagged:
         """A card."""
         return await self._get(path(CARDS, card_id))
 
     def all(self, *, member_id: str | None = None) -> AsyncIterator[Json]:
         """All of them, or a member's."""
         return self._caller.items(CARDS, member_id=member_id)
+
+    async def revocations(self, since: str | None = None) -> Json:
+        """Which `cards` may not be let in. With `since`, an earlier `cursor`, what has changed after it: `cards`, and
+        those that may again be let in (`restored`); with `reset` it is all of them, and what was known is to be
+        forgotten. `stale`: what was just confirmed may be missing. The socket's `resume` takes the `cursor`, too."""
+        may_enter: dict[str, bool] = {}
+        is_reset = False
+        while True:
+            page = await self._get(CARDS + "/revocations", since=since)
+            if page["reset"]:
+                is_reset = True
+                may_enter.clear()
+            may_enter |= dict.fromkeys(page["cards"], False) | dict.fromkeys(page["restored"], True)
+            since = page["cursor"]
+            if not page["more"]:
+                break
+        return {
+            "cards": [card_id for card_id, may in may_enter.items() if not may],
+            "restored": [card_id for card_id, may in may_enter.items() if may],
+            "cursor": since,
+            "reset": is_reset,
+            "stale": page["stale"],
+        }
 
     async def suspend(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
         """Refuses its scans until it is resumed."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from gateway.client.caller import Caller, given
+from gateway.client.caller import Caller, Tagged, given
 from gateway.client.cards import Cards
 from gateway.client.errors import Json, OutcomeUnknown, SignedOut
 from gateway.client.events import Checkins, Devices, Events, Leaderboards
@@ -103,10 +103,21 @@ class AsyncClient(Caller):
         await session.aclose()
         self._credentials = FixedToken(None)
 
-    async def me(self) -> Json:
+    async def me(self) -> Tagged:
         """Whoever is signed in: the account, and its parts in organisations."""
-        me: Json = await self.request("GET", "/v1/me")
+        me: Tagged = await self.request("GET", "/v1/me")
         return me
+
+    async def change_me(
+        self,
+        *,
+        name: str | None = None,
+        locale: str | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tagged:
+        """Changes one's own name or language."""
+        return await self.edit("PATCH", "/v1/me", given(name=name, locale=locale), idempotency_key, if_match)
 
     async def check_in(
         self,

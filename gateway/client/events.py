@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from gateway.client.batches import in_batches
-from gateway.client.caller import Noun, Param, Time, given, path
+from gateway.client.caller import Noun, Param, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 EVENTS = "/v1/events"
@@ -45,7 +45,7 @@ class Events(Noun):
         )
         return await self._post(EVENTS, body, idempotency_key)
 
-    async def get(self, event_id: str) -> Json:
+    async def get(self, event_id: str) -> Tagged:
         """An event."""
         return await self._get(path(EVENTS, event_id))
 
@@ -53,9 +53,11 @@ class Events(Noun):
         """All of them, oldest first."""
         return self._caller.items(EVENTS)
 
-    async def change(self, event_id: str, /, *, idempotency_key: str | None = None, **changes: Any) -> Json:
+    async def change(
+        self, event_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Tagged:
         """Changes what is given: the fields of `create` but `gates`, and `state`."""
-        return await self._patch(path(EVENTS, event_id), given(**changes), idempotency_key)
+        return await self._patch(path(EVENTS, event_id), given(**changes), idempotency_key, if_match)
 
     async def add_gate(self, event_id: str, name: str, *, idempotency_key: str | None = None) -> Json:
         """A new gate, open."""
@@ -68,10 +70,12 @@ class Events(Noun):
         *,
         name: str | None = None,
         open: bool | None = None,
+        if_match: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Json:
+    ) -> Tagged:
         """Opens, closes or renames a gate."""
-        return await self._patch(path(EVENTS, event_id, "gates", gate_id), given(name=name, open=open), idempotency_key)
+        address = path(EVENTS, event_id, "gates", gate_id)
+        return await self._patch(address, given(name=name, open=open), idempotency_key, if_match)
 
     async def attendance(self, event_id: str) -> Json:
         """The live counts."""
@@ -92,13 +96,50 @@ class Events(Noun):
 class Devices(Noun):
     """Scanner devices."""
 
-    async def add(self, event_id: str, *, name: str | None = None, idempotency_key: str | None = None) -> Json:
-        """A new one; `pairing_code` is to be entered on it."""
-        return await self._post(path(EVENTS, event_id, "devices"), given(name=name), idempotency_key)
+    async def add(
+        self,
+        event_id: str | None = None,
+        *,
+        name: str | None = None,
+        gate_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """A new one, bound to an event or without one to the whole organisation; `pairing_code` is to be entered on
+        it."""
+        address = DEVICES if event_id is None else path(EVENTS, event_id, "devices")
+        return await self._post(address, given(name=name, gate_id=gate_id), idempotency_key)
 
     async def pair(self, code: str, *, idempotency_key: str | None = None) -> Json:
         """The device's `token` for its code, which works once: keep the Idempotency-Key to ask again."""
         return await self._post(DEVICES + "/pair", {"code": code}, idempotency_key)
+
+    async def pair_again(self, device_id: str, *, idempotency_key: str | None = None) -> Json:
+        """A new `pairing_code` for a device there is; once it is used, the old token is no longer good."""
+        return await self._post(path(DEVICES, device_id, "pairing-code"), None, idempotency_key)
+
+    async def get(self, device_id: str) -> Tagged:
+        """A device, also one that was revoked."""
+        return await self._get(path(DEVICES, device_id))
+
+    def all(self, /, **filters: Param) -> AsyncIterator[Json]:
+        """Those that were paired. Filters: `event_id`, `revoked`."""
+        return self._caller.items(DEVICES, **filters)
+
+    async def change(
+        self, device_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Tagged:
+        """Changes what is given: `name`, `event_id` (None: the whole organisation), `gate_id` (None: no gate)."""
+        return await self._patch(path(DEVICES, device_id), changes, idempotency_key, if_match)
+
+    async def itself(self) -> Tagged:
+        """The device whose token this is, with the `gates` that it may choose from."""
+        return await self._get(DEVICES + "/self")
+
+    async def choose_gate(
+        self, gate_id: str | None, *, if_match: str | None = None, idempotency_key: str | None = None
+    ) -> Tagged:
+        """Puts the device whose token this is at a gate of its event; None: at none."""
+        return await self._patch(DEVICES + "/self", {"gate_id": gate_id}, idempotency_key, if_match)
 
     async def revoke(self, device_id: str) -> None:
         """Ends a device."""

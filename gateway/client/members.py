@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.client.caller import Noun, Param, given, path
+from gateway.client.caller import Noun, Param, Tagged, given, path
 from gateway.client.errors import Json
 
 MEMBERS = "/v1/members"
@@ -19,7 +19,7 @@ class Members(Noun):
         """A new one. Fields: `email`, `phone`, `birthday`, `locale`, `external_id`, `attributes`, `consents`."""
         return await self._post(MEMBERS, given(name=name, **fields), idempotency_key)
 
-    async def get(self, member_id: str) -> Json:
+    async def get(self, member_id: str) -> Tagged:
         """A member."""
         return await self._get(path(MEMBERS, member_id))
 
@@ -32,9 +32,11 @@ class Members(Noun):
         found: list[Json] = (await self._get(MEMBERS + "/search", q=q, limit=limit))["items"]
         return found
 
-    async def change(self, member_id: str, /, *, idempotency_key: str | None = None, **changes: Any) -> Json:
+    async def change(
+        self, member_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Tagged:
         """Changes what is given; None removes."""
-        return await self._patch(path(MEMBERS, member_id), changes, idempotency_key)
+        return await self._patch(path(MEMBERS, member_id), changes, idempotency_key, if_match)
 
     async def erase(self, member_id: str) -> None:
         """Takes a member's personal data away, for good."""

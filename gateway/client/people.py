@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from gateway.client.caller import Noun, Param, Time, given, path
+from gateway.client.caller import Noun, Param, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 ORGS = "/v1/orgs"
@@ -31,7 +31,7 @@ class Orgs(Noun):
         )
         return await self._post(ORGS, body, idempotency_key)
 
-    async def get(self, org_id: str) -> Json:
+    async def get(self, org_id: str) -> Tagged:
         """An organisation."""
         return await self._get(path(ORGS, org_id))
 
@@ -39,9 +39,27 @@ class Orgs(Noun):
         """Those that the caller takes part in."""
         return self._caller.items(ORGS)
 
-    async def change(self, org_id: str, /, *, idempotency_key: str | None = None, **changes: Any) -> Json:
+    async def change(
+        self, org_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Tagged:
         """Changes what is given: the fields of `open` but `plan`, and `branding`, `locale`, `allowed_origins`."""
-        return await self._patch(path(ORGS, org_id), given(**changes), idempotency_key)
+        return await self._patch(path(ORGS, org_id), given(**changes), idempotency_key, if_match)
+
+    async def member_schema(self, org_id: str) -> Tagged:
+        """The `schema` of members' attributes, None where any are taken."""
+        return await self._get(path(ORGS, org_id, "member-schema"))
+
+    async def set_member_schema(
+        self,
+        org_id: str,
+        schema: Mapping[str, Any] | None,
+        *,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tagged:
+        """Sets it; tells how many members there are that would not pass (`failing`)."""
+        address = path(ORGS, org_id, "member-schema")
+        return await self._caller.edit("PUT", address, {"schema": schema}, idempotency_key, if_match)
 
     async def close(self, org_id: str, confirm: str) -> None:
         """Closes it for good; `confirm` is its name."""
@@ -87,9 +105,17 @@ class People(Noun):
         """People and their roles."""
         return self._caller.items(path(ORGS, org_id, "roles"))
 
-    async def change_role(self, org_id: str, account_id: str, role: str, *, idempotency_key: str | None = None) -> Json:
+    async def change_role(
+        self,
+        org_id: str,
+        account_id: str,
+        role: str,
+        *,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tagged:
         """Gives somebody another role: `org_admin`, `staff`, `member`."""
-        return await self._patch(path(ORGS, org_id, "roles", account_id), {"role": role}, idempotency_key)
+        return await self._patch(path(ORGS, org_id, "roles", account_id), {"role": role}, idempotency_key, if_match)
 
     async def end_role(self, org_id: str, account_id: str) -> None:
         """Ends somebody's part."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.client import ApiError, AsyncMasterVip, OutcomeUnknown, RetryPolicy, Unavailable
+from gateway.client import ApiError, AsyncMasterVip, OutcomeUnknown, RetryPolicy, Tagged, Unavailable
 from gateway.client.caller import given, path
 from tests.support.client_timing import FakeTiming
 from tests.support.faulty_http import CUT, FaultyServer, Handler, Reply, Seen, problem, script
@@ -291,6 +291,30 @@ async def test_a_list_is_read_to_its_end_page_by_page() -> None:
     assert queries == [f"limit=200&verdict=admitted{cursor}" for cursor in ("", "&cursor=c1", "&cursor=c2")]
 
 
+def revoked(cards: list[str], restored: list[str], cursor: str, is_reset: bool = False, has_more: bool = True) -> Reply:
+    fields = {"cards": cards, "restored": restored, "cursor": cursor, "reset": is_reset, "more": has_more}
+    return Reply(200, fields | {"stale": not has_more})
+
+
+async def test_revoked_cards_are_read_to_the_end_of_their_list_and_the_newest_counts() -> None:
+    pages = [revoked(["a", "b"], ["c"], "c1"), revoked(["c"], ["a"], "c2"), revoked([], [], "c3", has_more=False)]
+    async with facing(script(*pages)) as (vip, server):
+        found = await vip.cards.revocations("c0")
+    assert found == {"cards": ["b", "c"], "restored": ["a"], "cursor": "c3", "reset": False, "stale": True}
+    assert [seen.path.partition("?")[2] for seen in server.seen] == ["since=c0", "since=c1", "since=c2"]
+
+
+async def test_a_list_of_revoked_cards_that_begins_anew_replaces_what_came_before() -> None:
+    pages = [
+        revoked(["a"], ["b"], "c1"),
+        revoked(["d"], [], "c2", is_reset=True),
+        revoked([], [], "c3", has_more=False),
+    ]
+    async with facing(script(*pages)) as (vip, _):
+        found = await vip.cards.revocations()
+    assert (found["cards"], found["restored"], found["reset"]) == (["d"], [], True)
+
+
 async def test_a_stream_that_breaks_off_is_not_taken_for_whole() -> None:
     broken = Reply(200, b"scan_id\r\none\r\n", announced_bytes=1_000)
     async with facing(script(CUT, broken)) as (vip, server):
@@ -391,7 +415,13 @@ EVERY_COMMAND: list[Calls] = [
     lambda vip: vip.events.add_gate("evt_1", "Door"),
     lambda vip: vip.events.change_gate("evt_1", "gate_1", open=False),
     lambda vip: vip.devices.add("evt_1"),
+    lambda vip: vip.devices.add(),
     lambda vip: vip.devices.pair("code"),
+    lambda vip: vip.devices.pair_again("dev_1"),
+    lambda vip: vip.devices.change("dev_1", event_id=None),
+    lambda vip: vip.devices.choose_gate(None),
+    lambda vip: vip.orgs.set_member_schema("org_1", None),
+    lambda vip: vip.change_me(name="Ann"),
     lambda vip: vip.devices.revoke("dev_1"),
     lambda vip: vip.check_in("evt_1", "MV1:X"),
 ]
@@ -404,3 +434,30 @@ async def test_every_command_is_the_same_request_at_every_try(call: Calls) -> No
     first, again = server.seen
     assert first.key is not None
     assert (first.key, first.method, first.path, first.body) == (again.key, again.method, again.path, again.body)
+
+
+# --- what was read may be changed only as it was ----------------------------------------------------------------------
+
+EDITS: list[Callable[[AsyncMasterVip, str | None], Awaitable[Tagged]]] = [
+    lambda vip, tag: vip.orgs.change("org_1", name="T", if_match=tag),
+    lambda vip, tag: vip.orgs.set_member_schema("org_1", {"type": "object"}, if_match=tag),
+    lambda vip, tag: vip.people.change_role("org_1", "acc_1", "staff", if_match=tag),
+    lambda vip, tag: vip.members.change("mem_1", phone=None, if_match=tag),
+    lambda vip, tag: vip.events.change("evt_1", capacity=2, if_match=tag),
+    lambda vip, tag: vip.events.change_gate("evt_1", "gate_1", open=False, if_match=tag),
+    lambda vip, tag: vip.devices.change("dev_1", name="S", if_match=tag),
+    lambda vip, tag: vip.devices.choose_gate("gate_1", if_match=tag),
+    lambda vip, tag: vip.change_me(name="Ann", if_match=tag),
+]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+async def test_a_change_can_be_for_one_version_only(
+    edit: Callable[[AsyncMasterVip, str | None], Awaitable[Tagged]],
+) -> None:
+    async with facing(script(Reply(200, {"id": "x"}, {"ETag": '"2"'}), Reply(200, {"id": "x"}))) as (vip, server):
+        changed = await edit(vip, '"1"')
+        assert (changed, changed.etag) == ({"id": "x"}, '"2"')
+        assert (await edit(vip, None)).etag is None
+    assert [seen.headers.get("if-match") for seen in server.seen] == ['"1"', None]
+    assert "if_match" not in server.seen[0].json()

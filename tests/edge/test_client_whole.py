@@ -175,6 +175,62 @@ async def test_devices_keys_and_sockets(proxy: TcpProxy) -> None:
         assert (raised.value.status, raised.value.code) == (404, "device_unknown")
 
 
+async def test_devices_of_an_organisation_and_of_a_gate(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        event = await vip.events.create("Gala", 500, gates=["North", "South"])
+        north, south = (gate["id"] for gate in event["gates"])
+        anywhere = await vip.devices.pair((await vip.devices.add(name="Handheld"))["pairing_code"])
+        assert (anywhere["event_id"], anywhere["gate_id"]) == (None, None)
+        fixed = await vip.devices.pair((await vip.devices.add(event["id"], gate_id=north))["pairing_code"])
+        assert (fixed["event_id"], fixed["gate_id"]) == (event["id"], north)
+        assert {each["id"] async for each in vip.devices.all()} == {anywhere["device_id"], fixed["device_id"]}
+        assert [each["id"] async for each in vip.devices.all(event_id=event["id"])] == [fixed["device_id"]]
+
+        itself = vip.acting_as(fixed["token"]).devices
+        assert {gate["id"] for gate in (await itself.itself())["gates"]} == {north, south}
+        assert (await itself.choose_gate(south))["gate_id"] == south
+        assert (await itself.choose_gate(None))["gate_id"] is None
+        device = await vip.devices.get(fixed["device_id"])
+        assert device["gate_id"] is None
+        changed = await vip.devices.change(device["id"], event_id=None, name="Roaming")
+        assert (changed["event_id"], changed["name"]) == (None, "Roaming")
+
+        again = await vip.devices.pair((await vip.devices.pair_again(device["id"]))["pairing_code"])
+        assert again["device_id"] == device["id"]
+        assert (await vip.acting_as(again["token"]).devices.itself())["id"] == device["id"]
+        with pytest.raises(ApiError, match="unauthenticated"):
+            await itself.itself()
+
+
+async def test_what_somebody_else_changed_meanwhile_is_not_overwritten(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, org):
+        event = await vip.events.create("Gala", 500)
+        seen = await vip.events.get(event["id"])
+        assert seen.etag is not None
+        changed = await vip.events.change(event["id"], capacity=400, if_match=seen.etag)
+        with pytest.raises(ApiError) as raised:
+            await vip.events.change(event["id"], capacity=300, if_match=seen.etag)
+        assert (raised.value.status, raised.value.code) == (412, "precondition_failed")
+        assert (await vip.events.change(event["id"], capacity=200, if_match=changed.etag))["capacity"] == 200
+        schema = await vip.orgs.member_schema(org["id"])
+        table = {"type": "object", "properties": {"table": {"type": "integer"}}}
+        assert (await vip.orgs.set_member_schema(org["id"], table, if_match=schema.etag))["schema"] == table
+        with pytest.raises(ApiError, match="precondition_failed"):
+            await vip.orgs.set_member_schema(org["id"], None, if_match=schema.etag)
+
+
+async def test_revoked_cards_are_known_to_who_asks(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        lost, found = [await vip.cards.issue(member={"name": name}) for name in ("Lan", "Minh")]
+        await vip.cards.revoke(lost["id"])
+        await vip.cards.suspend(found["id"])
+        first = await vip.cards.revocations()
+        assert (set(first["cards"]), first["reset"]) == ({lost["id"], found["id"]}, True)
+        await vip.cards.resume(found["id"])
+        then = await vip.cards.revocations(first["cursor"])
+        assert (then["cards"], then["restored"], then["reset"]) == ([], [found["id"]], False)
+
+
 async def test_what_was_committed_before_the_answer_was_lost_is_told_as_such(proxy: TcpProxy) -> None:
     async with organiser(proxy) as (vip, _):
         card = await vip.cards.issue(member={"name": "Lan"})
