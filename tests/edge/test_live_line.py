@@ -19,6 +19,7 @@ from tests.support.socket_edge import (
     MSGPACK,
     TENANT,
     TOPIC,
+    UPDATES_KEPT,
     FakeEngine,
     FakeTopic,
     Follower,
@@ -28,6 +29,8 @@ from tests.support.socket_edge import (
     subscribe,
     until,
 )
+
+CUTS = 1_000
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +245,56 @@ class TestLine:
         is_over = True
         for line in await asyncio.gather(*boards):
             assert line.seen > 10
+
+    async def test_a_board_that_is_cut_off_a_thousand_times_misses_nothing_and_sees_nothing_twice(
+        self, edge: SocketEdge
+    ) -> None:
+        dice = random.Random(1)
+        line, published, is_over = Follower(), 0, False
+        resumed = begun_anew = 0
+
+        async def host() -> None:
+            nonlocal published
+            while not is_over:
+                burst = limits.TOPIC_RECENT_MAX + dice.randrange(-1, 2) if dice.random() < 0.01 else 1
+                for _ in range(dice.choice((1, 1, 1, 1, 2, 2 * UPDATES_KEPT, burst))):
+                    published += 1
+                    edge.engine.publish(TENANT, TOPIC, feed(published))
+                if dice.random() < 0.01:
+                    edge.engine.restart(TENANT, TOPIC)
+                await asyncio.sleep(0.002)
+
+        async def another_board() -> None:
+            """As long as one stays, the gateway has the latest updates itself."""
+            async with edge.subscriber() as client:
+                await subscribe(client)
+                while True:
+                    await client.receive()
+
+        tasks = [asyncio.create_task(host())]
+        for number in range(CUTS):
+            if number == CUTS // 3:
+                tasks.append(asyncio.create_task(another_board()))
+            async with edge.subscriber(JSON if number % 2 else MSGPACK) as client:
+                if dice.random() < 0.9:
+                    await subscribe(client, since=line.since)
+                    for nth in range(dice.randrange(4)):
+                        before = line.snapshots
+                        line.take(await client.receive())
+                        if nth == 0:
+                            begun_anew += line.snapshots - before
+                            resumed += line.snapshots == before
+                client.connection.transport.abort()
+        is_over = True
+        await tasks[0]
+        async with edge.subscriber() as client:
+            await subscribe(client, since=line.since)
+            while line.last != published:
+                line.take(await client.receive())
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert resumed > CUTS // 4
+        assert begun_anew > CUTS // 20
 
     async def test_what_comes_while_a_gap_is_being_filled_is_kept(self, edge: SocketEdge) -> None:
         async with edge.subscriber() as client:
