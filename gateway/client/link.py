@@ -5,13 +5,16 @@ Rules:
    failure (`retry.RetryPolicy`). A token that can be renewed is renewed once after 4401.
 2. One task sends. What is to be sent is the listener's: it is asked for a frame when there is room, so that a slow
    network fills no memory here.
-3. Pings measure the server's clock, and find a server that is gone: one that leaves a ping unanswered for
-   `try_timeout_s` is left.
+3. A server that goes away says so (`reconnect`) and closes (4503) when it is this client's turn: it has spread its
+   clients out already, so the next connection is tried at once. Who was not let in waits for the time that it said.
+4. Pings measure the server's clock, and find a server that is gone: one that leaves a ping unanswered for
+   `try_timeout_s` is left. The hello and the pongs carry this machine's time, by which the server measures its clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NoReturn, Protocol
 
@@ -32,8 +35,10 @@ SUBPROTOCOLS: Final = {
 }
 FINAL_CODES: Final = range(4_000, 4_500)
 TOKEN_INVALID: Final = 4_401
+DRAINING: Final = 4_503
 FRAME_BYTES_MAX: Final = 4 * 1_048_576
 CLOSE_TIMEOUT_S: Final = 2.0
+SENT_AWAY_JITTER_S: Final = 0.1
 FIRST_PINGS: Final = 4  # one after the other, so that the clock is known soon
 PING_EVERY_S: Final = 10.0
 SOCKET_RETRY: Final = RetryPolicy(first_pause_s=1.0, pause_s_max=15.0, deadline_s=30.0, try_timeout_s=10.0)
@@ -63,13 +68,15 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class _End:
-    """Why a connection ended. `code` is a close code or an HTTP status, None where there was none."""
+    """Why a connection ended. `code` is a close code or an HTTP status, None where there was none. `is_sent_away`: the
+    server has said when to come back (rule 3)."""
 
     code: int | None
     name: str
     message: str
     is_final: bool = False
     after_s: float = 0.0
+    is_sent_away: bool = False
 
 
 class _Lost(Exception):
@@ -103,6 +110,7 @@ class Link:
         self._pings: dict[int, float] = {}
         self._ponged = asyncio.Event()
         self._complaint: Json = {}
+        self._sent_away_s: float | None = None  # how long to wait after the close; None: nothing was said
         self._tries = 0
         self._has_renewed = False
 
@@ -176,12 +184,18 @@ class Link:
             if end.is_final:
                 return SocketRefused(end.code or 0, end.name, end.message)
             self._trouble = f"{end.name}: {end.message}"
-            self._tries += 1
-            await self._timing.sleep(self._retry.pause_s(self._tries, end.after_s, uniform=self._timing.uniform))
+            await self._timing.sleep(self._pause_s(end))
+
+    def _pause_s(self, end: _End) -> float:
+        if end.is_sent_away:
+            return end.after_s + self._timing.uniform(0.0, SENT_AWAY_JITTER_S)
+        self._tries += 1
+        return self._retry.pause_s(self._tries, end.after_s, uniform=self._timing.uniform)
 
     async def _once(self) -> _End:
         """One connection, from its beginning to its end. Raises `SignedOut`, and what a callback raises."""
         self._complaint = {}
+        self._sent_away_s = None
         token: str | None = None
         try:
             token = await self._credentials.bearer()
@@ -208,7 +222,7 @@ class Link:
             ssl=self._ssl,
             open_timeout=self._retry.try_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
-            ping_interval=None,  # rule 3: the pings are ours
+            ping_interval=None,  # rule 4: the pings are ours
             max_size=FRAME_BYTES_MAX,
         )
 
@@ -229,6 +243,8 @@ class Link:
             return _End(None, "connection_lost", str(closed), after_s=after_s)
         code, name = closed.rcvd.code, closed.rcvd.reason
         message = str(self._complaint.get("message") or "the server closed the socket")
+        if code == DRAINING and self._sent_away_s is not None:
+            return _End(code, name, message, after_s=self._sent_away_s, is_sent_away=True)
         return _End(code, name, message, code in FINAL_CODES, after_s)
 
     def _end_of_handshake(self, refused: InvalidStatus) -> _End:
@@ -266,13 +282,18 @@ class Link:
             self._listener.on_down()
 
     async def _greeted(self, socket: ClientConnection) -> Json:
-        await self._send(socket, {"t": "hello", **self._listener.hello()})
+        with suppress(ConnectionClosed):  # why it is closed may still be there to be read
+            await self._send(socket, {"t": "hello", **self._listener.hello(), "now": self._timing.wall_ms()})
         while True:
             frame = _decoded(await socket.recv())
             if frame.get("t") == "welcome":
+                if self._sent_away_s is not None:
+                    self._sent_away_s = 0.0  # it is served until it is closed
                 return frame
             if frame.get("t") == "error":
                 self._complaint = frame
+            elif frame.get("t") == "reconnect":
+                self._sent_away_s = float(frame.get("after_ms") or 0) / 1_000
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
@@ -284,6 +305,8 @@ class Link:
                 if len(self._pongs_owed) < FIRST_PINGS:
                     self._pongs_owed.append(frame.get("n", 0))
                     self._wake.set()
+            elif kind == "reconnect":
+                self._sent_away_s = 0.0  # the close that follows comes when it is time
             else:
                 if kind == "error" and "id" not in frame and "topic" not in frame:
                     self._complaint = frame
@@ -310,7 +333,7 @@ class Link:
 
     def _next_frame(self) -> Json | None:
         if self._pongs_owed:
-            return {"t": "pong", "n": self._pongs_owed.pop(0)}
+            return {"t": "pong", "n": self._pongs_owed.pop(0), "now": self._timing.wall_ms()}
         if self._ping_due:
             self._ping_due = False
             number = self.next_number()
