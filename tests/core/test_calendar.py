@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from actors.calendar import is_time_zone, local_day
 
-ZONES = ("UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York")
+ZONES = (
+    "UTC",
+    "Pacific/Kiritimati",
+    "Etc/GMT+12",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/New_York",
+    "Africa/Monrovia",
+)
 
 
 def ms(text: str) -> int:
@@ -38,6 +46,10 @@ def ms(text: str) -> int:
         ("2026-11-02T05:00:00+00:00", "America/New_York", 20261102),
         ("2028-02-29T00:00:00+00:00", "UTC", 20280229),
         ("1970-01-01T00:00:00+00:00", "UTC", 19700101),
+        ("1970-01-01T10:39:59.999+00:00", "Pacific/Kiritimati", 19691231),  # -10:40 then
+        ("1970-01-01T10:40:00+00:00", "Pacific/Kiritimati", 19700101),
+        ("1972-01-01T00:44:29.999+00:00", "Africa/Monrovia", 19711231),  # -0:44:30 then
+        ("1972-01-01T00:44:30+00:00", "Africa/Monrovia", 19720101),
     ],
 )
 def test_day(moment: str, zone: str, day: int) -> None:

@@ -108,9 +108,10 @@ async def host_by_hand(behave: Behaviour) -> AsyncIterator[HostAddress]:
 
 
 @asynccontextmanager
-async def transport_to(addresses: Addresses, key: bytes = KEY) -> AsyncIterator[FrameTransport]:
-    """A gateway's end, with short timeouts."""
-    transport = FrameTransport(addresses.find, key, SUBMIT_TIMEOUT_MS, COLLECT_TIMEOUT_MS, OPEN_TIMEOUT_MS)
+async def transport_to(addresses: Addresses, key: bytes = KEY, patience: int = 1) -> AsyncIterator[FrameTransport]:
+    """A gateway's end, with timeouts that are short, or so many times as long."""
+    timeouts_ms = [patience * each for each in (SUBMIT_TIMEOUT_MS, COLLECT_TIMEOUT_MS, OPEN_TIMEOUT_MS)]
+    transport = FrameTransport(addresses.find, key, *timeouts_ms)
     try:
         yield transport
     finally:

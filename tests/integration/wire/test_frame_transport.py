@@ -66,7 +66,7 @@ async def took_ms(call: asyncio.Task[bytes]) -> float:
 
 
 async def test_concurrent_calls_are_answered_to_the_right_caller(
-    host: FakeHost, listener: FrameListener, addresses: Addresses, transport: FrameTransport
+    host: FakeHost, listener: FrameListener, addresses: Addresses
 ) -> None:
     rng = random.Random(1)
 
@@ -76,13 +76,14 @@ async def test_concurrent_calls_are_answered_to_the_right_caller(
 
     host.answer = after_a_while
     batches = [b"%d " % number * rng.choice((1, 10, 20_000)) for number in range(200)]
-    submits = [transport.submit("one", batch) for batch in batches]
-    collects = [transport.collect("one", ticket) for ticket in range(50)]
-    answers = await asyncio.gather(*submits, *collects)
-    assert answers[:200] == [b"re: " + batch for batch in batches]
-    assert answers[200:] == [b"ticket %d" % ticket for ticket in range(50)]
-    assert addresses.asked == 1, "they all share one opening"
-    assert len(listener.connections) == 1
+    async with transport_to(addresses, patience=50) as transport:
+        submits = [transport.submit("one", batch) for batch in batches]
+        collects = [transport.collect("one", ticket) for ticket in range(50)]
+        answers = await asyncio.gather(*submits, *collects)
+        assert answers[:200] == [b"re: " + batch for batch in batches]
+        assert answers[200:] == [b"ticket %d" % ticket for ticket in range(50)]
+        assert addresses.asked == 1, "they all share one opening"
+        assert len(listener.connections) == 1
 
 
 async def test_each_host_has_a_connection_of_its_own(addresses: Addresses, transport: FrameTransport) -> None:
