@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.card import Card
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -15,7 +14,6 @@ from actors.commands import (
     OpenTenant,
     RenameCardHolder,
 )
-from actors.event import Event
 from actors.facts import (
     CardHolderRenamed,
     CardIssued,
@@ -28,7 +26,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED, PRECONDITION_FAILED, QUOTA_EXCEEDED
-from actors.tenant import Tenant
+from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.versions import event_version, gate_version, tenant_version
 from rules.model import Rule
@@ -44,9 +42,9 @@ def decide_open_tenant(command: OpenTenant, at_ms: int) -> list[Fact]:
     ]
 
 
-def decide_change_tenant(tenant: Tenant, command: ChangeTenant, at_ms: int) -> list[Fact]:
+def decide_change_tenant(scope: Scope, command: ChangeTenant, at_ms: int) -> list[Fact]:
     """Changes what is given, if the condition holds; a changed check-in rule gets its next version."""
-    settings = tenant.settings
+    tenant, settings = scope.tenant, scope.tenant.settings
     if command.if_version is not None and tenant_version(tenant.name, settings) not in command.if_version:
         return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
     rules = settings.rules
@@ -62,8 +60,9 @@ def decide_change_tenant(tenant: Tenant, command: ChangeTenant, at_ms: int) -> l
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)]
 
 
-def decide_change_plan(tenant: Tenant, command: ChangePlan, at_ms: int) -> list[Fact]:
+def decide_change_plan(scope: Scope, command: ChangePlan, at_ms: int) -> list[Fact]:
     """Changes the plan; nobody loses what they have."""
+    tenant = scope.tenant
     settings = msgspec.structs.replace(tenant.settings, plan=command.plan)
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
 
@@ -78,8 +77,9 @@ def _with_checkin_points(rules: tuple[Rule, ...], points: int) -> tuple[Rule, ..
     return (*(rule for rule in rules if rule.rule_id != CHECKIN_RULE_ID), checkin_rule(points, version))
 
 
-def decide_issue_card(tenant: Tenant, command: IssueCard, at_ms: int) -> list[Fact]:
+def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact]:
     """Issues a card, unless the organisation's plan is used up."""
+    tenant = scope.tenant
     cards_after = tenant.cards + 1
     if tenant.settings.plan == "free" and cards_after > CARDS_PER_FREE_TENANT_MAX:
         detail = (
@@ -104,8 +104,9 @@ def decide_issue_card(tenant: Tenant, command: IssueCard, at_ms: int) -> list[Fa
     ]
 
 
-def decide_change_card_state(tenant: Tenant, card: Card, command: ChangeCardState, at_ms: int) -> list[Fact]:
+def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int) -> list[Fact]:
     """Suspends, resumes or revokes; a revoked card stays revoked."""
+    tenant, card = scope.tenant, scope.card
     if card.state == "revoked" and command.state != "revoked":
         return [_refused(command, card.card_id, CARD_REVOKED, "a revoked card stays revoked; issue a new one", at_ms)]
     # A card from before there were plans does not count, and so makes no room below zero.
@@ -125,7 +126,7 @@ def decide_change_card_state(tenant: Tenant, card: Card, command: ChangeCardStat
     ]
 
 
-def decide_rename_card_holder(command: RenameCardHolder, at_ms: int) -> list[Fact]:
+def decide_rename_card_holder(scope: Scope, command: RenameCardHolder, at_ms: int) -> list[Fact]:
     """Renames, whatever the card's state: a person may be forgotten after their cards are revoked."""
     return [
         CardHolderRenamed(
@@ -134,7 +135,7 @@ def decide_rename_card_holder(command: RenameCardHolder, at_ms: int) -> list[Fac
     ]
 
 
-def decide_create_event(tenant: Tenant, command: CreateEvent, at_ms: int) -> list[Fact]:
+def decide_create_event(scope: Scope, command: CreateEvent, at_ms: int) -> list[Fact]:
     """Creates an event, unless its capacity or number of gates is out of bounds. Without a time zone of its own it goes
     by the tenant's of that moment."""
     terms = command.terms
@@ -142,13 +143,13 @@ def decide_create_event(tenant: Tenant, command: CreateEvent, at_ms: int) -> lis
     if refusal:
         return [refusal]
     if not terms.time_zone:
-        terms = msgspec.structs.replace(terms, time_zone=tenant.settings.time_zone)
+        terms = msgspec.structs.replace(terms, time_zone=scope.tenant.settings.time_zone)
     return [EventCreated(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.event_id, terms)]
 
 
-def decide_change_event(event: Event, command: ChangeEvent, at_ms: int) -> list[Fact]:
+def decide_change_event(scope: Scope, command: ChangeEvent, at_ms: int) -> list[Fact]:
     """Changes what is given, if the condition holds. Capacity cannot go below the number of people inside."""
-    terms = event.terms
+    event, terms = scope.event, scope.event.terms
     if command.if_version is not None and _version(terms, command.gate) not in command.if_version:
         return [_refused(command, event.event_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
     changes = {

@@ -63,7 +63,7 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
             event_earned_after=event_earned,
         )
     awarded = event_earned - seen.earned
-    return [_judged(card, event, seen, command, at_ms, "", awarded, draft.balance), *draft.facts]
+    return [_judged(card, event, seen, command, at_ms, "", awarded, draft.balance), *draft.finished()]
 
 
 def _reason(card: Card | None, event: Event, seen: Attendance, command: CheckIn, at_ms: int) -> str:

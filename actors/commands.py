@@ -163,6 +163,17 @@ class ChangePlan(msgspec.Struct, frozen=True, array_like=True, tag=11):
     plan: Plan
 
 
+class Wake(msgspec.Struct, frozen=True, array_like=True, tag=12, gc=False):
+    """The time that an actor set its alarm to has come. The partition asks this of itself; it answers nobody, so it has
+    no request id, and what it finds undone it does, however often it is asked."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    kind: str
+    entity_id: str
+
+
 Command = (
     OpenTenant
     | ChangeTenant
@@ -176,6 +187,7 @@ Command = (
     | RedeemPoints
     | ReversePoints
     | ChangePlan
+    | Wake
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may

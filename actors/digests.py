@@ -6,15 +6,13 @@ from hashlib import blake2b
 
 import msgspec
 
-from actors.card import Card
-from actors.event import Event
-from actors.tenant import Tenant
+from actors.kinds import Actor
 
 DIGEST_BYTES = 16
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
-def digest_of(actor: Card | Event | Tenant) -> bytes:
+def digest_of(actor: Actor) -> bytes:
     """BLAKE2b-128 over the state's canonical encoding; the order in which an event's attendance came about does not
     matter."""
     return blake2b(_encoder.encode(actor), digest_size=DIGEST_BYTES).digest()

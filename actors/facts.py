@@ -184,6 +184,20 @@ class CommandRefused(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=Fal
     detail: str
 
 
+class AlarmSet(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
+    """An actor (`kind`, `entity_id`) wants to be woken at `wake_ms`, 0: not at all. With `rang` it was woken just now:
+    the facts after this one, up to the next that answers a request or rang, are what the time at `at_ms` led to."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    kind: str
+    entity_id: str
+    wake_ms: int
+    rang: bool = False
+
+
 Fact = (
     TenantOpened
     | TenantChanged
@@ -195,4 +209,5 @@ Fact = (
     | ScanJudged
     | PointsPosted
     | CommandRefused
+    | AlarmSet
 )

@@ -191,9 +191,8 @@ class Host:
         if partition is None or partition.state != "open":
             return {}
         residents = partition.residents
-        digests = {key: digest_of(tenant) for key, tenant in residents.tenants.items()}
-        digests |= {key: digest_of(card) for key, card in residents.cards.items()}
-        return digests | {key: digest_of(event) for key, event in residents.events.items()}
+        actors = (actor for present in residents.actors.values() for actor in present.items())
+        return {key: digest_of(actor) for key, actor in actors}
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from actors.card import Card
-from actors.facts import PointsPosted
+from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.terms import POOL, EntryKind, Lot, Taking
 
 BALANCE_MAX = 10**15
@@ -87,6 +89,21 @@ class LedgerDraft:
         self.facts.append(fact)
         return fact
 
+    def finished(self) -> list[Fact]:
+        """The postings, and the card's alarm where they change it."""
+        wake_ms = card_alarm_ms(self.lots.values())
+        if wake_ms == card_alarm_ms(self._card.lots):
+            return list(self.facts)
+        return [*self.facts, self._alarm(wake_ms, rang=False)]
+
+    def woken(self) -> list[Fact]:
+        """What the alarm led to."""
+        return [self._alarm(card_alarm_ms(self.lots.values()), rang=True), *self.facts]
+
+    def _alarm(self, wake_ms: int, *, rang: bool) -> AlarmSet:
+        card = self._card
+        return AlarmSet(card.tenant_id, "", b"", self._at_ms, "card", card.card_id, wake_ms, rang)
+
     def expire_lapsed(self) -> None:
         """Posts the expiry of every lot that has lapsed."""
         for lot in sorted(self.lots.values(), key=_spending_order):
@@ -129,3 +146,8 @@ class LedgerDraft:
 
 def _spending_order(lot: Lot) -> tuple[int, int]:
     return (lot.expires_at_ms, lot.lot)
+
+
+def card_alarm_ms(lots: Iterable[Lot]) -> int:
+    """When the first of these lots lapses; 0: none does."""
+    return min((lot.expires_at_ms for lot in lots if lot.remaining > 0), default=0)

@@ -14,12 +14,14 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from actors.board import Board
 from actors.card import Card
+from actors.entry import Entry
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, EventChanged, Fact, PointsPosted, ScanJudged
+from actors.ids import position_of
 from actors.limits import Limits
 from actors.live_sources import BoardSource, CardSource, Feed, RevocationSource, Source
 from actors.queries import CARD_TOPIC, EVENT_TOPIC, REVOCATIONS_TOPIC
@@ -203,9 +205,15 @@ class Views:
         """A board in memory."""
         return self._boards.get(tenant_id, {}).get(window)
 
-    def add_board(self, tenant_id: str, window: str, board: Board) -> None:
-        """Takes a loaded board in."""
+    def add_board(
+        self, tenant_id: str, window: str, board: Board, since: Iterable[tuple[Entry, Sequence[Fact]]]
+    ) -> None:
+        """Takes a loaded board in; `since` are the durable entries after those that it shows."""
         self._boards.setdefault(tenant_id, {})[window] = board
+        for entry, facts in since:
+            for index, fact in enumerate(facts):
+                if fact.tenant_id == tenant_id:
+                    self.take_score(fact, position_of(entry.seq, index))
 
     def event_topic(self, event: Event) -> Topic:
         """The topic of an event."""

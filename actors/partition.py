@@ -24,31 +24,32 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from actors.alarms import Agenda
 from actors.board import Board
 from actors.codec import Message, encode_facts
 from actors.commands import Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
 from actors.facts import Fact, PointsPosted
+from actors.failures import JOURNAL_FULL, MAILBOX_FULL, MOVED_AWAY, STOPPED, STORE_LATE
+from actors.handlers import order_key
 from actors.ids import position_of
-from actors.judge import Judge, Known, Wants, order_key
+from actors.judge import Judge
 from actors.limits import Limits
 from actors.live import Views
 from actors.pending import Sealed, Waiting, weight_of
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
-from actors.refusals import FAILURES_NOT_FOUND, HALTED, MOVED, OVERLOADED, UNAVAILABLE
+from actors.refusals import FAILURES_NOT_FOUND
 from actors.replies import Done, Failed, Reply
 from actors.requests import RequestMemory
 from actors.residents import Residents
 from actors.tail import TailEntries
 from actors.viewer import Viewer
+from actors.waiting import Known, Wants, absent_from
 
 State = Literal["closed", "opening", "open", "halted"]
-RETRY_SOON_MS = 50
-RETRY_LATER_MS = 1_000
-JOURNAL_FULL = "the journal is full of entries that Postgres has not taken yet"
 
 # What an open that failed means: another writer has it, the journal contradicts itself, or a store is away for now.
 OpenFailure = Literal["fenced", "corrupt", "away"]
@@ -96,6 +97,7 @@ class Partition:
         self._load_retry_ms = 0
         self._tail = TailEntries()
         self._projected_later = 0
+        self._agenda = Agenda(self._limits, self._now_ms)
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class Partition:
                 self._mailbox.append(Waiting(token, message, self._now_ms))
                 room -= 1
             else:
-                self._ready.append((token, Failed(OVERLOADED, "too many messages are waiting", RETRY_SOON_MS)))
+                self._ready.append((token, MAILBOX_FULL))
         return self._turn()
 
     def on_loaded(self, load_id: int, loaded: Loaded, now_ms: int) -> list[Effect]:
@@ -196,11 +198,16 @@ class Partition:
         self._asked = None
         self.residents.install(loaded)
         for (tenant_id, window), scores in loaded.boards.items():
-            self._add_board(tenant_id, window, Board(scores), loaded.projected.seq)
+            tail = self._tail.between(loaded.projected.seq, self.durable.seq)
+            self._views.add_board(tenant_id, window, Board(scores), tail)
+        absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:
                 waiting.known = Known()
-            waiting.known.learn(waiting.message, asked, loaded)
+            waiting.known.learn(waiting.message, asked, loaded, absent)
+        if asked.alarms_until_ms:
+            wakes = self._agenda.looked(loaded.alarms, self._now_ms)
+            self._mailbox.extend(Waiting(None, wake, self._now_ms) for wake in wakes)
         self._note_projected(self._projected_later)
         return self._rerun_parked()
 
@@ -223,7 +230,7 @@ class Partition:
         self.durable = Mark(epoch, seq, done.entry.checksum)
         self._views.durable_seq = seq
         for index, fact in enumerate(done.facts):
-            self._show(fact, position_of(seq, index))
+            self._views.take(fact, position_of(seq, index), self.residents.events)
         self._pending.popleft()
         self._ready.extend((waiting.token, reply) for waiting, reply in done.held)
         self._note_projected(projected_hint)
@@ -271,6 +278,8 @@ class Partition:
         self._recent.forget(projected, self._now_ms)
         self.residents.put_away(projected, self._limits, self._parked_keys)
         self._views.drop_unwatched(self._now_ms, self._limits)
+        if self._agenda.is_due(self._now_ms, self.projected_seq):
+            self._wants.alarms_until_ms, self._wants.alarms_max = self._now_ms, self._limits.alarms_per_look_max
         if self._parked and self._asked is None and self._now_ms >= self._load_retry_ms:
             return self._rerun_parked()
         return self._turn()
@@ -313,6 +322,8 @@ class Partition:
             self._parked.append(waiting)
             return
         outcome = self._judge.judge(message, self._now_ms, waiting.known, self._wants)
+        if waiting.token is None and (isinstance(outcome, Failed) or self._tail.bytes > self._limits.journal_bytes_max):
+            return  # nobody asked; the next look finds it again
         if outcome is None:
             self._parked.append(waiting)
             self._parked_keys.add(key)
@@ -321,7 +332,7 @@ class Partition:
         if not isinstance(outcome, list) and not is_absent:
             self._hold(waiting, outcome)
         elif self._tail.bytes > self._limits.journal_bytes_max:
-            self._ready.append((waiting.token, Failed(UNAVAILABLE, JOURNAL_FULL, RETRY_LATER_MS)))
+            self._ready.append((waiting.token, JOURNAL_FULL))
         elif isinstance(outcome, list):
             self._accept(waiting, outcome)
         else:
@@ -339,6 +350,9 @@ class Partition:
             self._note(fact, position)
             if fact.request_id:
                 answer = Done(fact, False, position)
+        if waiting.token is None:
+            self._agenda.woke(seq if facts else self.durable.seq)
+            return
         assert answer is not None, "every command is answered by one of its facts"
         self._draft_held.append((waiting, answer))
 
@@ -385,17 +399,6 @@ class Partition:
 
     # --- what is shown, and what Postgres holds ---------------------------------------------------------------------
 
-    def _show(self, fact: Fact, position: int) -> None:
-        self._views.take(fact, position, self.residents.events)
-
-    def _add_board(self, tenant_id: str, window: str, board: Board, loaded_seq: int) -> None:
-        """Takes in a board as Postgres had it at `loaded_seq`, brought up to what is durable here."""
-        self._views.add_board(tenant_id, window, board)
-        for entry, facts in self._tail.between(loaded_seq, self.durable.seq):
-            for index, fact in enumerate(facts):
-                if fact.tenant_id == tenant_id:
-                    self._views.take_score(fact, position_of(entry.seq, index))
-
     def _note_projected(self, projected_seq: int) -> None:
         """What a load under way has read may be older than this; its tail must still be here when it comes."""
         if projected_seq > self.last.seq:
@@ -441,13 +444,10 @@ class Partition:
         self.state = state
         self._mailbox.clear()
         self._forget()
-        failure = self._not_here()
-        self._ready.extend((waiting.token, failure) for waiting in unanswered)
+        self._answer(unanswered, self._not_here())
 
     def _not_here(self) -> Failed:
-        if self.state == "halted":
-            return Failed(HALTED, "this organisation's partition has stopped and waits for an operator", RETRY_LATER_MS)
-        return Failed(MOVED, "another host has this partition", RETRY_SOON_MS)
+        return STOPPED if self.state == "halted" else MOVED_AWAY
 
     def _expire(self) -> None:
         oldest_ms = self._now_ms - self._limits.wait_ms_max
@@ -459,11 +459,13 @@ class Partition:
             }
         while self._mailbox and self._mailbox[0].arrived_ms < oldest_ms:
             late.append(self._mailbox.popleft())
-        failure = Failed(UNAVAILABLE, "a store did not answer in time", RETRY_LATER_MS)
-        self._ready.extend((waiting.token, failure) for waiting in late)
+        self._answer(late, STORE_LATE)
 
     def _tick_clock(self, now_ms: int) -> None:
         self._now_ms = max(self._now_ms, now_ms)
+
+    def _answer(self, unanswered: Iterable[Waiting], failure: Failed) -> None:
+        self._ready.extend((waiting.token, failure) for waiting in unanswered if waiting.token is not None)
 
     def _take_effects(self) -> list[Effect]:
         effects = self._effects

@@ -8,14 +8,14 @@ from actors.codec import Message
 from actors.effects import Token
 from actors.entry import Entry
 from actors.facts import EventChanged, EventCreated, Fact, PointsPosted, ScanJudged
-from actors.judge import Known
 from actors.replies import Reply
+from actors.waiting import Known
 
 
 class Waiting(msgspec.Struct):
-    """A message that has not been answered."""
+    """A message that has not been answered; without a token it is the partition's own and nobody waits for it."""
 
-    token: Token
+    token: Token | None
     message: Message
     arrived_ms: int
     known: Known | None = None

@@ -8,7 +8,6 @@ from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.event import Event
 from actors.facts import CommandRefused, Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft
-from actors.ports import LedgerEntry
 from actors.refusals import (
     ALREADY_REVERSED,
     AMOUNT_INVALID,
@@ -19,12 +18,14 @@ from actors.refusals import (
     INSUFFICIENT_POINTS,
     LIMIT_REACHED,
 )
+from actors.scope import Scope
 from actors.tenant import Tenant
 from actors.terms import LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Lot
 
 
-def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> list[Fact]:
+def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
     """Posts an award, or refuses: amount, expiry, card's state, balance limit, in this order."""
+    tenant, card = scope.tenant, scope.card
     if not 1 <= command.amount <= POINTS_PER_ENTRY_MAX:
         return [_refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
     if command.expires_at_ms and command.expires_at_ms <= at_ms:
@@ -50,11 +51,12 @@ def decide_award(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -
         earned_day=draft.day,
         lots=(Lot(entry_seq, command.amount, command.expires_at_ms),) if command.expires_at_ms else (),
     )
-    return list(draft.facts)
+    return draft.finished()
 
 
-def decide_redeem(tenant: Tenant, card: Card, command: RedeemPoints, at_ms: int) -> list[Fact]:
+def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]:
     """Posts a redemption, or refuses: amount, card's state, points available, in this order."""
+    tenant, card = scope.tenant, scope.card
     if not 1 <= command.amount <= POINTS_PER_ENTRY_MAX:
         return [_refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
     if card.state != "active":
@@ -75,17 +77,16 @@ def decide_redeem(tenant: Tenant, card: Card, command: RedeemPoints, at_ms: int)
         lots=lots,
         takings=takings,
     )
-    return list(draft.facts)
+    return draft.finished()
 
 
-def decide_reverse(
-    tenant: Tenant, card: Card, event: Event | None, entry: LedgerEntry | None, command: ReversePoints, at_ms: int
-) -> list[Fact]:
+def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fact]:
     """Posts a reversal, or refuses: the entry unknown, of a kind that cannot be reversed, reversed already, in this
-    order.
-
-    `event` is the one at which the entry was earned, None where it was earned at none.
-    """
+    order."""
+    tenant, card = scope.tenant, scope.card
+    entry = None
+    if 1 <= command.entry_seq <= card.entry_count:
+        entry = scope.ledger_entry(card.card_id, command.entry_seq)
     if entry is None:
         return [_refused(command, ENTRY_UNKNOWN, f"the card has no ledger entry {command.entry_seq}", at_ms)]
     original = entry.fact
@@ -96,6 +97,8 @@ def decide_reverse(
     draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
     draft.expire_lapsed()
     if original.kind == "award":
+        # The event at which it was earned; its score goes down, too.
+        event = scope.find("event", original.event_id) if original.event_id else None
         _reverse_award(tenant, draft, event, original, command)
     else:
         lots, takings = draft.give_back(original)
@@ -112,7 +115,14 @@ def decide_reverse(
         )
         # What came back to a lot that has lapsed meanwhile lapses at once.
         draft.expire_lapsed()
-    return list(draft.facts)
+    return draft.finished()
+
+
+def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
+    """What has lapsed is posted, and the alarm set to what comes next."""
+    draft = LedgerDraft(card, at_ms, local_day(at_ms, scope.tenant.settings.time_zone))
+    draft.expire_lapsed()
+    return draft.woken()
 
 
 def _reverse_award(

@@ -17,6 +17,7 @@ from actors.card import Card
 from actors.entry import Entry, Mark
 from actors.event import Event
 from actors.facts import Fact, PointsPosted
+from actors.kinds import Actor
 from actors.tenant import Tenant
 
 
@@ -96,11 +97,14 @@ TenantEvent = tuple[str, str]
 TenantRequest = tuple[str, str]
 TenantLedgerEntry = tuple[str, str, int]
 TenantBoard = tuple[str, str]
+# Kind, tenant and id, of an actor that is neither tenant nor card nor event.
+OtherActor = tuple[str, str, str]
 
 
 class LoadRequest(msgspec.Struct, frozen=True):
     """Everything a partition wants to know at once. Board keys are windows as in `actors.queries.GetBoard`, "day"
-    resolved to "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq)."""
+    resolved to "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most
+    `alarms_max` actors of this partition whose alarm is set to that time or before, the longest overdue first."""
 
     tenants: tuple[str, ...] = ()
     cards: tuple[TenantCard, ...] = ()
@@ -108,6 +112,9 @@ class LoadRequest(msgspec.Struct, frozen=True):
     requests: tuple[TenantRequest, ...] = ()
     ledger_entries: tuple[TenantLedgerEntry, ...] = ()
     boards: tuple[TenantBoard, ...] = ()
+    others: tuple[OtherActor, ...] = ()
+    alarms_until_ms: int = 0
+    alarms_max: int = 0
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -126,6 +133,15 @@ class BoardScore(msgspec.Struct, frozen=True, gc=False):
     reached: int
 
 
+class Alarm(msgspec.Struct, frozen=True, order=True):
+    """An actor that wants to be woken at `wake_ms`."""
+
+    wake_ms: int
+    tenant_id: str
+    kind: str
+    entity_id: str
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """What was found, all from one snapshot in which Postgres held the partition up to `projected`. What is absent
     does not exist (as of `projected`). `requests` maps to the fact that answered the request and its position."""
@@ -137,6 +153,8 @@ class Loaded(msgspec.Struct, frozen=True):
     requests: dict[TenantRequest, tuple[Fact, int]] = msgspec.field(default_factory=dict)
     ledger_entries: dict[TenantLedgerEntry, LedgerEntry] = msgspec.field(default_factory=dict)
     boards: dict[TenantBoard, list[BoardScore]] = msgspec.field(default_factory=dict)
+    others: dict[OtherActor, Actor] = msgspec.field(default_factory=dict)
+    alarms: tuple[Alarm, ...] = ()
 
 
 class StoreUnavailable(Exception):

@@ -10,21 +10,12 @@ Rules:
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from actors.card import Card
 from actors.event import Event
-from actors.facts import (
-    CardHolderRenamed,
-    CardIssued,
-    CardStateChanged,
-    EventChanged,
-    EventCreated,
-    Fact,
-    PointsPosted,
-    ScanJudged,
-    TenantChanged,
-    TenantOpened,
-)
+from actors.facts import Fact, PointsPosted, ScanJudged
+from actors.kinds import KINDS, NOWHERE, ROUTES, Actor, Route, id_of
 from actors.limits import Limits
 from actors.ports import Loaded
 from actors.tenant import Tenant
@@ -34,121 +25,91 @@ _SWEEP_MAX = 2_000
 
 
 class Residents:
-    """Tenants, cards and events of one partition."""
+    """The actors of one partition, by kind and id."""
 
     def __init__(self) -> None:
         self.tenants: dict[str, Tenant] = {}
         self.cards: dict[str, Card] = {}
         self.events: dict[str, Event] = {}
+        self.actors: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+        self.actors.update(tenant=self.tenants, card=self.cards, event=self.events)
         # Facts of the journal's tail about actors that are not in memory yet, by id.
         self._waiting: dict[str, list[tuple[Fact, int]]] = {}
 
-    def card(self, tenant_id: str, card_id: str) -> Card | None:
-        """A card in memory."""
-        card = self.cards.get(card_id)
-        return card if card is not None and card.tenant_id == tenant_id else None
-
-    def event(self, tenant_id: str, event_id: str) -> Event | None:
-        """An event in memory."""
-        event = self.events.get(event_id)
-        return event if event is not None and event.tenant_id == tenant_id else None
+    def find(self, kind: str, tenant_id: str, own_id: str) -> Any:
+        """An actor in memory, None where it is not."""
+        actor = self.actors[kind].get(own_id)
+        return actor if actor is not None and actor.tenant_id == tenant_id else None
 
     def apply(self, fact: Fact, position: int) -> None:
         """Takes in a new fact; all actors that it changes are in memory."""
-        match fact:
-            case ScanJudged():
+        # By frequency: nearly all facts are of the first two kinds.
+        if isinstance(fact, ScanJudged):
+            self.events[fact.event_id].apply(fact, position)
+        elif isinstance(fact, PointsPosted):
+            self.cards[fact.card_id].apply(fact, position)
+            if fact.event_id:
                 self.events[fact.event_id].apply(fact, position)
-            case PointsPosted():
-                self.cards[fact.card_id].apply(fact, position)
-                if fact.event_id:
-                    self.events[fact.event_id].apply(fact, position)
-            case CardHolderRenamed():
-                self.cards[fact.card_id].apply(fact, position)
-            case CardStateChanged():
-                self.cards[fact.card_id].apply(fact, position)
-                self.tenants[fact.tenant_id].apply(fact, position)
-            case EventChanged():
-                self.events[fact.event_id].apply(fact, position)
-            case TenantChanged():
-                self.tenants[fact.tenant_id].apply(fact, position)
-            case CardIssued():
-                self._create(fact, position)
-                self.tenants[fact.tenant_id].apply(fact, position)
-            case EventCreated() | TenantOpened():
-                self._create(fact, position)
-            case _:
-                pass
+        else:
+            route = ROUTES.get(type(fact), NOWHERE)
+            self._create(route, fact, position)
+            for kind in route.touches:
+                own_id = id_of(fact, kind)
+                if own_id:
+                    self.actors[kind][own_id].apply(fact, position)
 
     def recover(self, fact: Fact, position: int) -> None:
         """Takes in a fact of the journal's tail; where an actor is not in memory the fact waits for it to be loaded."""
-        match fact:
-            case CardIssued():
-                self._create(fact, position)
-                self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
-            case EventCreated() | TenantOpened():
-                self._create(fact, position)
-            case ScanJudged() | EventChanged():
-                self._recover_one(self.events.get(fact.event_id), fact.event_id, fact, position)
-            case PointsPosted():
-                self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
-                if fact.event_id:
-                    self._recover_one(self.events.get(fact.event_id), fact.event_id, fact, position)
-            case CardHolderRenamed():
-                self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
-            case CardStateChanged():
-                self._recover_one(self.cards.get(fact.card_id), fact.card_id, fact, position)
-                self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
-            case TenantChanged():
-                self._recover_one(self.tenants.get(fact.tenant_id), fact.tenant_id, fact, position)
-            case _:
-                pass
+        route = ROUTES.get(type(fact), NOWHERE)
+        self._create(route, fact, position)
+        for kind in route.touches:
+            own_id = id_of(fact, kind)
+            if own_id:
+                self._recover_one(self.actors[kind].get(own_id), own_id, fact, position)
 
-    def _recover_one(self, actor: Card | Event | Tenant | None, key: str, fact: Fact, position: int) -> None:
+    def _recover_one(self, actor: Any, own_id: str, fact: Fact, position: int) -> None:
         if actor is None:
-            self._waiting.setdefault(key, []).append((fact, position))
+            self._waiting.setdefault(own_id, []).append((fact, position))
         else:
-            actor.apply(fact, position)  # type: ignore[arg-type]
+            actor.apply(fact, position)
 
-    def _create(self, fact: CardIssued | EventCreated | TenantOpened, position: int) -> None:
-        if isinstance(fact, CardIssued):
-            self.cards[fact.card_id] = Card.issued(fact, position)
-        elif isinstance(fact, EventCreated):
-            self.events[fact.event_id] = Event.created(fact, position)
-        else:
-            self.tenants[fact.tenant_id] = Tenant.opened(fact, position)
+    def _create(self, route: Route, fact: Fact, position: int) -> None:
+        if route.birth is not None:
+            self.actors[route.creates][id_of(fact, route.creates)] = route.birth(fact, position)
 
     def install(self, loaded: Loaded) -> None:
         """Takes in what was loaded, each brought up to date with the facts that waited for it."""
         for tenant_id, tenant in loaded.tenants.items():
-            if tenant_id not in self.tenants:
-                self.tenants[tenant_id] = tenant
-                self._catch_up(tenant, tenant_id)
+            self._install("tenant", tenant_id, tenant)
         for (_, card_id), card in loaded.cards.items():
-            if card_id not in self.cards:
-                self.cards[card_id] = card
-                self._catch_up(card, card_id)
+            self._install("card", card_id, card)
         for (_, event_id), event in loaded.events.items():
-            if event_id not in self.events:
-                self.events[event_id] = event
-                self._catch_up(event, event_id)
+            self._install("event", event_id, event)
+        for (kind, _, own_id), actor in loaded.others.items():
+            self._install(kind, own_id, actor)
 
-    def _catch_up(self, actor: Card | Event | Tenant, key: str) -> None:
-        for fact, position in self._waiting.pop(key, ()):
-            actor.apply(fact, position)  # type: ignore[arg-type]
+    def _install(self, kind: str, own_id: str, actor: Actor) -> None:
+        present = self.actors[kind]
+        if own_id not in present:
+            present[own_id] = actor
+            self._catch_up(actor, own_id)
+
+    def _catch_up(self, actor: Any, own_id: str) -> None:
+        for fact, position in self._waiting.pop(own_id, ()):
+            actor.apply(fact, position)
 
     def put_away(self, projected_position: int, limits: Limits, pinned: set[str]) -> None:
         """Puts away the longest-resident actors over the limits, if Postgres holds all they did and nobody waits for
-        them; the others go to the end of the queue."""
-        self._put_away(self.cards, len(self.cards) - limits.cards_resident_max, projected_position, pinned)
-        self._put_away(self.events, len(self.events) - limits.events_resident_max, projected_position, pinned)
+        them; the others go to the end of the queue. Tenants stay."""
+        for kind, actors in self.actors.items():
+            if kind != "tenant":
+                over = len(actors) - limits.resident_max(kind)
+                if over > 0:
+                    self._put_away(actors, over, projected_position, pinned)
 
     @staticmethod
-    def _put_away(
-        actors: dict[str, Card] | dict[str, Event], over: int, projected_position: int, pinned: set[str]
-    ) -> None:
-        if over <= 0:
-            return
+    def _put_away(actors: dict[str, Any], over: int, projected_position: int, pinned: set[str]) -> None:
         for key in list(islice(actors, min(over, _SWEEP_MAX))):
             actor = actors.pop(key)
             if actor.position > projected_position or key in pinned:
-                actors[key] = actor  # type: ignore[assignment]
+                actors[key] = actor

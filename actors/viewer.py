@@ -6,7 +6,7 @@ from actors.board import Board
 from actors.calendar import local_day
 from actors.card import Card
 from actors.event import Event
-from actors.judge import Judge, Known, Wants
+from actors.judge import Judge
 from actors.live import Views
 from actors.queries import (
     BOARD_ROWS_MAX,
@@ -26,6 +26,7 @@ from actors.queries import (
 from actors.refusals import BOARD_UNKNOWN
 from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView
 from actors.tenant import Tenant
+from actors.waiting import Known, Wants
 
 
 class Viewer:

@@ -22,6 +22,7 @@ from actors.digests import digest_of
 from actors.entry import Entry, Mark
 from actors.facts import Fact
 from actors.ids import partition_of, position_of
+from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
 from storage.audit_checks import (
     AttendanceCheck,
@@ -46,7 +47,7 @@ from storage.audit_rows import (
     normalised,
 )
 from storage.postgres import Connection, Pool
-from storage.replay import State, WorldState
+from storage.replay import WorldState
 
 ENTRIES_PER_READ = 200
 ROWS_PER_READ = 5_000
@@ -135,7 +136,7 @@ class Replay:
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
-        self._by_id: dict[str, State] | None = None
+        self._by_id: dict[str, Actor] | None = None
         self._ownership = Ownership(findings, sources.partition_count)
         self._requests = RequestCheck(findings)
 
@@ -159,7 +160,7 @@ class Replay:
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
-            self.states.take(fact, position)
+            self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
@@ -184,7 +185,7 @@ class Replay:
         return digest_of(actor) if actor is not None else None
 
     def _actor_count(self) -> int:
-        return len(self.world.tenants) + len(self.world.cards) + len(self.world.events)
+        return len(self.world.tenants) + sum(map(len, self.world.actors.values()))
 
 
 class _History:
@@ -358,6 +359,12 @@ async def _compare_store(store: EntityStore, replay: Replay, findings: Findings,
     requests = [LoadRequest(tenants=tuple(replay.world.tenants))]
     requests += [LoadRequest(cards=tuple(cards[n : n + CARDS_PER_LOAD])) for n in range(0, len(cards), CARDS_PER_LOAD)]
     requests += [LoadRequest(events=(key,)) for key in replay.world.events]
+    others = [
+        (kind, *key) for kind, actors in replay.world.actors.items() if kind not in ("card", "event") for key in actors
+    ]
+    requests += [
+        LoadRequest(others=tuple(others[n : n + CARDS_PER_LOAD])) for n in range(0, len(others), CARDS_PER_LOAD)
+    ]
     for request in requests:
         loaded = await store.load(replay.partition, request)
         if loaded.projected != position:
@@ -366,7 +373,9 @@ async def _compare_store(store: EntityStore, replay: Replay, findings: Findings,
         found: dict[str, bytes] = {key: digest_of(tenant) for key, tenant in loaded.tenants.items()}
         found |= {key: digest_of(card) for (_, key), card in loaded.cards.items()}
         found |= {key: digest_of(event) for (_, key), event in loaded.events.items()}
+        found |= {key: digest_of(actor) for (_, _, key), actor in loaded.others.items()}
         asked = [*request.tenants, *(key for _, key in request.cards), *(key for _, key in request.events)]
+        asked += [key for _, _, key in request.others]
         for key in asked:
             if found.get(key) != replay.digest(key):
                 findings.add(

@@ -17,7 +17,7 @@ import msgspec
 from actors.calendar import local_day
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
-    CardHolderRenamed,
+    AlarmSet,
     CardIssued,
     CardStateChanged,
     CommandRefused,
@@ -30,6 +30,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import partition_of
+from actors.kinds import NOWHERE, ROUTES, id_of
 from actors.refusals import ALREADY_ADMITTED, COMMAND_REASONS, SCAN_REASONS
 from actors.terms import EventTerms, TenantSettings
 
@@ -122,17 +123,14 @@ class Ownership:
             home = partition_of(tenant_id, self._partition_count)
             if home != self._findings.partition:
                 self._findings.add("tenants_apart", f"{place} is of tenant {tenant_id}, whose partition is {home}")
-        if isinstance(fact, CardIssued):
-            self._claim(fact.card_id, tenant_id, place)
-        elif isinstance(fact, EventCreated):
-            self._claim(fact.event_id, tenant_id, place)
-        elif isinstance(fact, ScanJudged | PointsPosted):
+        route = ROUTES.get(type(fact), NOWHERE)
+        if route.creates and route.creates != "tenant":
+            self._claim(id_of(fact, route.creates), tenant_id, place)
+        for kind in route.touches:
+            if kind != "tenant":
+                self._is_own(id_of(fact, kind), tenant_id, place)
+        if isinstance(fact, ScanJudged):
             self._is_own(fact.card_id, tenant_id, place)
-            self._is_own(fact.event_id, tenant_id, place)
-        elif isinstance(fact, CardStateChanged | CardHolderRenamed):
-            self._is_own(fact.card_id, tenant_id, place)
-        elif isinstance(fact, EventChanged):
-            self._is_own(fact.event_id, tenant_id, place)
 
     def _claim(self, thing: str, tenant_id: str, place: str) -> None:
         if thing in self._owner:
@@ -155,7 +153,7 @@ class RequestCheck:
         """The next fact."""
         if bool(fact.request_id) != (len(fact.fingerprint) == FINGERPRINT_BYTES):
             self._findings.add("requests", f"{place}: request id {fact.request_id!r} with {fact.fingerprint!r}")
-        if not fact.request_id and not isinstance(fact, PointsPosted):
+        if not fact.request_id and not isinstance(fact, PointsPosted | AlarmSet):
             self._findings.add("requests", f"{place}: a {type(fact).__name__} answers no request")
         if isinstance(fact, CommandRefused) and fact.reason not in COMMAND_REASONS:
             self._findings.add("requests", f"{place}: refused for {fact.reason!r}, which is no known reason")

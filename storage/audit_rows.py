@@ -17,10 +17,11 @@ import msgspec
 
 from actors.card import Card
 from actors.event import Event
-from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanJudged, TenantOpened
+from actors.facts import AlarmSet, CardIssued, EventCreated, Fact, PointsPosted, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
 from storage.audit_checks import AttendanceCheck, Attended, Findings, LedgerCheck, Score
 from storage.replay import WorldState
+from storage.state_tables import STATE_TABLES
 
 Row = tuple[Any, ...]
 
@@ -59,6 +60,7 @@ STATES: dict[str, tuple[tuple[str, ...], int]] = {
     "events": (EVENTS, 2),
     "attendance": (ATTENDANCE, 3),
     "day_scores": (DAY_SCORES, 3),
+    **{table.name: (table.columns, len(table.key)) for table in STATE_TABLES},
 }
 
 
@@ -128,10 +130,14 @@ class StateRows:
     def __init__(self) -> None:
         self.made_at_ms: dict[str, int] = {}
         self.lots: dict[Row, Row] = {}
+        self.alarms: dict[Row, Row] = {}
 
-    def take(self, fact: Fact, position: int) -> None:
+    def take(self, partition: int, fact: Fact, position: int) -> None:
         """The next fact."""
-        if isinstance(fact, PointsPosted):
+        if isinstance(fact, AlarmSet):
+            alarm: Row = (fact.tenant_id, fact.kind, fact.entity_id)
+            self.alarms[alarm] = (*alarm, partition, fact.wake_ms, position)
+        elif isinstance(fact, PointsPosted):
             for lot in fact.lots:
                 key = (fact.tenant_id, fact.card_id, lot.lot)
                 self.lots[key] = (*key, lot.remaining, lot.expires_at_ms, position)
@@ -156,6 +162,7 @@ class StateRows:
             "lots": self.lots,
             "events": {key: self._event(event) for key, event in world.events.items()},
             "attendance": _attendance(world, attendance, ledger),
+            "alarms": self.alarms,
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
         }
 

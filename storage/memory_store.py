@@ -7,14 +7,15 @@ that the conformance suite compares two ways to the same answer. No call awaits 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Event
-from actors.facts import Fact, PointsPosted
+from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import (
+    Alarm,
     BoardScore,
     LedgerEntry,
     Loaded,
@@ -42,6 +43,12 @@ class _Projected:
         # (tenant, day) → card → (score, position at which it was reached)
         self.days: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
 
+        self.alarms: dict[tuple[str, str, str], int] = {}
+
+    def due(self, until_ms: int) -> tuple[Alarm, ...]:
+        """The alarms up to a time, in their order."""
+        return tuple(sorted(Alarm(wake_ms, *key) for key, wake_ms in self.alarms.items() if 0 < wake_ms <= until_ms))
+
     def take_in(self, fact: Fact, position: int) -> None:
         self.world.apply(fact, position)
         if fact.request_id:
@@ -49,6 +56,8 @@ class _Projected:
             claimed_ms = claimed_ahead_ms(fact.request_id, fact.at_ms)
             if claimed_ms:
                 self.claims[fact.tenant_id] = max(claimed_ms, self.claims.get(fact.tenant_id, 0))
+        if isinstance(fact, AlarmSet):
+            self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
         if isinstance(fact, PointsPosted):
             self.ledger[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
             if fact.reverses:
@@ -98,6 +107,8 @@ class MemoryStore:
                 if key in projected.ledger
             },
             boards={key: _board(projected, *key) for key in request.boards},
+            others={key: deepcopy(actor) for key in request.others if (actor := world.actors[key[0]].get(key[1:]))},
+            alarms=projected.due(request.alarms_until_ms)[: request.alarms_max],
         )
 
     def _of(self, partition: int) -> _Projected:

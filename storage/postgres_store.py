@@ -26,6 +26,7 @@ from actors.event import Attendance, Event
 from actors.facts import Fact, PointsPosted
 from actors.ids import POSITION_INDEX_BITS, seq_of
 from actors.ports import (
+    Alarm,
     BoardScore,
     LedgerEntry,
     Loaded,
@@ -38,6 +39,7 @@ from actors.ports import (
 )
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Lot, TenantSettings
+from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
 
 PAGE_ROWS = 5_000
@@ -96,6 +98,11 @@ FROM attendance AS t JOIN cards AS c USING (tenant_id, card_id)
 WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.earned_position
 """
 
+_ALARMS = """
+SELECT wake_ms, tenant_id, kind, entity_id FROM alarms
+WHERE partition_id = $1 AND wake_ms > 0 AND wake_ms <= $2 ORDER BY wake_ms LIMIT $3
+"""
+
 _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
 
@@ -127,6 +134,8 @@ class PostgresStore:
                 requests=await _requests(connection, list(filter(_can_exist, request.requests))),
                 ledger_entries=await _ledger_entries(connection, list(filter(_can_exist, request.ledger_entries))),
                 boards={key: await _board(connection, *key) if _can_exist(key) else [] for key in request.boards},
+                others=await load_others(connection, list(filter(_can_exist, request.others))),
+                alarms=await _alarms(connection, partition, request),
             )
 
     @asynccontextmanager
@@ -233,6 +242,13 @@ async def _facts(connection: Connection, places: Iterable[_Place]) -> dict[_Plac
         (partition, position): by_entry[partition, seq_of(position)][position & index_mask]
         for partition, position in wanted
     }
+
+
+async def _alarms(connection: Connection, partition: int, request: LoadRequest) -> tuple[Alarm, ...]:
+    if not request.alarms_until_ms:
+        return ()
+    rows = await connection.fetch(_ALARMS, partition, request.alarms_until_ms, request.alarms_max)
+    return tuple(Alarm(*row) for row in rows)
 
 
 async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -17,44 +18,34 @@ from actors.card import Card
 from actors.codec import decode_facts
 from actors.entry import Entry
 from actors.event import Event
-from actors.facts import (
-    CardHolderRenamed,
-    CardIssued,
-    CardStateChanged,
-    CommandRefused,
-    EventChanged,
-    EventCreated,
-    Fact,
-    PointsPosted,
-    ScanJudged,
-    TenantChanged,
-    TenantOpened,
-)
+from actors.facts import Fact
 from actors.ids import position_of
+from actors.kinds import KINDS, NOWHERE, ROUTES, Actor, id_of
 from actors.tenant import Tenant
 
 DIGEST_BYTES = 16
-State = Tenant | Card | Event
 StateKey = tuple[str, str, str]
 
 # Sorts the keys of dictionaries (an event's attendance).
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
 
-def digest_of(state: State) -> bytes:
+def digest_of(state: Actor) -> bytes:
     """A digest of the whole state: equal exactly for equal states."""
     data = _canonical.encode((type(state).__name__, state))
     return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 class WorldState:
-    """All tenants, cards and events of a partition."""
+    """All actors of a partition."""
 
     def __init__(self) -> None:
         self.position = 0
         self.tenants: dict[str, Tenant] = {}
-        self.cards: dict[tuple[str, str], Card] = {}
-        self.events: dict[tuple[str, str], Event] = {}
+        # By kind, then by tenant and id.
+        self.actors: dict[str, dict[tuple[str, str], Any]] = {kind: {} for kind in KINDS if kind != "tenant"}
+        self.cards: dict[tuple[str, str], Card] = self.actors["card"]
+        self.events: dict[tuple[str, str], Event] = self.actors["event"]
 
     def apply_entry(self, entry: Entry) -> None:
         """Takes in an entry's facts. Raises what `actors.codec.decode_facts` raises, and `KeyError` or `AssertionError`
@@ -67,55 +58,32 @@ class WorldState:
         assert position > self.position, "facts come in order, each once"
         self.position = position
         tenant_id = fact.tenant_id
-        match fact:
-            case ScanJudged():
-                self.events[tenant_id, fact.event_id].apply(fact, position)
-            case PointsPosted():
-                self.cards[tenant_id, fact.card_id].apply(fact, position)
-                if fact.event_id:
-                    self.events[tenant_id, fact.event_id].apply(fact, position)
-            case CardHolderRenamed():
-                self.cards[tenant_id, fact.card_id].apply(fact, position)
-            case CardStateChanged():
-                self.cards[tenant_id, fact.card_id].apply(fact, position)
-                self._count(fact, position)
-            case EventChanged():
-                self.events[tenant_id, fact.event_id].apply(fact, position)
-            case TenantChanged():
-                self.tenants[tenant_id].apply(fact, position)
-            case CardIssued():
-                self._create(fact, position)
-                self._count(fact, position)
-            case EventCreated() | TenantOpened():
-                self._create(fact, position)
-            case CommandRefused():
-                pass
+        route = ROUTES.get(type(fact), NOWHERE)
+        if route.birth is not None:
+            self._create(route.creates, tenant_id, id_of(fact, route.creates), route.birth(fact, position))
+        for kind in route.touches:
+            own_id = id_of(fact, kind)
+            if kind == "tenant":
+                self.tenants[own_id].apply(fact, position)  # type: ignore[arg-type]
+            elif own_id:
+                self.actors[kind][tenant_id, own_id].apply(fact, position)
 
-    def _count(self, fact: CardIssued | CardStateChanged, position: int) -> None:
-        if fact.cards_after >= 0:
-            self.tenants[fact.tenant_id].apply(fact, position)
-
-    def _create(self, fact: CardIssued | EventCreated | TenantOpened, position: int) -> None:
-        if isinstance(fact, CardIssued):
-            key = (fact.tenant_id, fact.card_id)
-            assert key not in self.cards, "a card is issued once"
-            self.cards[key] = Card.issued(fact, position)
-        elif isinstance(fact, EventCreated):
-            key = (fact.tenant_id, fact.event_id)
-            assert key not in self.events, "an event is created once"
-            self.events[key] = Event.created(fact, position)
+    def _create(self, kind: str, tenant_id: str, own_id: str, actor: Actor) -> None:
+        if kind == "tenant":
+            assert isinstance(actor, Tenant)
+            assert tenant_id not in self.tenants, "an organisation is opened once"
+            self.tenants[tenant_id] = actor
         else:
-            assert fact.tenant_id not in self.tenants, "an organisation is opened once"
-            self.tenants[fact.tenant_id] = Tenant.opened(fact, position)
+            assert (tenant_id, own_id) not in self.actors[kind], "an actor comes to be once"
+            self.actors[kind][tenant_id, own_id] = actor
 
-    def states(self) -> Iterator[tuple[StateKey, State]]:
-        """Every state with its key ("tenant" | "card" | "event", tenant id, own id)."""
+    def states(self) -> Iterator[tuple[StateKey, Actor]]:
+        """Every state with its key (kind, tenant id, own id)."""
         for tenant_id, tenant in self.tenants.items():
             yield ("tenant", tenant_id, tenant_id), tenant
-        for (tenant_id, card_id), card in self.cards.items():
-            yield ("card", tenant_id, card_id), card
-        for (tenant_id, event_id), event in self.events.items():
-            yield ("event", tenant_id, event_id), event
+        for kind, actors in self.actors.items():
+            for (tenant_id, own_id), actor in actors.items():
+                yield (kind, tenant_id, own_id), actor
 
     def digest(self) -> bytes:
         """A digest of all states, whatever the order in which they came to be."""

@@ -20,7 +20,8 @@ from msgspec.structs import astuple
 
 from actors.entry import Mark
 from storage.postgres import Connection
-from storage.rows import EventChange, PoisonEntry, Row, RowBatch
+from storage.rows import EventChange, PoisonEntry, RowBatch
+from storage.state_tables import STATE_TABLES, Row, StateTable
 
 _FIRST_POSITION = """
 INSERT INTO positions (partition_id, epoch, seq, checksum) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
@@ -153,6 +154,17 @@ ON CONFLICT (tenant_id) DO UPDATE SET until_ms = greatest(t.until_ms, excluded.u
 """
 
 
+@cache
+def _upsert(table: StateTable) -> str:
+    """The statement that sets rows of a table, each to what a later fact says."""
+    key = ", ".join(name for name, _ in table.key)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in table.columns[len(table.key) :])
+    return (
+        f"INSERT INTO {table.name} AS t ({', '.join(table.columns)}) SELECT * FROM {_arrays(table.types)} "
+        f"ON CONFLICT ({key}) DO UPDATE SET {sets} WHERE t.position < excluded.position"
+    )
+
+
 class PositionLost(Exception):
     """The partition's position is not where this projector believes: another one moved it. Nothing was written."""
 
@@ -171,6 +183,10 @@ async def write(connection: Connection, batch: RowBatch, expected: Mark, reached
     await _write_events(connection, batch)
     await _write_set(connection, "attendance", _ATTENDANCE, [astuple(row) for row in batch.attendance.values()])
     await _write_by_certainty(connection, "day_scores", _DAY_SCORES, batch.day_scores.values(), 1)
+    for table in STATE_TABLES:
+        rows = batch.states.get(table.name)
+        if rows:
+            await _write_set(connection, table.name, _upsert(table), list(rows.values()))
 
 
 async def _move_position(connection: Connection, partition: int, expected: Mark, reached: Mark) -> None:

@@ -19,6 +19,7 @@ from actors.card import Card
 from actors.codec import UnknownEntryVersion, decode_facts
 from actors.entry import Entry
 from actors.facts import (
+    AlarmSet,
     CardHolderRenamed,
     CardIssued,
     CardStateChanged,
@@ -33,6 +34,7 @@ from actors.facts import (
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from actors.terms import EventTerms, TenantSettings
+from storage.state_tables import ALARMS, Row, StateTable
 
 
 class PoisonEntry(Exception):
@@ -115,9 +117,6 @@ class DayScore(msgspec.Struct, gc=False):
     is_certain: bool = False
 
 
-Row = tuple[object, ...]
-
-
 class RowBatch(msgspec.Struct):
     """Rows of a run of entries of one partition: first what is appended, then the states, by key."""
 
@@ -138,6 +137,12 @@ class RowBatch(msgspec.Struct):
     events: dict[tuple[str, str], EventChange] = msgspec.field(default_factory=dict)
     attendance: dict[tuple[str, str, str], AttendanceChange] = msgspec.field(default_factory=dict)
     day_scores: dict[tuple[str, int, str], DayScore] = msgspec.field(default_factory=dict)
+    # By table of `storage.state_tables` and key.
+    states: dict[str, dict[Row, Row]] = msgspec.field(default_factory=dict)
+
+    def set_state(self, table: StateTable, row: Row) -> None:
+        """The row is like this from now on."""
+        self.states.setdefault(table.name, {})[row[: len(table.key)]] = row
 
 
 def rows_of(partition: int, entries: Iterable[Entry]) -> RowBatch:
@@ -196,6 +201,10 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             event.position = position
         elif isinstance(fact, TenantOpened | TenantChanged):
             _tenant(batch, fact, position)
+        elif isinstance(fact, AlarmSet):
+            batch.set_state(
+                ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)
+            )
         else:
             # A refused command leaves no state: it is found by its request id.
             assert isinstance(fact, CommandRefused)

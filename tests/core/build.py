@@ -10,9 +10,19 @@ from actors.card import Card
 from actors.commands import AwardPoints, CheckIn, Command, RedeemPoints, ReversePoints, fingerprint
 from actors.event import Attendance, Event
 from actors.facts import CardIssued, EventCreated, Fact, TenantOpened
+from actors.judge import Judge
+from actors.kinds import id_of
+from actors.limits import Limits
+from actors.ports import LedgerEntry
+from actors.recent import RecentEntries
+from actors.requests import RequestMemory
+from actors.residents import Residents
+from actors.scope import Scope
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, TenantSettings
+from actors.waiting import Known, Wants
 
+LIMITS = Limits()
 NOW_MS = 1_800_000_000_000
 GATES = (Gate("gate_a", "A"), Gate("gate_shut", "B", False))
 
@@ -31,6 +41,22 @@ def card(card_id: str = "card", **fields: Any) -> Card:
 def event(*, inside: int = 0, attendance: dict[str, Attendance] | None = None, **terms: Any) -> Event:
     made = EventTerms(**{"name": "Evening", "capacity": 2, "gates": GATES, **terms})
     return Event("org", "event", made, inside, inside, 0, attendance or {})
+
+
+def scope(*actors: Tenant | Card | Event, entry: LedgerEntry | None = None) -> Scope:
+    """What a decision may look at: these actors, and what a load has told of the ledger entry that it cites."""
+    residents = Residents()
+    kinds = {Tenant: "tenant", Card: "card", Event: "event"}
+    for actor in actors:
+        kind = kinds[type(actor)]
+        residents.actors[kind][id_of(actor, kind)] = actor
+    memory = Judge(
+        residents, RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}), RecentEntries(LIMITS)
+    )
+    made = Scope(memory, "org", Known(entry=(entry,)), Wants())
+    for actor in actors:
+        made.actors[kinds[type(actor)]] = actor
+    return made
 
 
 def signed(command: Command) -> Any:

@@ -156,7 +156,7 @@ def test_a_board_topic_that_was_put_away_begins_above_all_its_offsets() -> None:
     views = Views(7)
     name = "leaderboard:points"
     board = Board(())
-    views.add_board("org", "all", board)
+    views.add_board("org", "all", board, [])
     topic = views.board_topic("org", name, "points", "all", board)
     topic.watch(NOW_MS, 0, -1, -1)
     views.take_points(posting(5), position_of(1, 0))
@@ -164,7 +164,7 @@ def test_a_board_topic_that_was_put_away_begins_above_all_its_offsets() -> None:
     late_ms = NOW_MS + 2 * WATCHED_MS + 1
     views.drop_unwatched(late_ms, Limits(boards_resident_max=0))
     assert views.board_count == 0
-    views.add_board("org", "all", board)
+    views.add_board("org", "all", board, [])
     again = views.board_topic("org", name, "points", "all", board)
     view, _ = again.watch(late_ms, 1, 7, digest.update.offset)
     assert not view.recovered
@@ -175,8 +175,8 @@ def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
     views = Views(7)
     name = "leaderboard:points:day"
     today, tomorrow = Board(()), Board(())
-    views.add_board("org", "day:20270115", today)
-    views.add_board("org", "day:20270116", tomorrow)
+    views.add_board("org", "day:20270115", today, [])
+    views.add_board("org", "day:20270116", tomorrow, [])
     topic = views.board_topic("org", name, "points", "day:20270115", today)
     topic.watch(NOW_MS, 0, -1, -1)
     assert views.board_topic("org", name, "points", "day:20270116", tomorrow) is topic

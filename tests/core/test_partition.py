@@ -12,6 +12,8 @@ from actors.entry import EMPTY_PAYLOAD, Mark
 from actors.facts import ScanJudged
 from actors.queries import GetCard, GetEvent, GetTopic
 from actors.replies import CardView, Done, EventView, Failed
+from actors.tenant import Tenant
+from actors.terms import TenantSettings
 from tests.core.build import NOW_MS, award, card, check_in, event, founding, redeem, signed, tenant
 from tests.core.drive import Drive, driven, projected_away
 
@@ -381,7 +383,7 @@ def test_who_has_no_partition_says_so(state: str) -> None:
 def test_another_tenants_card_is_as_absent_as_none() -> None:
     drive = driven()
     drive.send(("a", GetCard("org2", "card")))
-    drive.loaded(tenants={"org2": tenant()})
+    drive.loaded(tenants={"org2": Tenant("org2", "Org 2", TenantSettings())})
     assert drive.loads[-1].request.cards == (("org2", "card"),)
     drive.loaded()
     assert drive.reply("a").code == "card_unknown"

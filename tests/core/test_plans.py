@@ -14,7 +14,7 @@ from actors.tenant import Tenant
 from actors.terms import CARDS_PER_FREE_TENANT_MAX, CardState, Plan, TenantSettings
 from storage.audit_checks import Findings
 from storage.audit_plans import PlanCheck
-from tests.core.build import NOW_MS, card, founding, signed
+from tests.core.build import NOW_MS, card, founding, scope, signed
 from tests.core.drive import Drive, driven
 
 MAX = CARDS_PER_FREE_TENANT_MAX
@@ -51,7 +51,7 @@ def tenant(name: Plan, cards: int) -> Tenant:
     ],
 )
 def test_a_card_is_issued_as_far_as_the_plan_goes(name: Plan, cards: int, outcome: int | str) -> None:
-    (fact,) = decide_issue_card(tenant(name, cards), issue(), NOW_MS)
+    (fact,) = decide_issue_card(scope(tenant(name, cards)), issue(), NOW_MS)
     if isinstance(fact, CommandRefused):
         assert (fact.reason, fact.entity_id, fact.command) == (outcome, "card_new", "IssueCard")
         assert "upgrade" in fact.detail
@@ -74,14 +74,14 @@ def test_a_card_is_issued_as_far_as_the_plan_goes(name: Plan, cards: int, outcom
     ],
 )
 def test_only_a_first_revocation_makes_room(was: CardState, becomes: CardState, cards: int, cards_after: int) -> None:
-    (fact,) = decide_change_card_state(tenant("free", cards), card(state=was), change(becomes), NOW_MS)
+    (fact,) = decide_change_card_state(scope(tenant("free", cards), card(state=was)), change(becomes), NOW_MS)
     assert isinstance(fact, CardStateChanged)
     assert fact.cards_after == cards_after
 
 
 def test_a_plan_changes_nothing_else() -> None:
     before = Tenant("org", "Org", TenantSettings("Asia/Ho_Chi_Minh", 7), 12)
-    (fact,) = decide_change_plan(before, plan("free"), NOW_MS)
+    (fact,) = decide_change_plan(scope(before), plan("free"), NOW_MS)
     assert isinstance(fact, TenantChanged)
     assert (fact.name, fact.settings) == ("Org", TenantSettings("Asia/Ho_Chi_Minh", 7, (), "free"))
 

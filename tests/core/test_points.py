@@ -15,7 +15,7 @@ from actors.ledger import BALANCE_MAX
 from actors.points import decide_award, decide_redeem, decide_reverse
 from actors.ports import LedgerEntry
 from actors.terms import LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, Lot
-from tests.core.build import NOW_MS, award, card, event, redeem, reverse, tenant
+from tests.core.build import NOW_MS, award, card, event, redeem, reverse, scope, tenant
 
 
 class Account:
@@ -36,16 +36,16 @@ class Account:
         return facts
 
     def award(self, amount: int, expires_at_ms: int = 0, at_ms: int = NOW_MS) -> list[Fact]:
-        return self.take(decide_award(self.tenant, self.card, award(amount, "a", "card", expires_at_ms), at_ms))
+        return self.take(decide_award(scope(self.tenant, self.card), award(amount, "a", "card", expires_at_ms), at_ms))
 
     def redeem(self, amount: int, at_ms: int = NOW_MS) -> list[Fact]:
-        return self.take(decide_redeem(self.tenant, self.card, redeem(amount), at_ms))
+        return self.take(decide_redeem(scope(self.tenant, self.card), redeem(amount), at_ms))
 
     def reverse(self, entry_seq: int, at_ms: int = NOW_MS) -> list[Fact]:
         found = self.entries[entry_seq - 1] if 1 <= entry_seq <= len(self.entries) else None
         is_reversed = any(entry.reverses == entry_seq for entry in self.entries)
         entry = LedgerEntry(found, is_reversed) if found else None
-        return self.take(decide_reverse(self.tenant, self.card, None, entry, reverse(entry_seq), at_ms))
+        return self.take(decide_reverse(scope(self.tenant, self.card, entry=entry), reverse(entry_seq), at_ms))
 
     @property
     def left(self) -> dict[int, int]:
@@ -53,7 +53,7 @@ class Account:
 
 
 def reason_of(facts: list[Fact]) -> str:
-    (fact,) = facts
+    fact = facts[0]
     return fact.reason if isinstance(fact, CommandRefused) else ""
 
 
@@ -78,7 +78,7 @@ def reason_of(facts: list[Fact]) -> str:
 )
 def test_award(amount: int, expires_at_ms: int, state: Any, balance: int, lots: int, reason: str) -> None:
     the_card = card(state=state, balance=balance, lots=tuple(Lot(n + 1, 1, NOW_MS + 9) for n in range(lots)))
-    facts = decide_award(tenant(), the_card, award(amount, expires_at_ms=expires_at_ms), NOW_MS)
+    facts = decide_award(scope(tenant(), the_card), award(amount, expires_at_ms=expires_at_ms), NOW_MS)
     assert reason_of(facts) == reason
 
 
@@ -95,7 +95,8 @@ def test_award(amount: int, expires_at_ms: int, state: Any, balance: int, lots: 
     ],
 )
 def test_redeem(amount: int, state: Any, balance: int, overdraft: int, reason: str) -> None:
-    facts = decide_redeem(tenant(overdraft_max=overdraft), card(state=state, balance=balance), redeem(amount), NOW_MS)
+    the_card = card(state=state, balance=balance)
+    facts = decide_redeem(scope(tenant(overdraft_max=overdraft), the_card), redeem(amount), NOW_MS)
     assert reason_of(facts) == reason
 
 
@@ -172,7 +173,8 @@ def test_a_reversed_check_in_award_leaves_the_events_board_too() -> None:
         "org", "", b"", NOW_MS, "card", "Ann", 1, "award", 10, 10, "checkin:x", "", "r:1", "event", 20270115, 10, 10, 10
     )
     the_event = event(attendance={"card": Attendance(True, 1, earned=10)})
-    (fact,) = decide_reverse(account.tenant, account.card, the_event, LedgerEntry(original, False), reverse(1), NOW_MS)
+    cited = scope(account.tenant, account.card, the_event, entry=LedgerEntry(original, False))
+    (fact,) = decide_reverse(cited, reverse(1), NOW_MS)
     assert isinstance(fact, PointsPosted)
     assert (fact.event_id, fact.event_earned_after) == ("event", 0)
 

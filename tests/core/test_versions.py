@@ -15,7 +15,7 @@ from actors.replies import Done
 from actors.terms import EventTerms, Gate, TenantSettings
 from actors.versions import event_version, gate_version, tenant_version
 from rules.model import Rule
-from tests.core.build import GATES, NOW_MS, check_in, event, signed, tenant
+from tests.core.build import GATES, NOW_MS, check_in, event, scope, signed, tenant
 from tests.core.drive import driven
 
 SHUT = Gate("gate_a", "A", False)
@@ -53,7 +53,7 @@ def change_tenant(if_version: tuple[str, ...] | None, request_id: str = "change"
 def test_an_event_changes_if_it_is_as_it_was_seen(
     if_version: tuple[str, ...] | None, changes: dict[str, Any], is_made: bool
 ) -> None:
-    (fact,) = decide_change_event(event(), change_event(if_version, **changes), NOW_MS)
+    (fact,) = decide_change_event(scope(event()), change_event(if_version, **changes), NOW_MS)
     if is_made:
         assert isinstance(fact, EventChanged)
     else:
@@ -66,14 +66,14 @@ def test_a_tenant_changes_if_it_is_as_it_was_seen(field: str) -> None:
     seen = tenant()
     version = tenant_version(seen.name, seen.settings)
     change = {field: "Asia/Tokyo" if field == "time_zone" else "Else" if field == "name" else 7}
-    (first,) = decide_change_tenant(seen, change_tenant((version,), **change), NOW_MS)
+    (first,) = decide_change_tenant(scope(seen), change_tenant((version,), **change), NOW_MS)
     assert isinstance(first, TenantChanged)
     seen.apply(first, 1)
-    (second,) = decide_change_tenant(seen, change_tenant((version,), **change), NOW_MS)
+    (second,) = decide_change_tenant(scope(seen), change_tenant((version,), **change), NOW_MS)
     assert isinstance(second, CommandRefused), "the version that the first change was for is gone"
     assert (second.reason, second.entity_id) == ("precondition_failed", "org")
     now = tenant_version(seen.name, seen.settings)
-    assert isinstance(decide_change_tenant(seen, change_tenant((now,), **change), NOW_MS)[0], TenantChanged)
+    assert isinstance(decide_change_tenant(scope(seen), change_tenant((now,), **change), NOW_MS)[0], TenantChanged)
 
 
 def test_scans_and_cards_do_not_change_a_version() -> None:

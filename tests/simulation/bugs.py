@@ -5,16 +5,12 @@ writing it) found them in this code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from typing import Any
-from unittest.mock import ANY, patch
-
-import msgspec
+from unittest.mock import patch
 
 import actors.board
 import actors.checkin
-import actors.judge
 import actors.partition
 import actors.recovery
 from actors.card import Card
@@ -25,28 +21,16 @@ from actors.ledger import LedgerDraft
 from actors.live import Views
 from actors.live_sources import RevocationSource
 from actors.partition import Partition
-from actors.recent import RecentEntries
 from actors.recovery import Superseded
 from actors.refusals import CARD_UNKNOWN
 from actors.replies import Done, Failed
 from actors.requests import RequestMemory
 from actors.residents import Residents
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.planting import around, planted
 from tests.simulation.postgres_model import PostgresModel, Projector
 
 FAR = 1 << 60
-BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
-
-
-def planted(bug: Callable[[], Iterator[None]]) -> None:
-    """Puts a bug on the list, under the name of its function."""
-    BUGS[bug.__name__] = contextmanager(bug)
-
-
-def around(cls: type, name: str, instead: Callable[..., Any]) -> Any:
-    """Replaces a method; `instead` gets the original first, then what the method gets."""
-    original = getattr(cls, name)
-    return patch.object(cls, name, lambda *args, **more: instead(original, *args, **more))
 
 
 def loaded_whatever_its_age(original: Any, self: Any, load_id: int, found: Any, now_ms: int) -> Any:
@@ -81,7 +65,7 @@ def publish_before_durable() -> Iterator[None]:
         original(self, fact, position)
         if self.state == "open":
             self._views.durable_seq = self.last.seq + 1
-            self._show(fact, position)
+            self._views.take(fact, position, self.residents.events)
 
     with around(Partition, "_note", note):
         yield
@@ -285,82 +269,7 @@ def count_of_cards_not_recovered() -> Iterator[None]:
 
 @planted
 def another_tenants_card_found() -> Iterator[None]:
-    with patch.object(Residents, "card", lambda self, tenant_id, card_id: self.cards.get(card_id)):
-        yield
-
-
-# --- decisions -------------------------------------------------------------------------------------------------------
-
-
-@planted
-def capacity_off_by_one() -> Iterator[None]:
-    def reason(original: Any, event: Any, seen: Any, command: Any) -> str:
-        found = str(original(event, seen, command))
-        return "" if found == "full" and event.inside == event.terms.capacity else found
-
-    original = actors.checkin._reason_of_attendance
-    with patch.object(actors.checkin, "_reason_of_attendance", lambda *args: reason(original, *args)):
-        yield
-
-
-@planted
-def plan_off_by_one() -> Iterator[None]:
-    def issue(original: Any, tenant: Any, command: Any, at_ms: int) -> Any:
-        before, tenant.cards = tenant.cards, tenant.cards - 1
-        facts = original(tenant, command, at_ms)
-        tenant.cards = before
-        return [msgspec.structs.replace(fact, cards_after=before + 1) for fact in facts if hasattr(fact, "cards_after")]
-
-    original = actors.judge.decide_issue_card
-    with patch.object(actors.judge, "decide_issue_card", lambda *args: issue(original, *args) or original(*args)):
-        yield
-
-
-@planted
-def every_revocation_makes_room() -> Iterator[None]:
-    def change(original: Any, tenant: Any, card: Any, command: Any, at_ms: int) -> Any:
-        before, card.state = card.state, "active" if card.state == command.state else card.state
-        facts = original(tenant, card, command, at_ms)
-        card.state = before
-        return facts
-
-    original = actors.judge.decide_change_card_state
-    with patch.object(actors.judge, "decide_change_card_state", lambda *args: change(original, *args)):
-        yield
-
-
-@planted
-def reversal_not_remembered() -> Iterator[None]:
-    with patch.object(RecentEntries, "is_reversed", lambda self, card_id, entry_seq: False):
-        yield
-
-
-@planted
-def condition_passed_over() -> Iterator[None]:
-    with patch("actors.admin._version", lambda *_: ANY):
-        yield
-
-
-@planted
-def expiry_reads_another_clock() -> Iterator[None]:
-    def expire(original: Any, self: Any) -> None:
-        self._at_ms += 40
-        original(self)
-        self._at_ms -= 40
-
-    with around(LedgerDraft, "expire_lapsed", expire):
-        yield
-
-
-@planted
-def oldest_lot_spent_first() -> Iterator[None]:
-    with patch.object(actors.ledger, "_spending_order", lambda lot: (lot.lot, 0)):
-        yield
-
-
-@planted
-def tie_goes_to_the_last() -> Iterator[None]:
-    with patch.object(actors.board, "_rank", lambda score: (-score.score, -score.reached, score.card_id)):
+    with patch.object(Residents, "find", lambda self, kind, tenant_id, own_id: self.actors[kind].get(own_id)):
         yield
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import CardStateChanged, Fact, PointsPosted
+from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted
+from actors.handlers import order_key
 from actors.ids import position_of, seq_of
-from actors.judge import order_key
 from actors.partition import Partition
 from actors.queries import GetBoard, GetTopic, Query
 from actors.refusals import ID_REUSED, UNAVAILABLE
@@ -38,7 +38,7 @@ from actors.replies import (
     TopicView,
 )
 from tests.simulation.hosts import Token, Watcher
-from tests.simulation.oracle import FREE_CARDS, Oracle
+from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.world import Violation, World
 
 Key = tuple[str, str]
@@ -114,6 +114,9 @@ class Checker(Watcher):
             index = self._take_command(entry, facts, index)
 
     def _take_command(self, entry: Entry, facts: list[Fact], index: int) -> int:
+        first = facts[index]
+        if isinstance(first, AlarmSet) and first.rang:
+            return self._take_expected(entry, facts, index, self.oracle.woken(first.entity_id, first.at_ms), first)
         answer = next((fact for fact in facts[index:] if fact.request_id), None)
         check(answer is not None, "9: facts that answer nobody")
         assert answer is not None
@@ -121,7 +124,11 @@ class Checker(Watcher):
         command = self.commands[key].get(answer.fingerprint)
         check(command is not None, f"11: nobody asked for {answer}")
         check(key not in self.answers, f"2: a second effect of request {key}: {answer}")
-        expected = self.oracle.decide(command, answer.at_ms)
+        return self._take_expected(entry, facts, index, self.oracle.decide(command, answer.at_ms), command)
+
+    def _take_expected(
+        self, entry: Entry, facts: list[Fact], index: int, expected: list[Expected], command: object
+    ) -> int:
         found = facts[index : index + len(expected)]
         for offset, (kind, fields) in enumerate(expected):
             fact = found[offset] if offset < len(found) else None
@@ -131,7 +138,7 @@ class Checker(Watcher):
             position = position_of(entry.seq, index + offset)
             self.facts[position] = fact
             if fact.request_id:
-                self.answers[key] = (fact, position)
+                self.answers[fact.tenant_id, fact.request_id] = (fact, position)
             self._take_fact(kind, fact, position)
         return index + len(expected)
 
@@ -156,6 +163,8 @@ class Checker(Watcher):
                 check(fact.inside <= fact.capacity, f"12: {fact.inside} inside, capacity {fact.capacity}")
                 self.scans[fact.event_id].append((position, fact.request_id))
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
+        elif kind == "AlarmSet":
+            self._world.note("alarm rang" if fact.rang else "alarm set")
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -385,7 +394,8 @@ class Checker(Watcher):
     def after_input(self, partition: Partition) -> None:
         """The mailbox is bounded."""
         held = len(partition._draft_held) + sum(len(entry.held) for entry in partition._pending)
-        waiting = len(partition._mailbox) + len(partition._parked) + held
+        asked = [waiting for waiting in (*partition._mailbox, *partition._parked) if waiting.token is not None]
+        waiting = len(asked) + held
         check(waiting <= self.mailbox_max, f"10: {waiting} messages wait")
         if partition.parked_count > 1:
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)

@@ -53,6 +53,25 @@ class Oracle:
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        card_id = getattr(command, "card_id", "")
+        alarm_ms = self._alarm(card_id)
+        expected = self._decide(command)
+        if self._alarm(card_id) != alarm_ms:
+            expected.append(("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": False}))
+        return expected
+
+    def woken(self, card_id: str, at_ms: int) -> list[Expected]:
+        """What a card's alarm leads to."""
+        self.at_ms = at_ms
+        lapsed = self._lapse(card_id)
+        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": True}), *lapsed]
+
+    def _alarm(self, card_id: str) -> int:
+        """When the next of a card's points lapse, 0 if none do."""
+        lots = self.cards[card_id]["lots"].values() if card_id in self.cards else ()
+        return min((expires for expires, left in lots if left), default=0)
+
+    def _decide(self, command: Command) -> list[Expected]:
         match command:
             case OpenTenant():
                 self.tenants[command.tenant_id] = {

@@ -14,6 +14,7 @@ from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
 from actors.facts import (
+    AlarmSet,
     CardHolderRenamed,
     CardIssued,
     CardStateChanged,
@@ -26,7 +27,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import claimed_ahead_ms, position_of
-from actors.ports import BoardScore, LedgerEntry, Loaded, LoadRequest
+from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
 from actors.tenant import Tenant
 from actors.terms import Lot
 from tests.simulation.journal_model import JournalModel
@@ -53,6 +54,7 @@ class PostgresModel:
         self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
         self.reversed: set[tuple[str, str, int]] = set()
+        self.alarms: dict[tuple[str, str, str], int] = {}
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
 
     def outage(self, length_ms: int) -> None:
@@ -122,6 +124,8 @@ class PostgresModel:
                 self._write_scan(fact, position)
             case PointsPosted():
                 self._write_points(fact, position)
+            case AlarmSet():
+                self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
     def _write_cards_after(self, fact: CardIssued | CardStateChanged, position: int) -> None:
         name, settings, _, _ = self.tenants[fact.tenant_id]
@@ -181,7 +185,13 @@ class PostgresModel:
                 if key in self.ledger
             },
             {key: self._board(*key) for key in request.boards},
+            {},
+            self._due(request.alarms_until_ms)[: request.alarms_max],
         )
+
+    def _due(self, until_ms: int) -> tuple[Alarm, ...]:
+        due = [Alarm(wake_ms, *key) for key, wake_ms in self.alarms.items() if 0 < wake_ms <= until_ms]
+        return tuple(sorted(due))
 
     def load_tenant(self, tenant_id: str) -> Tenant:
         return Tenant(tenant_id, *self.tenants[tenant_id])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
-from tests.simulation.bugs import BUGS
+from tests.simulation.planting import BUGS
 from tests.simulation.run import Failure, Parts, run_seed
 from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
+
+# They put themselves on the list.
+for name in ("bugs", "bugs_of_decisions"):
+    import_module(f"tests.simulation.{name}")
 
 SEEDS_MAX = 200
 # Rare ones are looked for where they live, so that the search stays short.

@@ -40,7 +40,7 @@ SITUATIONS = (
     *("refused insufficient_points", "refused card_not_active", "refused card_revoked", "refused amount_invalid"),
     *("refused entry_unknown", "refused entry_not_reversible", "refused already_reversed"),
     *("refused capacity_invalid", "refused expiry_invalid", "refused quota_exceeded", "the last card of a plan"),
-    "fact CardHolderRenamed",
+    *("fact CardHolderRenamed", "alarm set", "alarm rang"),
 )
 
 

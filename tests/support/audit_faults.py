@@ -69,6 +69,10 @@ async def change_an_amount(system: System) -> None:
     await system.sql("UPDATE ledger SET amount = amount + 1 WHERE tenant_id = $1 AND entry_seq = 1", SECOND)
 
 
+async def put_an_alarm_off(system: System) -> None:
+    await system.sql("UPDATE alarms SET wake_ms = wake_ms + 1 WHERE tenant_id = $1", FIRST)
+
+
 async def lower_a_count(system: System) -> None:
     await system.sql("UPDATE events SET inside = inside - 1 WHERE event_id = $1", f"evt_{FIRST}")
 
@@ -262,6 +266,7 @@ PLANTED: dict[Plant, str] = {
     change_who_was_first: "leaderboards",
     forget_an_attendance: "attendance_rows",
     change_a_lot: "lots_rows",
+    put_an_alarm_off: "alarms_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

@@ -1,0 +1,94 @@
+"""Which decision a command leads to, and which actors it needs. Check-ins, which are nearly all there is, and the
+opening of an organisation have a way of their own in `actors.judge`.
+
+Rules:
+1. `needs` are the kinds of the actors that the command names by `<kind>_id` and that must exist; all that are missing
+   are loaded at once. The tenant is always needed.
+2. Commands with the same `key` keep their order while some of them wait.
+3. A decision reads its scope and nothing else; it gives facts, a refusal being one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors.admin import (
+    decide_change_card_state,
+    decide_change_event,
+    decide_change_plan,
+    decide_change_tenant,
+    decide_create_event,
+    decide_issue_card,
+    decide_rename_card_holder,
+)
+from actors.commands import (
+    AwardPoints,
+    ChangeCardState,
+    ChangeEvent,
+    ChangePlan,
+    ChangeTenant,
+    CheckIn,
+    Command,
+    CreateEvent,
+    IssueCard,
+    OpenTenant,
+    RedeemPoints,
+    RenameCardHolder,
+    ReversePoints,
+    Wake,
+)
+from actors.facts import Fact
+from actors.points import decide_award, decide_redeem, decide_reverse, decide_wake_card
+from actors.scope import Scope
+
+# What a decision is given: its scope, the command, and the time.
+Decision = Callable[[Scope, Any, int], list[Fact]]
+
+
+class Handler(NamedTuple):
+    """See the module's rules."""
+
+    key: str
+    needs: tuple[str, ...]
+    decide: Decision
+
+
+# What a kind of actor does when its alarm rings.
+WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {"card": decide_wake_card}
+
+
+def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
+    actor = scope.find(command.kind, command.entity_id)
+    return [] if actor is None else WAKINGS[command.kind](scope, actor, at_ms)
+
+
+HANDLERS: dict[type, Handler] = {
+    ChangeTenant: Handler("tenant_id", (), decide_change_tenant),
+    ChangePlan: Handler("tenant_id", (), decide_change_plan),
+    IssueCard: Handler("card_id", (), decide_issue_card),
+    ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),
+    RenameCardHolder: Handler("card_id", ("card",), decide_rename_card_holder),
+    CreateEvent: Handler("event_id", (), decide_create_event),
+    ChangeEvent: Handler("event_id", ("event",), decide_change_event),
+    AwardPoints: Handler("card_id", ("card",), decide_award),
+    RedeemPoints: Handler("card_id", ("card",), decide_redeem),
+    ReversePoints: Handler("card_id", ("card",), decide_reverse),
+    Wake: Handler("entity_id", (), _wake),
+}
+
+
+def order_key(command: Command) -> str:
+    """The actor whose commands keep their order while some of them wait."""
+    if isinstance(command, CheckIn):
+        return command.card_id
+    if isinstance(command, OpenTenant):
+        return command.tenant_id
+    return str(getattr(command, HANDLERS[type(command)].key))
+
+
+def handle(scope: Scope, command: Command, at_ms: int) -> list[Fact]:
+    """The facts that a command leads to. Raises `actors.scope.NotLoaded` and `actors.scope.Unknown`."""
+    handler = HANDLERS[type(command)]
+    scope.gather(("tenant", *handler.needs), command)
+    return handler.decide(scope, command, at_ms)

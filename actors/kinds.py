@@ -1,0 +1,58 @@
+"""The kinds of virtual actors, and which of them a fact is about.
+
+Rules:
+1. A fact names an actor of a kind by its field `<kind>_id`; an empty id names none.
+2. A fact creates at most one actor. Every other actor that it changes is told in `touches`, in the order in which it
+   is applied.
+3. The engine, the replay and the audit all go by this one table; what is not in it changes no actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors.card import Card
+from actors.event import Event
+from actors.facts import (
+    CardHolderRenamed,
+    CardIssued,
+    CardStateChanged,
+    EventChanged,
+    EventCreated,
+    PointsPosted,
+    ScanJudged,
+    TenantChanged,
+    TenantOpened,
+)
+from actors.tenant import Tenant
+
+Actor = Tenant | Card | Event
+KINDS = ("tenant", "card", "event")
+
+
+class Route(NamedTuple):
+    """`creates` is the kind of the actor that comes to be ("" for none), `birth` makes it."""
+
+    creates: str = ""
+    birth: Callable[[Any, int], Actor] | None = None
+    touches: tuple[str, ...] = ()
+
+
+ROUTES: dict[type, Route] = {
+    TenantOpened: Route("tenant", Tenant.opened),
+    TenantChanged: Route(touches=("tenant",)),
+    CardIssued: Route("card", Card.issued, ("tenant",)),
+    CardStateChanged: Route(touches=("card", "tenant")),
+    CardHolderRenamed: Route(touches=("card",)),
+    EventCreated: Route("event", Event.created),
+    EventChanged: Route(touches=("event",)),
+    ScanJudged: Route(touches=("event",)),
+    PointsPosted: Route(touches=("card", "event")),
+}
+NOWHERE = Route()
+
+
+def id_of(fact: object, kind: str) -> str:
+    """The id of the actor of this kind that a fact names, "" for none."""
+    return str(getattr(fact, f"{kind}_id"))

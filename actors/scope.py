@@ -1,0 +1,123 @@
+"""What a decision may look at: the actors it names, and whatever else it asks for.
+
+Rules:
+1. `find` gives the actor, or None where there is none; where neither memory nor a load has told, it raises `NotLoaded`
+   once the key is noted in `wants`, and the message waits for the load. That is no fault: the decision starts again.
+2. `need` is `find` for what must exist: it raises `Unknown` with the answer to give.
+3. Everything is looked up together with its tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from actors.card import Card
+from actors.event import Event
+from actors.kinds import id_of
+from actors.ports import LedgerEntry
+from actors.recent import RecentEntries
+from actors.replies import Failed
+from actors.residents import Residents
+from actors.tenant import Tenant
+from actors.waiting import Known, Wants
+
+
+class NotLoaded(Exception):
+    """Something must be loaded first."""
+
+
+class Unknown(Exception):
+    """What a command names does not exist."""
+
+    def __init__(self, failure: Failed) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+class Memory(Protocol):
+    """Where actors and recent ledger entries are in memory."""
+
+    residents: Residents
+    recent: RecentEntries
+
+
+UNKNOWN = {
+    "tenant": Failed("tenant_unknown", "no such organisation"),
+    "card": Failed("card_unknown", "no such card"),
+    "event": Failed("event_unknown", "no such event"),
+}
+
+
+class Scope:
+    """The view of one message. `tenant`, `card` and `event` are there where the command names and needs them."""
+
+    __slots__ = ("_known", "_memory", "_wants", "actors", "tenant_id")
+
+    def __init__(self, memory: Memory, tenant_id: str, known: Known | None, wants: Wants) -> None:
+        self._memory = memory
+        self._known = known
+        self._wants = wants
+        self.tenant_id = tenant_id
+        self.actors: dict[str, Any] = {}
+
+    def gather(self, kinds: Iterable[str], command: object) -> None:
+        """Needs the actors of these kinds that a command names by `<kind>_id`; what is missing is noted all at once."""
+        is_missing = False
+        for kind in kinds:
+            try:
+                self.actors[kind] = self.need(kind, id_of(command, kind))
+            except NotLoaded:
+                is_missing = True
+        if is_missing:
+            raise NotLoaded
+
+    @property
+    def tenant(self) -> Tenant:
+        """The organisation."""
+        tenant: Tenant = self.actors["tenant"]
+        return tenant
+
+    @property
+    def card(self) -> Card:
+        """The card that the command names."""
+        card: Card = self.actors["card"]
+        return card
+
+    @property
+    def event(self) -> Event:
+        """The event that the command names."""
+        event: Event = self.actors["event"]
+        return event
+
+    def find(self, kind: str, own_id: str) -> Any:
+        """Rule 1."""
+        actor = self._memory.residents.find(kind, self.tenant_id, own_id)
+        if actor is not None:
+            return actor
+        if self._known is not None and own_id in self._known.absent:
+            return None
+        self._wants.actor(kind, self.tenant_id, own_id)
+        raise NotLoaded
+
+    def need(self, kind: str, own_id: str) -> Any:
+        """Rule 2."""
+        actor = self.find(kind, own_id)
+        if actor is None:
+            raise Unknown(UNKNOWN[kind])
+        return actor
+
+    def ledger_entry(self, card_id: str, entry_seq: int) -> LedgerEntry | None:
+        """An entry that the card has, and whether it was reversed."""
+        recent = self._memory.recent
+        fact = recent.get(card_id, entry_seq)
+        if fact is not None:
+            entry: LedgerEntry | None = LedgerEntry(fact, False)
+        elif self._known is not None and self._known.entry is not None:
+            entry = self._known.entry[0]
+        else:
+            self._wants.ledger_entries.add((self.tenant_id, card_id, entry_seq))
+            raise NotLoaded
+        if entry is not None and recent.is_reversed(card_id, entry_seq):
+            return LedgerEntry(entry.fact, True)
+        return entry

@@ -1,0 +1,40 @@
+"""Tables of state whose rows are always known as a whole: each fact that changes a row says all of it.
+
+Rules:
+1. A row is its key, which begins with the tenant, then its values, then the position of the fact that set them.
+2. A batch writes each row once, with what the last fact said; a row that Postgres holds from a later position
+   contradicts the journal.
+3. Tables of which a fact knows only a part of a row are written by statements of their own (`storage.row_writer`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Row = tuple[object, ...]
+
+
+class StateTable(NamedTuple):
+    """`key` and `values` are (column, Postgres type)."""
+
+    name: str
+    key: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, str], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns, in the order of the rows."""
+        return (*(name for name, _ in (*self.key, *self.values)), "position")
+
+    @property
+    def types(self) -> str:
+        """Their types, as `storage.row_writer` wants them."""
+        return " ".join([*(kind for _, kind in (*self.key, *self.values)), "bigint"])
+
+
+ALARMS = StateTable(
+    "alarms",
+    (("tenant_id", "text"), ("kind", "text"), ("entity_id", "text")),
+    (("partition_id", "integer"), ("wake_ms", "bigint")),
+)
+STATE_TABLES = (ALARMS,)
