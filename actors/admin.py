@@ -14,6 +14,9 @@ from actors.commands import (
     OpenTenant,
     RenameCardHolder,
 )
+from actors.doors import event_alarm
+from actors.event import Event
+from actors.event_terms import fault_of_terms
 from actors.facts import (
     CardHolderRenamed,
     CardIssued,
@@ -25,7 +28,14 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
-from actors.refusals import CAPACITY_INVALID, CARD_REVOKED, LIMIT_REACHED, PRECONDITION_FAILED, QUOTA_EXCEEDED
+from actors.refusals import (
+    CAPACITY_INVALID,
+    CARD_REVOKED,
+    LIMIT_REACHED,
+    PRECONDITION_FAILED,
+    QUOTA_EXCEEDED,
+    TERMS_INVALID,
+)
 from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.versions import event_version, gate_version, tenant_version
@@ -139,12 +149,14 @@ def decide_create_event(scope: Scope, command: CreateEvent, at_ms: int) -> list[
     """Creates an event, unless its capacity or number of gates is out of bounds. Without a time zone of its own it goes
     by the tenant's of that moment."""
     terms = command.terms
-    refusal = _terms_refusal(command, command.event_id, terms, 0, at_ms)
+    refusal = _terms_refusal(command, command.event_id, terms, None, at_ms)
     if refusal:
         return [refusal]
     if not terms.time_zone:
         terms = msgspec.structs.replace(terms, time_zone=scope.tenant.settings.time_zone)
-    return [EventCreated(command.tenant_id, command.request_id, command.fingerprint, at_ms, command.event_id, terms)]
+    alarm = event_alarm(command.event_id, None, terms, command.tenant_id, at_ms)
+    head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
+    return [EventCreated(*head, command.event_id, terms), *alarm]
 
 
 def decide_change_event(scope: Scope, command: ChangeEvent, at_ms: int) -> list[Fact]:
@@ -163,16 +175,23 @@ def decide_change_event(scope: Scope, command: ChangeEvent, at_ms: int) -> list[
             "reentry",
             "strict_exit",
             "state",
+            "zones",
+            "sessions",
+            "admission",
+            "exit_all_minute",
+            "questions",
         )
         if (value := getattr(command, name)) is not None
     }
     if command.gate is not None:
         changes["gates"] = _with_gate(terms.gates, command.gate)
     terms = msgspec.structs.replace(terms, **changes)
-    refusal = _terms_refusal(command, event.event_id, terms, event.inside, at_ms)
+    refusal = _terms_refusal(command, event.event_id, terms, event, at_ms)
     if refusal:
         return [refusal]
-    return [EventChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, event.event_id, terms)]
+    alarm = event_alarm(event.event_id, event.terms, terms, command.tenant_id, at_ms)
+    head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
+    return [EventChanged(*head, event.event_id, terms), *alarm]
 
 
 def _version(terms: EventTerms, changed: Gate | None) -> str:
@@ -189,14 +208,21 @@ def _with_gate(gates: tuple[Gate, ...], gate: Gate) -> tuple[Gate, ...]:
 
 
 def _terms_refusal(
-    command: CreateEvent | ChangeEvent, event_id: str, terms: EventTerms, inside: int, at_ms: int
+    command: CreateEvent | ChangeEvent, event_id: str, terms: EventTerms, event: Event | None, at_ms: int
 ) -> CommandRefused | None:
+    inside = event.inside if event is not None else 0
     if not max(1, inside) <= terms.capacity <= CAPACITY_MAX:
         detail = f"capacity must be 1 to {CAPACITY_MAX} and at least the {inside} people inside"
         return _refused(command, event_id, CAPACITY_INVALID, detail, at_ms)
     if len(terms.gates) > GATES_PER_EVENT_MAX:
         return _refused(command, event_id, LIMIT_REACHED, f"an event has at most {GATES_PER_EVENT_MAX} gates", at_ms)
-    return None
+    for zone in terms.zones:
+        people = event.zones.get(zone.zone_id, 0) if event is not None else 0
+        if zone.capacity and not people <= zone.capacity <= CAPACITY_MAX:
+            detail = f"zone {zone.zone_id}: capacity must be at most {CAPACITY_MAX} and at least the {people} in it"
+            return _refused(command, event_id, CAPACITY_INVALID, detail, at_ms)
+    fault = fault_of_terms(terms, event.zones if event is not None else {})
+    return _refused(command, event_id, TERMS_INVALID, fault, at_ms) if fault else None
 
 
 def _refused(

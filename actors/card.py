@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.door_facts import CardNoted
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted
 from actors.terms import CardState, Lot
 
 
 class Card(msgspec.Struct, gc=False):
-    """A card's state. `day` (yyyymmdd, tenant's time zone) is the day that `day_earned` counts, 0 before any award."""
+    """A card's state. `attention` is what staff at a door are told. `day` (yyyymmdd, tenant's time zone) is the day
+    that `day_earned` counts, 0 before any award."""
 
     tenant_id: str
     card_id: str
@@ -35,6 +37,7 @@ class Card(msgspec.Struct, gc=False):
     day_position: int = 0
     lots: tuple[Lot, ...] = ()
     position: int = 0
+    attention: str = ""
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -50,7 +53,7 @@ class Card(msgspec.Struct, gc=False):
             position=position,
         )
 
-    def apply(self, fact: CardStateChanged | CardHolderRenamed | PointsPosted, position: int) -> None:
+    def apply(self, fact: CardStateChanged | CardHolderRenamed | CardNoted | PointsPosted, position: int) -> None:
         """Takes in a fact about this card."""
         if position <= self.position:
             return
@@ -60,6 +63,9 @@ class Card(msgspec.Struct, gc=False):
             return
         if isinstance(fact, CardHolderRenamed):
             self.member_name = fact.member_name
+            return
+        if isinstance(fact, CardNoted):
+            self.attention = fact.attention
             return
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
         assert fact.balance_after == self.balance + fact.amount, "a balance is the sum of its entries"

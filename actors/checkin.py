@@ -1,16 +1,21 @@
 """Deciding a check-in: the verdict, what it does to the counts, and the points it earns. Pure.
 
 The reasons are checked in the order of semantics.md ("Verdicts"); the first that fails is the reason. The request id
-has been looked up before.
+has been looked up before. What scanners without a network decided is recorded by `actors.offline`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
-from actors.event import Attendance, Event
-from actors.facts import Fact, ScanJudged
+from actors.door_facts import EveryoneLeft
+from actors.event import Attendance, Event, attendance_key
+from actors.facts import Fact, PointsPosted, ScanDetails, ScanJudged
 from actors.ledger import LedgerDraft
 from actors.refusals import (
     ALREADY_ADMITTED,
@@ -25,31 +30,94 @@ from actors.refusals import (
     FULL,
     GATE_CLOSED,
     GATE_UNKNOWN,
+    NOT_ELIGIBLE,
     NOT_INSIDE,
 )
 from actors.tenant import Tenant
+from actors.terms import EventTerms, Gate, Session
 from rules.evaluate import evaluate
 from rules.model import CheckInMoment
 
+# What no supervisor overrides: who is not known, whose card was taken away, a hall that is full, an event that is off.
+NEVER_FORCED = frozenset({CREDENTIAL_INVALID, CARD_REVOKED, EVENT_CANCELLED, GATE_UNKNOWN, FULL, NOT_INSIDE})
 _NEVER_SEEN = Attendance()
+_NO_DETAILS = ScanDetails()
+
+
+class Door(msgspec.Struct, gc=False):
+    """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none)."""
+
+    event: Event
+    seen: Attendance
+    zone_id: str = ""
+    session_id: str = ""
 
 
 def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int) -> list[Fact]:
-    """The verdict on a scan, followed by the points it earned. `card` is None when no such card exists."""
-    seen = event.attendance.get(command.card_id, _NEVER_SEEN)
-    reason = _reason(card, event, seen, command, at_ms)
-    if reason:
-        return [_judged(card, event, seen, command, at_ms, reason)]
+    """The verdict on a scan, followed by the points it earned; before it, where the scan is the first of a session,
+    that everybody left the one before. `card` is None when no such card exists."""
+    door, before = come_to_door(event, command.card_id, command.gate_id, at_ms)
+    reason = reason_against(card, door, command, at_ms)
+    forced = ""
+    if reason and command.forced_by and command.direction == "entry" and reason not in NEVER_FORCED:
+        forced, reason = reason, _no_room(door)
+        if reason:
+            forced = ""
+    if reason or command.direction == "exit":
+        return [*before, judged(card, door, command, at_ms, reason, forced)]
     assert card is not None
-    if command.direction == "exit":
-        return [_judged(card, event, seen, command, at_ms, "")]
-    awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, seen.entries + 1))
+    is_rewarded = card.state == "active" and not _is_move(door)
+    earned = points_of(tenant, card, door, command, at_ms, at_ms) if is_rewarded else ()
+    return [*before, judged(card, door, command, at_ms, "", forced, earned), *earned]
+
+
+def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int) -> tuple[Door, list[Fact]]:
+    """What a scan at this time meets; with it, that everybody left, where another session has begun."""
+    terms = event.terms
+    before: list[Fact] = []
+    session_id = ""
+    if terms.sessions:
+        session = session_at(terms, at_ms)
+        if session is not None:
+            session_id = session.session_id
+            if _is_later(terms, session_id, event.session_id):
+                before = [session_begins(event, session, at_ms)]
+                left_ms = session.doors_open_ms
+                # Nobody is inside at the time of the scan. (Attendance is kept by session.)
+                event = msgspec.structs.replace(event, inside=0, zones={}, session_id=session_id, left_ms=left_ms)
+    seen = event.attendance.get(attendance_key(card_id, session_id), _NEVER_SEEN)
+    gate = _gate(terms, gate_id) if gate_id and terms.zones else None
+    return Door(event, seen, gate.zone_id if gate is not None else "", session_id), before
+
+
+def session_at(terms: EventTerms, at_ms: int) -> Session | None:
+    """The session whose doors are open at a time."""
+    return next((one for one in terms.sessions if one.doors_open_ms <= at_ms < one.doors_close_ms), None)
+
+
+def _is_later(terms: EventTerms, session_id: str, than_id: str) -> bool:
+    order = [session.session_id for session in terms.sessions]
+    return than_id not in order or order.index(session_id) > order.index(than_id)
+
+
+def session_begins(event: Event, session: Session, at_ms: int) -> EveryoneLeft:
+    """Everybody left the session before when this one's doors opened."""
+    head = (event.tenant_id, "", b"", at_ms, event.event_id)
+    return EveryoneLeft(*head, session.doors_open_ms, event.inside, session.session_id)
+
+
+def points_of(
+    tenant: Tenant, card: Card, door: Door, command: CheckIn, at_ms: int, scanned_at_ms: int
+) -> Sequence[Fact]:
+    """The postings that an admitted entry earns, on the day of the scan."""
+    awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, door.seen.entries + 1))
     if not awards:
-        return [_judged(card, event, seen, command, at_ms, "")]
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
+        return ()
+    draft = LedgerDraft(card, at_ms, local_day(scanned_at_ms, tenant.settings.time_zone))
     if card.lots:
         draft.expire_lapsed()
-    event_earned = seen.earned
+    attended = door.event.attendance.get(card.card_id)
+    event_earned = attended.earned if attended is not None else 0
     for award in awards:
         event_earned += award.points
         draft.post(
@@ -57,16 +125,16 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
             award.points,
             f"checkin:{command.request_id}",
             rule=f"{award.rule_id}:{award.version}",
-            event_id=event.event_id,
+            event_id=door.event.event_id,
             earned=award.points,
             earned_day=draft.day,
             event_earned_after=event_earned,
         )
-    awarded = event_earned - seen.earned
-    return [_judged(card, event, seen, command, at_ms, "", awarded, draft.balance), *draft.finished()]
+    return draft.finished()
 
 
-def _reason(card: Card | None, event: Event, seen: Attendance, command: CheckIn, at_ms: int) -> str:
+def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) -> str:
+    """Why the scan is refused, "" if it is not."""
     if card is None:
         return CREDENTIAL_INVALID
     if command.valid_from_ms > at_ms or 0 < command.valid_until_ms <= at_ms:
@@ -75,7 +143,11 @@ def _reason(card: Card | None, event: Event, seen: Attendance, command: CheckIn,
         return CARD_REVOKED if card.state == "revoked" else CARD_SUSPENDED
     if card.valid_from_ms > at_ms or 0 < card.valid_until_ms <= at_ms:
         return CARD_EXPIRED
-    return _reason_at_door(event, command, at_ms) or _reason_of_attendance(event, seen, command)
+    return (
+        _reason_at_door(door.event, command, at_ms)
+        or _reason_of_admission(door.event, card, command)
+        or _reason_of_attendance(door, command)
+    )
 
 
 def _reason_at_door(event: Event, command: CheckIn, at_ms: int) -> str:
@@ -86,61 +158,174 @@ def _reason_at_door(event: Event, command: CheckIn, at_ms: int) -> str:
         return EVENT_NOT_OPEN
     if terms.state == "closed" or 0 < terms.doors_close_ms <= at_ms:
         return EVENT_CLOSED
+    if terms.sessions and session_at(terms, at_ms) is None:
+        return EVENT_NOT_OPEN if terms.sessions[-1].doors_open_ms > at_ms else EVENT_CLOSED
     if command.gate_id:
-        for gate in terms.gates:
-            if gate.gate_id == command.gate_id:
-                return "" if gate.is_open else GATE_CLOSED
-        return GATE_UNKNOWN
+        gate = _gate(terms, command.gate_id)
+        if gate is None:
+            return GATE_UNKNOWN
+        return "" if gate.is_open else GATE_CLOSED
     return ""
 
 
-def _reason_of_attendance(event: Event, seen: Attendance, command: CheckIn) -> str:
-    terms = event.terms
+def _reason_of_admission(event: Event, card: Card, command: CheckIn) -> str:
+    admission = event.terms.admission
+    if command.direction == "exit":
+        return ""
+    if admission.tiers and card.tier not in admission.tiers:
+        return NOT_ELIGIBLE
+    return NOT_ELIGIBLE if admission.list_only and card.card_id not in event.listed else ""
+
+
+def _reason_of_attendance(door: Door, command: CheckIn) -> str:
+    terms, seen = door.event.terms, door.seen
     if command.direction == "exit":
         return NOT_INSIDE if terms.strict_exit and not seen.is_inside else ""
-    if terms.reentry == "none" and seen.entries:
-        return ALREADY_ADMITTED
-    if seen.is_inside:
-        return "" if terms.reentry == "multiple" else ALREADY_ADMITTED
-    return FULL if event.inside >= terms.capacity else ""
+    if not _is_move(door):
+        if terms.reentry == "none" and seen.entries:
+            return ALREADY_ADMITTED
+        if seen.is_inside and terms.reentry != "multiple":
+            return ALREADY_ADMITTED
+    return _no_room(door)
 
 
-def _judged(
+def _no_room(door: Door) -> str:
+    event, seen = door.event, door.seen
+    if not seen.is_inside and event.inside >= event.terms.capacity:
+        return FULL
+    if door.zone_id and not (seen.is_inside and seen.zone_id == door.zone_id):
+        zone = next((zone for zone in event.terms.zones if zone.zone_id == door.zone_id), None)
+        if zone is not None and 0 < zone.capacity <= event.zones.get(zone.zone_id, 0):
+            return FULL
+    return ""
+
+
+def _is_move(door: Door) -> bool:
+    """Whether an entry takes somebody who is inside to another zone."""
+    return bool(door.zone_id) and door.seen.is_inside and door.seen.zone_id != door.zone_id
+
+
+def _gate(terms: EventTerms, gate_id: str) -> Gate | None:
+    for gate in terms.gates:
+        if gate.gate_id == gate_id:
+            return gate
+    return None
+
+
+def judged(
     card: Card | None,
-    event: Event,
-    seen: Attendance,
+    door: Door,
     command: CheckIn,
     at_ms: int,
     reason: str,
-    points_awarded: int = 0,
-    points_balance: int | None = None,
+    forced: str = "",
+    earned: Sequence[Fact] = (),
 ) -> ScanJudged:
-    is_entry = command.direction == "entry"
+    """The scan as it goes on record, with the counts after it."""
+    event, seen = door.event, door.seen
     inside, admitted, refused = event.inside, event.admitted, event.refused
     card_inside, entries = seen.is_inside, seen.entries
     if reason:
         refused += 1
-    elif is_entry:
-        admitted += 1
-        entries += 1
+    elif command.direction == "entry":
+        if not _is_move(door):
+            admitted += 1
+            entries += 1
         if not card_inside:
             inside += 1
         card_inside = True
     elif card_inside:
         inside -= 1
         card_inside = False
-    repeats = reason == ALREADY_ADMITTED
+    details = _NO_DETAILS if reason else zones_of(door, command)
+    return scan_fact(
+        card,
+        door,
+        command,
+        at_ms,
+        reason,
+        (inside, admitted, refused, card_inside, entries),
+        earned,
+        _with_words(details, card, door, command, reason, forced),
+        repeats=reason == ALREADY_ADMITTED,
+    )
+
+
+def zones_of(door: Door, command: CheckIn) -> ScanDetails:
+    """The zones that somebody who is let in or out leaves and enters."""
+    event, seen, zone_id = door.event, door.seen, door.zone_id
+    if not event.terms.zones:
+        return _NO_DETAILS
+    left_id = seen.zone_id if seen.is_inside else ""
+    entered_id = zone_id if command.direction == "entry" else ""
+    if left_id == entered_id:
+        return ScanDetails(zone_id=entered_id, zone_inside=event.zones.get(entered_id, 0))
+    is_move = command.direction == "entry" and _is_move(door)
+    return ScanDetails(
+        entered_id,
+        event.zones.get(entered_id, 0) + 1 if entered_id else 0,
+        left_id,
+        event.zones.get(left_id, 0) - 1 if left_id else 0,
+        is_move,
+        is_latest_entry=not is_move,
+    )
+
+
+def _with_words(
+    details: ScanDetails, card: Card | None, door: Door, command: CheckIn, reason: str, forced: str
+) -> ScanDetails | None:
+    """The details with session and words; None where there is nothing to tell."""
+    terms = door.event.terms
+    message = terms.admission.message if reason == NOT_ELIGIBLE else ""
+    attention = card.attention if card is not None else ""
+    questions: tuple[str, ...] = ()
+    if terms.questions and not reason and command.direction == "entry":
+        attended = door.event.attendance.get(command.card_id)
+        answered = attended.answered if attended is not None else ()
+        questions = tuple(one.question_id for one in terms.questions if one.question_id not in answered)
+    was_inside = not reason and command.direction == "entry" and door.seen.is_inside and not details.is_move
+    if message or attention or questions or forced or was_inside or door.session_id:
+        return msgspec.structs.replace(
+            details,
+            session_id=door.session_id,
+            forced=forced,
+            forced_by=command.forced_by if forced else "",
+            message=message,
+            attention=attention,
+            questions=questions,
+            was_inside=was_inside,
+        )
+    return None if details is _NO_DETAILS or not terms.zones else details
+
+
+def scan_fact(
+    card: Card | None,
+    door: Door,
+    command: CheckIn,
+    at_ms: int,
+    reason: str,
+    counts: tuple[int, int, int, bool, int],
+    earned: Sequence[Fact],
+    details: ScanDetails | None,
+    *,
+    repeats: bool,
+    scanned_at_ms: int = 0,
+) -> ScanJudged:
+    """The fact; `counts` are inside, admitted, refused, whether the card is inside, and its entries."""
+    seen = door.seen
+    awards = [fact for fact in earned if isinstance(fact, PointsPosted) and fact.kind == "award"]
+    inside, admitted, refused, card_inside, entries = counts
     return ScanJudged(
         command.tenant_id,
         command.request_id,
         command.fingerprint,
         at_ms,
-        event.event_id,
+        door.event.event_id,
         command.card_id,
         command.gate_id,
         command.device_id,
         command.direction,
-        command.scanned_at_ms or at_ms,
+        scanned_at_ms or command.scanned_at_ms or at_ms,
         reason,
         card.member_id if card else "",
         card.member_name if card else "",
@@ -148,12 +333,14 @@ def _judged(
         inside,
         admitted,
         refused,
-        event.terms.capacity,
+        door.event.terms.capacity,
         card_inside,
         entries,
-        points_awarded,
-        points_balance if points_balance is not None else (card.balance if card else 0),
+        sum(award.amount for award in awards),
+        awards[-1].balance_after if awards else (card.balance if card else 0),
         seen.admitted_at_ms if repeats else 0,
         seen.gate_id if repeats else "",
         seen.device_id if repeats else "",
+        awards[0].entry_seq if awards else 0,
+        details,
     )

@@ -13,11 +13,27 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Set
 from hashlib import blake2b
 
 import msgspec
 
-from actors.terms import CardState, Direction, EventState, EventTerms, Gate, Plan, Reentry, TenantSettings, Tier
+from actors.door_commands import DoorCommand
+from actors.terms import (
+    Admission,
+    CardState,
+    Direction,
+    EventState,
+    EventTerms,
+    Gate,
+    Plan,
+    Question,
+    Reentry,
+    Session,
+    TenantSettings,
+    Tier,
+    Zone,
+)
 
 FINGERPRINT_BYTES = 8
 
@@ -103,11 +119,20 @@ class ChangeEvent(msgspec.Struct, frozen=True, array_like=True, tag=6):
     state: EventState | None = None
     gate: Gate | None = None
     if_version: tuple[str, ...] | None = None
+    zones: tuple[Zone, ...] | None = None
+    sessions: tuple[Session, ...] | None = None
+    admission: Admission | None = None
+    exit_all_minute: int | None = None
+    questions: tuple[Question, ...] | None = None
 
 
 class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A credential whose signature the edge has verified, presented at a gate. `valid_*_ms` are the credential's own
-    validity (0 = no bound). Empty `gate_id`/`device_id`: not told. `scanned_at_ms` 0: now."""
+    validity (0 = no bound). Empty `gate_id`/`device_id`: not told. `scanned_at_ms` 0: now.
+
+    `is_offline`: a scanner without a network has let the person in or out already, at `scanned_at_ms`, or, with
+    `offline_reason`, refused them; it is recorded, not judged away. `forced_by`: a supervisor lets them in whatever the
+    door would say (but for what `actors.checkin.NEVER_FORCED` names)."""
 
     tenant_id: str
     request_id: str
@@ -120,6 +145,9 @@ class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     scanned_at_ms: int = 0
     valid_from_ms: int = 0
     valid_until_ms: int = 0
+    is_offline: bool = False
+    offline_reason: str = ""
+    forced_by: str = ""
 
 
 class AwardPoints(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -188,6 +216,7 @@ Command = (
     | ReversePoints
     | ChangePlan
     | Wake
+    | DoorCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
@@ -196,36 +225,76 @@ _NOT_ASKED = frozenset({"tenant_id", "request_id", "fingerprint", "device_id", "
 _MADE_BY_THE_EDGE = {IssueCard: "card_id", CreateEvent: "event_id", OpenTenant: "tenant_id"}
 
 
+# Fields that a kind did not always have. A request that leaves them at their default keeps the fingerprint it had then;
+# else they follow the others, with their names (but for `if_version`, the first to come).
+_ADDED: dict[type, tuple[str, ...]] = {
+    ChangeEvent: ("zones", "sessions", "admission", "exit_all_minute", "questions"),
+    EventTerms: ("zones", "sessions", "admission", "exit_all_minute", "questions"),
+    Gate: ("zone_id",),
+}
+
+
 def fingerprint(command: Command) -> bytes:
     """What distinguishes one request from another under the same id: BLAKE2b-64 over the kind and the fields that
     are asked."""
     kind = type(command)
     if isinstance(command, CheckIn):
         return check_in_fingerprint(
-            command.event_id, command.card_id, command.gate_id, command.direction, command.scanned_at_ms
+            command.event_id,
+            command.card_id,
+            command.gate_id,
+            command.direction,
+            command.scanned_at_ms,
+            command.is_offline,
+            command.offline_reason,
+            bool(command.forced_by),
         )
-    made = _MADE_BY_THE_EDGE.get(kind)
-    kept_validity = kind is IssueCard
-    asked = [
-        _as_asked(getattr(command, name))
-        for name in kind.__struct_fields__
-        if (name not in _NOT_ASKED or (kept_validity and name.startswith("valid_")))
-        and name != made
-        # A request without a condition keeps the fingerprint from before there were any.
-        and not (name == "if_version" and getattr(command, name) is None)
-    ]
+    left_out = {_MADE_BY_THE_EDGE.get(kind), *_NOT_ASKED}
+    if kind is IssueCard:
+        left_out -= {"valid_from_ms", "valid_until_ms"}
+    if getattr(command, "if_version", None) is None:
+        left_out.add("if_version")
+    asked = _told(command, left_out)
     return blake2b(msgspec.msgpack.encode((kind.__name__, asked)), digest_size=FINGERPRINT_BYTES).digest()
 
 
+def _told(value: msgspec.Struct, left_out: Set[str | None] = frozenset()) -> list[object]:
+    added = _ADDED.get(type(value), ())
+    told = [
+        _as_asked(getattr(value, name))
+        for name in value.__struct_fields__
+        if name not in left_out and name not in added
+    ]
+    defaults = {field.name: field.default for field in msgspec.structs.fields(type(value))}
+    told += [(name, getattr(value, name)) for name in added if getattr(value, name) != defaults[name]]
+    return told
+
+
 def _as_asked(value: object) -> object:
-    """Settings that name the default plan are as they were before there were plans: a request that was first tried
-    then keeps its fingerprint."""
+    """Settings that name the default plan are as they were before there were plans."""
     if isinstance(value, TenantSettings) and value.plan == "premium":
         return (value.time_zone, value.overdraft_max, value.rules)
+    if isinstance(value, EventTerms | Gate):
+        return _told(value)
+    if isinstance(value, tuple):
+        return [_as_asked(item) for item in value]
     return value
 
 
-def check_in_fingerprint(event_id: str, card_id: str, gate_id: str, direction: str, scanned_at_ms: int) -> bytes:
-    """`fingerprint` of a CheckIn, for the path where every microsecond counts."""
+def check_in_fingerprint(
+    event_id: str,
+    card_id: str,
+    gate_id: str,
+    direction: str,
+    scanned_at_ms: int,
+    is_offline: bool = False,
+    offline_reason: str = "",
+    is_forced: bool = False,
+) -> bytes:
+    """`fingerprint` of a CheckIn, for the path where every microsecond counts. Who forces it is not part of it."""
     text = f"{event_id}|{card_id}|{gate_id}|{direction}|{scanned_at_ms}"
+    if is_offline:
+        text += f"|offline|{offline_reason}"
+    if is_forced:
+        text += "|forced"
     return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.door_facts import DoorFact
 from actors.terms import CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
 
 
@@ -102,12 +103,45 @@ class EventChanged(msgspec.Struct, frozen=True, array_like=True, tag=6):
     terms: EventTerms
 
 
+class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a scan has beyond the ordinary.
+
+    `zone_*` is the zone that the card is in now, `left_zone_*` the one left, each with the people in it after the scan;
+    with `is_move` the person was inside the event before, with `was_inside` also, but entered once more.
+    `session_id`: the session it is of.
+
+    `is_offline`: a scanner without a network had decided already, at `scanned_at_ms`; `conflict` is the reason for
+    which it would have been refused. `is_latest`: no scan of the card has a later time; `is_latest_entry`: no entry.
+
+    `forced`: the reason that `forced_by` overrode. `message` is the admission rule's own, `attention` the card's,
+    `questions` those not answered yet.
+    """
+
+    zone_id: str = ""
+    zone_inside: int = 0
+    left_zone_id: str = ""
+    left_zone_inside: int = 0
+    is_move: bool = False
+    session_id: str = ""
+    is_offline: bool = False
+    conflict: str = ""
+    is_latest: bool = True
+    is_latest_entry: bool = True
+    forced: str = ""
+    forced_by: str = ""
+    message: str = ""
+    attention: str = ""
+    questions: tuple[str, ...] = ()
+    was_inside: bool = False
+
+
 class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A credential was presented at a gate and judged; `reason` is "" when admitted.
 
     `inside`, `admitted`, `refused` are the event's counts after this scan: people inside, entries admitted, scans
     refused. `card_inside` and `card_entries` are this card's attendance after it. `first_*` (0 and "" otherwise)
     tell the admission that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
+    `award_seq` is the first of the ledger entries that it earned, which follow each other; 0 without.
     """
 
     tenant_id: str
@@ -135,6 +169,8 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     first_at_ms: int = 0
     first_gate_id: str = ""
     first_device_id: str = ""
+    award_seq: int = 0
+    details: ScanDetails | None = None
 
 
 class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -199,7 +235,8 @@ class AlarmSet(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
 
 
 Fact = (
-    TenantOpened
+    DoorFact
+    | TenantOpened
     | TenantChanged
     | CardIssued
     | CardStateChanged

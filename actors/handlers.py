@@ -38,6 +38,15 @@ from actors.commands import (
     ReversePoints,
     Wake,
 )
+from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
+from actors.doors import (
+    decide_annul,
+    decide_answer,
+    decide_change_admission_list,
+    decide_note_card,
+    decide_send_out,
+    decide_wake_event,
+)
 from actors.facts import Fact
 from actors.points import decide_award, decide_redeem, decide_reverse, decide_wake_card
 from actors.scope import Scope
@@ -55,7 +64,10 @@ class Handler(NamedTuple):
 
 
 # What a kind of actor does when its alarm rings.
-WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {"card": decide_wake_card}
+WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {
+    "card": decide_wake_card,
+    "event": decide_wake_event,
+}
 
 
 def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
@@ -74,6 +86,11 @@ HANDLERS: dict[type, Handler] = {
     AwardPoints: Handler("card_id", ("card",), decide_award),
     RedeemPoints: Handler("card_id", ("card",), decide_redeem),
     ReversePoints: Handler("card_id", ("card",), decide_reverse),
+    AnnulScan: Handler("event_id", ("event",), decide_annul),
+    SendOut: Handler("event_id", ("event",), decide_send_out),
+    ChangeAdmissionList: Handler("event_id", ("event",), decide_change_admission_list),
+    AnswerQuestions: Handler("card_id", ("card", "event"), decide_answer),
+    NoteCard: Handler("card_id", ("card",), decide_note_card),
     Wake: Handler("entity_id", (), _wake),
 }
 

@@ -17,6 +17,7 @@ from actors.commands import CheckIn, Command, OpenTenant, Wake
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
+from actors.offline import decide_offline
 from actors.recent import RecentEntries
 from actors.refusals import ID_REUSED
 from actors.replies import Done, Failed
@@ -32,7 +33,7 @@ class Judge:
 
     def __init__(self, residents: Residents, requests: RequestMemory, recent: RecentEntries) -> None:
         self.residents = residents
-        self._requests = requests
+        self.requests = requests
         self.recent = recent
 
     def judge(
@@ -43,10 +44,10 @@ class Judge:
         if isinstance(command, Wake):
             return self._decided(command, at_ms, known, wants)
         key = (command.tenant_id, command.request_id)
-        before = self._requests.get(key) or (known.answer if known is not None else None)
+        before = self.requests.get(key) or (known.answer if known is not None else None)
         if before is not None:
             return self._replayed(command, *before)
-        is_new = (known is not None and known.is_new) or self._requests.is_certainly_new(key, at_ms)
+        is_new = (known is not None and known.is_new) or self.requests.is_certainly_new(key, at_ms)
         if not is_new:
             wants.requests.add(key)
         if isinstance(command, CheckIn):
@@ -106,4 +107,5 @@ class Judge:
             return tenant
         if isinstance(event, Failed):
             return event
-        return decide_check_in(tenant, card if isinstance(card, Card) else None, event, command, at_ms)
+        decide = decide_offline if command.is_offline else decide_check_in
+        return decide(tenant, card if isinstance(card, Card) else None, event, command, at_ms)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.card import Card
+from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event
 from actors.facts import (
     CardHolderRenamed,
@@ -49,6 +50,11 @@ ROUTES: dict[type, Route] = {
     EventChanged: Route(touches=("event",)),
     ScanJudged: Route(touches=("event",)),
     PointsPosted: Route(touches=("card", "event")),
+    ScanAnnulled: Route(touches=("event",)),
+    EveryoneLeft: Route(touches=("event",)),
+    AdmissionListChanged: Route(touches=("event",)),
+    QuestionsAnswered: Route(touches=("event",)),
+    CardNoted: Route(touches=("card",)),
 }
 NOWHERE = Route()
 

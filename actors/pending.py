@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.codec import Message
+from actors.codec import Message, encode_fact
 from actors.effects import Token
 from actors.entry import Entry
-from actors.facts import EventChanged, EventCreated, Fact, PointsPosted, ScanJudged
+from actors.facts import Fact, PointsPosted, ScanJudged
 from actors.replies import Reply
 from actors.waiting import Known
 
@@ -30,12 +30,14 @@ class Sealed(msgspec.Struct):
 
 
 def weight_of(fact: Fact) -> int:
-    """At least as many bytes as the encoded fact takes, told without encoding it; ids have at most 64 characters."""
+    """At least as many bytes as the encoded fact takes; ids have at most 64 characters. The frequent kinds are not
+    encoded for it."""
     weight = 700
     if isinstance(fact, ScanJudged):
+        if fact.details is not None:
+            words = len(fact.details.message) + len(fact.details.attention)
+            weight += 600 + 4 * words + 70 * len(fact.details.questions)
         return weight + 4 * len(fact.member_name)
     if isinstance(fact, PointsPosted):
         return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
-    if isinstance(fact, EventCreated | EventChanged):
-        return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
-    return 5 * weight
+    return len(encode_fact(fact))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
-from actors.event import Event
 from actors.facts import CommandRefused, Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft
 from actors.refusals import (
@@ -97,9 +96,16 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
     draft.expire_lapsed()
     if original.kind == "award":
-        # The event at which it was earned; its score goes down, too.
         event = scope.find("event", original.event_id) if original.event_id else None
-        _reverse_award(tenant, draft, event, original, command)
+        post_reversal_of_award(
+            tenant,
+            draft,
+            original,
+            event.attendance[card.card_id].earned if event is not None else 0,
+            request_id=command.request_id,
+            fingerprint=command.fingerprint,
+            note=command.note,
+        )
     else:
         lots, takings = draft.give_back(original)
         draft.post(
@@ -125,29 +131,35 @@ def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
     return draft.woken()
 
 
-def _reverse_award(
-    tenant: Tenant, draft: LedgerDraft, event: Event | None, original: PointsPosted, command: ReversePoints
+def post_reversal_of_award(
+    tenant: Tenant,
+    draft: LedgerDraft,
+    original: PointsPosted,
+    event_earned: int,
+    *,
+    request_id: str = "",
+    fingerprint: bytes = b"",
+    note: str = "",
 ) -> None:
+    """Takes an award back as far as the tenant allows. `event_earned` is the card's score at the award's event before
+    that."""
     taken = max(0, min(original.amount, draft.balance + tenant.settings.overdraft_max))
     own_lot = original.lots[0].lot if original.lots else POOL
     lots, takings = draft.take(taken, first=own_lot)
-    event_earned_after = 0
-    if event is not None:
-        event_earned_after = event.attendance[original.card_id].earned - original.amount
     draft.post(
         "reverse",
         -taken,
-        f"reversal:{command.entry_seq}",
-        request_id=command.request_id,
-        fingerprint=command.fingerprint,
-        note=command.note,
-        event_id=event.event_id if event is not None else "",
+        f"reversal:{original.entry_seq}",
+        request_id=request_id,
+        fingerprint=fingerprint,
+        note=note,
+        event_id=original.event_id,
         earned=-original.amount,
         earned_day=original.day,
-        event_earned_after=event_earned_after,
+        event_earned_after=event_earned - original.amount if original.event_id else 0,
         lots=lots,
         takings=takings,
-        reverses=command.entry_seq,
+        reverses=original.entry_seq,
         short_by=original.amount - taken,
     )
 

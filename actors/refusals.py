@@ -17,6 +17,7 @@ EVENT_CLOSED: Final = "event_closed"
 EVENT_CANCELLED: Final = "event_cancelled"
 GATE_UNKNOWN: Final = "gate_unknown"
 GATE_CLOSED: Final = "gate_closed"
+NOT_ELIGIBLE: Final = "not_eligible"
 ALREADY_ADMITTED: Final = "already_admitted"
 NOT_INSIDE: Final = "not_inside"
 FULL: Final = "full"
@@ -32,6 +33,7 @@ SCAN_REASONS: Final = (
     EVENT_CANCELLED,
     GATE_UNKNOWN,
     GATE_CLOSED,
+    NOT_ELIGIBLE,
     ALREADY_ADMITTED,
     NOT_INSIDE,
     FULL,
@@ -49,6 +51,14 @@ CAPACITY_INVALID: Final = "capacity_invalid"
 EXPIRY_INVALID: Final = "expiry_invalid"
 QUOTA_EXCEEDED: Final = "quota_exceeded"
 PRECONDITION_FAILED: Final = "precondition_failed"
+TERMS_INVALID: Final = "terms_invalid"
+SCAN_UNKNOWN: Final = "scan_unknown"
+SCAN_NOT_ADMITTED: Final = "scan_not_admitted"
+SCAN_OF_OTHER_DEVICE: Final = "scan_of_other_device"
+SCAN_SUPERSEDED: Final = "scan_superseded"
+ANNUL_TOO_LATE: Final = "annul_too_late"
+QUESTION_UNKNOWN: Final = "question_unknown"
+ANSWER_INVALID: Final = "answer_invalid"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -63,6 +73,14 @@ COMMAND_REASONS: Final = (
     EXPIRY_INVALID,
     QUOTA_EXCEEDED,
     PRECONDITION_FAILED,
+    TERMS_INVALID,
+    SCAN_UNKNOWN,
+    SCAN_NOT_ADMITTED,
+    SCAN_OF_OTHER_DEVICE,
+    SCAN_SUPERSEDED,
+    ANNUL_TOO_LATE,
+    QUESTION_UNKNOWN,
+    ANSWER_INVALID,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

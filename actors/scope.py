@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from actors.card import Card
 from actors.event import Event
+from actors.facts import Fact
 from actors.kinds import id_of
-from actors.ports import LedgerEntry
+from actors.ports import LedgerEntry, TenantLedgerEntry
 from actors.recent import RecentEntries
 from actors.replies import Failed
+from actors.requests import RequestMemory
 from actors.residents import Residents
 from actors.tenant import Tenant
 from actors.waiting import Known, Wants
@@ -36,9 +38,10 @@ class Unknown(Exception):
 
 
 class Memory(Protocol):
-    """Where actors and recent ledger entries are in memory."""
+    """Where actors, answered requests and recent ledger entries are in memory."""
 
     residents: Residents
+    requests: RequestMemory
     recent: RecentEntries
 
 
@@ -107,17 +110,33 @@ class Scope:
             raise Unknown(UNKNOWN[kind])
         return actor
 
+    def outcome(self, request_id: str) -> Fact | None:
+        """The fact that answered another request of the tenant, None where there is none."""
+        key = (self.tenant_id, request_id)
+        answer = self._memory.requests.get(key)
+        if answer is None and self._known is not None:
+            for asked, found in self._known.requests:
+                if key in asked:
+                    answer = found.get(key)
+                    return answer[0] if answer is not None else None
+        if answer is None:
+            self._wants.requests.add(key)
+            raise NotLoaded
+        return answer[0]
+
     def ledger_entry(self, card_id: str, entry_seq: int) -> LedgerEntry | None:
         """An entry that the card has, and whether it was reversed."""
+        key = (self.tenant_id, card_id, entry_seq)
         recent = self._memory.recent
         fact = recent.get(card_id, entry_seq)
-        if fact is not None:
-            entry: LedgerEntry | None = LedgerEntry(fact, False)
-        elif self._known is not None and self._known.entry is not None:
-            entry = self._known.entry[0]
-        else:
-            self._wants.ledger_entries.add((self.tenant_id, card_id, entry_seq))
-            raise NotLoaded
+        entry = LedgerEntry(fact, False) if fact is not None else self._loaded_entry(key)
         if entry is not None and recent.is_reversed(card_id, entry_seq):
             return LedgerEntry(entry.fact, True)
         return entry
+
+    def _loaded_entry(self, key: TenantLedgerEntry) -> LedgerEntry | None:
+        for asked, found in self._known.entries if self._known is not None else ():
+            if key in asked:
+                return found.get(key)
+        self._wants.ledger_entries.add(key)
+        raise NotLoaded

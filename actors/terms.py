@@ -25,6 +25,15 @@ Plan = Literal["free", "premium"]
 CARDS_PER_FREE_TENANT_MAX = 10
 CAPACITY_MAX = 10_000_000
 GATES_PER_EVENT_MAX = 500
+ZONES_PER_EVENT_MAX = 50
+SESSIONS_PER_EVENT_MAX = 200
+QUESTIONS_PER_EVENT_MAX = 20
+LISTED_PER_EVENT_MAX = 100_000
+LISTED_PER_CHANGE_MAX = 1_000
+# How long after its admission a device may annul it: the turnstile did not turn.
+ANNUL_MS_MAX = 15 * 60_000
+# No local time: nobody is sent out.
+NEVER = -1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
 # The lot that holds all points without expiry; which of them is spent makes no difference, so they are one lot.
@@ -42,16 +51,54 @@ class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):
-    """A door of an event."""
+    """A door of an event. Whoever enters by it is in zone `zone_id` ("": in none)."""
 
     gate_id: str
     name: str
     is_open: bool = True
+    zone_id: str = ""
+
+
+class Zone(msgspec.Struct, frozen=True, array_like=True):
+    """A part of the venue. A person is in one zone at most; `capacity` bounds the people in it (0 = no bound)."""
+
+    zone_id: str
+    name: str
+    capacity: int = 0
+
+
+class Session(msgspec.Struct, frozen=True, array_like=True):
+    """A part of an event (a day, a show) that is attended for itself: from `doors_open_ms` until before
+    `doors_close_ms`. Sessions are in the order of their times and do not overlap."""
+
+    session_id: str
+    name: str
+    doors_open_ms: int
+    doors_close_ms: int
+
+
+class Admission(msgspec.Struct, frozen=True, array_like=True):
+    """Who may come in: cards of these tiers (none named: of any), and with `list_only` those on the event's list.
+    `message` is what the scanner shows to others."""
+
+    tiers: tuple[Tier, ...] = ()
+    list_only: bool = False
+    message: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, array_like=True):
+    """What is asked of a person at the first check-in; free text where there are no `choices`."""
+
+    question_id: str
+    text: str
+    choices: tuple[str, ...] = ()
+    is_required: bool = False
 
 
 class EventTerms(msgspec.Struct, frozen=True, array_like=True):
     """What holds at an event's doors. `capacity` bounds the number of people inside; `doors_*_ms` of 0 means no bound.
-    `time_zone` is "" only in a command, for the tenant's."""
+    `time_zone` is "" only in a command, for the tenant's. Every day at local minute `exit_all_minute` (`NEVER`: not)
+    everybody who is still inside is taken to have left."""
 
     name: str
     capacity: int
@@ -62,6 +109,11 @@ class EventTerms(msgspec.Struct, frozen=True, array_like=True):
     strict_exit: bool = True
     state: EventState = "open"
     gates: tuple[Gate, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    admission: Admission = Admission()
+    exit_all_minute: int = NEVER
+    questions: tuple[Question, ...] = ()
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.codec import Message
-from actors.commands import ReversePoints
 from actors.facts import Fact
-from actors.ports import LedgerEntry, Loaded, LoadRequest
+from actors.ports import LedgerEntry, Loaded, LoadRequest, TenantLedgerEntry, TenantRequest
 
 
 @dataclass(slots=True)
@@ -65,12 +64,13 @@ class Wants:
 @dataclass(slots=True)
 class Known:
     """What loads have told about one waiting message: ids that do not exist, whether its request id is new, the fact
-    that answered it, the ledger entry it cites (None in the tuple: there is no such entry)."""
+    that answered it; and by load which requests and ledger entries were asked for, and which of them there are."""
 
     absent: set[str] = field(default_factory=set)
     is_new: bool = False
     answer: tuple[Fact, int] | None = None
-    entry: tuple[LedgerEntry | None] | None = None
+    requests: list[tuple[set[TenantRequest], dict[TenantRequest, tuple[Fact, int]]]] = field(default_factory=list)
+    entries: list[tuple[set[TenantLedgerEntry], dict[TenantLedgerEntry, LedgerEntry]]] = field(default_factory=list)
 
     def learn(self, message: Message, asked: Wants, loaded: Loaded, absent: dict[str, set[str]]) -> None:
         """Takes in what a load found; `absent` as `absent_from` tells it."""
@@ -81,10 +81,10 @@ class Known:
         if request in asked.requests:
             self.answer = loaded.requests.get(request)
             self.is_new = self.answer is None
-        if isinstance(message, ReversePoints):
-            key = (tenant_id, message.card_id, message.entry_seq)
-            if key in asked.ledger_entries:
-                self.entry = (loaded.ledger_entries.get(key),)
+        if asked.requests:
+            self.requests.append((asked.requests, loaded.requests))
+        if asked.ledger_entries:
+            self.entries.append((asked.ledger_entries, loaded.ledger_entries))
 
 
 def absent_from(asked: Wants, loaded: Loaded) -> dict[str, set[str]]:

@@ -25,7 +25,6 @@ from actors.ids import partition_of, position_of
 from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
 from storage.audit_checks import (
-    AttendanceCheck,
     ChainCheck,
     Finding,
     Findings,
@@ -34,6 +33,7 @@ from storage.audit_checks import (
     RequestCheck,
     check_stream,
 )
+from storage.audit_doors import AttendanceCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
     HISTORIES,

@@ -15,14 +15,11 @@ from itertools import pairwise
 import msgspec
 
 from actors.calendar import local_day
+from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
     AlarmSet,
-    CardIssued,
-    CardStateChanged,
     CommandRefused,
-    EventChanged,
-    EventCreated,
     Fact,
     PointsPosted,
     ScanJudged,
@@ -31,8 +28,8 @@ from actors.facts import (
 )
 from actors.ids import partition_of
 from actors.kinds import NOWHERE, ROUTES, id_of
-from actors.refusals import ALREADY_ADMITTED, COMMAND_REASONS, SCAN_REASONS
-from actors.terms import EventTerms, TenantSettings
+from actors.refusals import COMMAND_REASONS
+from actors.terms import TenantSettings
 
 FINDINGS_KEPT_PER_CHECK_MAX = 10
 FINGERPRINT_BYTES = 8
@@ -153,109 +150,10 @@ class RequestCheck:
         """The next fact."""
         if bool(fact.request_id) != (len(fact.fingerprint) == FINGERPRINT_BYTES):
             self._findings.add("requests", f"{place}: request id {fact.request_id!r} with {fact.fingerprint!r}")
-        if not fact.request_id and not isinstance(fact, PointsPosted | AlarmSet):
+        if not fact.request_id and not isinstance(fact, PointsPosted | AlarmSet | EveryoneLeft):
             self._findings.add("requests", f"{place}: a {type(fact).__name__} answers no request")
         if isinstance(fact, CommandRefused) and fact.reason not in COMMAND_REASONS:
             self._findings.add("requests", f"{place}: refused for {fact.reason!r}, which is no known reason")
-
-
-class Attended(msgspec.Struct, gc=False):
-    """A card at an event, counted anew. `position` is that of the last fact about it."""
-
-    is_inside: bool = False
-    entries: int = 0
-    earned: int = 0
-    earned_position: int = 0
-    position: int = 0
-    first: tuple[int, str, str] = (0, "", "")
-
-
-class _Doors(msgspec.Struct):
-    terms: EventTerms
-    inside: int = 0
-    admitted: int = 0
-    refused: int = 0
-
-
-class AttendanceCheck:
-    """`attendance`: inside = ins - outs ≤ capacity at every prefix; counts, re-entry, `first` are as history says."""
-
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
-        self._doors: dict[TenantThing, _Doors] = {}
-        self._card_states: dict[TenantThing, str] = {}
-        self.attended: dict[AttendanceKey, Attended] = {}
-
-    def take(self, fact: Fact, position: int, place: str) -> None:
-        """The next fact."""
-        if isinstance(fact, ScanJudged):
-            self._scan(fact, position, place)
-        elif isinstance(fact, CardIssued):
-            self._card_states[fact.tenant_id, fact.card_id] = "active"
-        elif isinstance(fact, CardStateChanged):
-            self._card_states[fact.tenant_id, fact.card_id] = fact.state
-        elif isinstance(fact, EventCreated):
-            self._doors[fact.tenant_id, fact.event_id] = _Doors(fact.terms)
-        elif isinstance(fact, EventChanged):
-            doors = self._doors.get((fact.tenant_id, fact.event_id))
-            if doors is None:
-                self._findings.add("attendance", f"{place} changes event {fact.event_id}, which does not exist")
-                return
-            doors.terms = fact.terms
-            if doors.inside > fact.terms.capacity:
-                self._findings.add("attendance", f"{place}: capacity {fact.terms.capacity} below {doors.inside} inside")
-
-    def _scan(self, fact: ScanJudged, position: int, place: str) -> None:
-        doors = self._doors.get((fact.tenant_id, fact.event_id))
-        if doors is None:
-            self._findings.add("attendance", f"{place} is a scan at event {fact.event_id}, which does not exist")
-            return
-        key = (fact.tenant_id, fact.event_id, fact.card_id)
-        seen = self.attended.get(key) or Attended()
-        if fact.reason:
-            self._refusal(fact, doors, seen, place)
-        else:
-            self.attended[key] = seen
-            seen.position = position
-            self._admission(fact, doors, seen, place)
-        counted = (doors.inside, doors.admitted, doors.refused, doors.terms.capacity, seen.is_inside, seen.entries)
-        said = (fact.inside, fact.admitted, fact.refused, fact.capacity, fact.card_inside, fact.card_entries)
-        if counted != said:
-            self._findings.add(
-                "attendance",
-                f"{place}: inside, admitted, refused, capacity, card inside, entries are {said}, counted {counted}",
-            )
-            doors.inside, doors.admitted, doors.refused = fact.inside, fact.admitted, fact.refused
-
-    def _refusal(self, fact: ScanJudged, doors: _Doors, seen: Attended, place: str) -> None:
-        doors.refused += 1
-        if fact.reason not in SCAN_REASONS:
-            self._findings.add("attendance", f"{place}: refused for {fact.reason!r}, which is no known reason")
-        first = (fact.first_at_ms, fact.first_gate_id, fact.first_device_id)
-        expected = seen.first if fact.reason == ALREADY_ADMITTED else (0, "", "")
-        if first != expected:
-            self._findings.add("attendance", f"{place}: it repeats {first}, the history says {expected}")
-
-    def _admission(self, fact: ScanJudged, doors: _Doors, seen: Attended, place: str) -> None:
-        terms = doors.terms
-        state = self._card_states.get((fact.tenant_id, fact.card_id))
-        if state != "active":
-            self._findings.add("attendance", f"{place} admits card {fact.card_id}, which is {state or 'not known'}")
-        if fact.direction == "exit":
-            if not seen.is_inside and terms.strict_exit:
-                self._findings.add("attendance", f"{place} lets {fact.card_id} out, who is not inside")
-            doors.inside -= seen.is_inside
-            seen.is_inside = False
-            return
-        if (seen.is_inside and terms.reentry != "multiple") or (seen.entries and terms.reentry == "none"):
-            self._findings.add("attendance", f"{place} admits {fact.card_id} again (re-entry: {terms.reentry})")
-        doors.admitted += 1
-        doors.inside += not seen.is_inside
-        if not seen.is_inside and doors.inside > terms.capacity:
-            self._findings.add("attendance", f"{place}: {doors.inside} are inside, capacity is {terms.capacity}")
-        seen.is_inside = True
-        seen.entries += 1
-        seen.first = (fact.at_ms, fact.gate_id, fact.device_id)
 
 
 class _Book(msgspec.Struct):

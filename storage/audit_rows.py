@@ -17,9 +17,11 @@ import msgspec
 
 from actors.card import Card
 from actors.event import Event
-from actors.facts import AlarmSet, CardIssued, EventCreated, Fact, PointsPosted, ScanJudged, TenantOpened
+from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
-from storage.audit_checks import AttendanceCheck, Attended, Findings, LedgerCheck, Score
+from storage.audit_checks import Findings, LedgerCheck, Score
+from storage.audit_doors import AttendanceCheck, Attended
+from storage.audit_whole_rows import WholeRows
 from storage.replay import WorldState
 from storage.state_tables import STATE_TABLES
 
@@ -30,7 +32,9 @@ SCANS = (
     *("position", "tenant_id", "event_id", "at_ms", "scanned_at_ms", "request_id", "card_id", "gate_id", "device_id"),
     *("direction", "reason", "member_id", "member_name", "tier", "inside", "admitted", "points_awarded"),
     *("points_balance", "first_at_ms", "first_gate_id", "first_device_id"),
+    *("zone_id", "session_id", "is_offline", "conflict", "forced", "forced_by"),
 )
+DETAILS = SCANS[-6:]
 LEDGER = (
     *("position", "tenant_id", "card_id", "entry_seq", "partition_id", "at_ms", "kind", "amount", "balance_after"),
     *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
@@ -41,15 +45,16 @@ TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position")
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
     *("state", "balance", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position", "position"),
+    "attention",
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "position")
 EVENTS = (
     *("tenant_id", "event_id", "terms", "name", "state", "capacity", "doors_open_ms", "doors_close_ms"),
-    *("created_at_ms", "inside", "admitted", "refused", "position"),
+    *("created_at_ms", "inside", "admitted", "refused", "position", "session_id", "left_ms"),
 )
 ATTENDANCE = (
-    *("tenant_id", "event_id", "card_id", "is_inside", "entries", "admitted_at_ms", "gate_id", "device_id"),
-    *("earned", "earned_position", "position"),
+    *("tenant_id", "event_id", "card_id", "session_id", "is_inside", "entries", "admitted_at_ms", "gate_id"),
+    *("device_id", "earned", "earned_position", "position", "zone_id", "seen_ms", "answered"),
 )
 DAY_SCORES = ("tenant_id", "day", "card_id", "earned", "reached", "position")
 # Columns, and how many of them are the key.
@@ -58,7 +63,7 @@ STATES: dict[str, tuple[tuple[str, ...], int]] = {
     "cards": (CARDS, 2),
     "lots": (LOTS, 3),
     "events": (EVENTS, 2),
-    "attendance": (ATTENDANCE, 3),
+    "attendance": (ATTENDANCE, 4),
     "day_scores": (DAY_SCORES, 3),
     **{table.name: (table.columns, len(table.key)) for table in STATE_TABLES},
 }
@@ -70,7 +75,9 @@ def history_rows(partition: int, fact: Fact, position: int) -> list[tuple[str, R
     if fact.request_id:
         rows.append(("requests", (position, fact.tenant_id, fact.request_id, partition, fact.at_ms)))
     if isinstance(fact, ScanJudged):
-        rows.append(("scans", (position, *(getattr(fact, column) for column in SCANS[1:]))))
+        details = fact.details or ScanDetails()
+        told = (getattr(details, column) for column in DETAILS)
+        rows.append(("scans", (position, *(getattr(fact, column) for column in SCANS[1 : -len(DETAILS)]), *told)))
     elif isinstance(fact, PointsPosted):
         values = (partition if column == "partition_id" else getattr(fact, column) for column in LEDGER[1:])
         rows.append(("ledger", (position, *values)))
@@ -130,14 +137,12 @@ class StateRows:
     def __init__(self) -> None:
         self.made_at_ms: dict[str, int] = {}
         self.lots: dict[Row, Row] = {}
-        self.alarms: dict[Row, Row] = {}
+        self.rows = WholeRows()
 
     def take(self, partition: int, fact: Fact, position: int) -> None:
         """The next fact."""
-        if isinstance(fact, AlarmSet):
-            alarm: Row = (fact.tenant_id, fact.kind, fact.entity_id)
-            self.alarms[alarm] = (*alarm, partition, fact.wake_ms, position)
-        elif isinstance(fact, PointsPosted):
+        self.rows.take(partition, fact, position)
+        if isinstance(fact, PointsPosted):
             for lot in fact.lots:
                 key = (fact.tenant_id, fact.card_id, lot.lot)
                 self.lots[key] = (*key, lot.remaining, lot.expires_at_ms, position)
@@ -162,7 +167,7 @@ class StateRows:
             "lots": self.lots,
             "events": {key: self._event(event) for key, event in world.events.items()},
             "attendance": _attendance(world, attendance, ledger),
-            "alarms": self.alarms,
+            **self.rows.expected,
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
         }
 
@@ -174,17 +179,24 @@ class StateRows:
         terms = event.terms
         told = (terms.name, terms.state, terms.capacity, terms.doors_open_ms, terms.doors_close_ms)
         counts = (event.inside, event.admitted, event.refused)
-        return (event.tenant_id, event.event_id, terms, *told, self.made_at_ms[event.event_id], *counts, event.position)
+        key = (event.tenant_id, event.event_id)
+        at = (event.position, event.session_id, event.left_ms)
+        return (*key, terms, *told, self.made_at_ms[event.event_id], *counts, *at)
 
 
 def _attendance(world: WorldState, counted: AttendanceCheck, ledger: LedgerCheck) -> dict[Row, Row]:
     rows: dict[Row, Row] = {}
     for event in world.events.values():
-        for card_id, seen in event.attendance.items():
-            key = (event.tenant_id, event.event_id, card_id)
-            latest = max(counted.attended.get(key, Attended()).position, ledger.event_scores.get(key, Score()).position)
+        for name, seen in event.attendance.items():
+            card_id, _, session_id = name.partition("/")
+            key = (event.tenant_id, event.event_id, card_id, session_id)
+            latest = counted.attended.get(key, Attended()).position
+            if not session_id:
+                latest = max(latest, ledger.event_scores.get(key[:3], Score()).position)
             entered = (seen.admitted_at_ms, seen.gate_id, seen.device_id)
-            rows[key] = (*key, seen.is_inside, seen.entries, *entered, seen.earned, seen.earned_position, latest)
+            scores = (seen.earned, seen.earned_position, latest)
+            told = (seen.zone_id, seen.seen_ms, ",".join(seen.answered))
+            rows[key] = (*key, seen.is_inside, seen.entries, *entered, *scores, *told)
     return rows
 
 
@@ -196,16 +208,10 @@ def normalised(table: str) -> Callable[[Row], Row]:
         return lambda row: (*row[:2], msgspec.json.decode(row[2], type=EventTerms), *row[3:])
     if table == "attendance":
         # NULL: no fact has set it yet, so it is what it is at first.
+        unset: Row = (False, 0, 0, "", "", 0, 0, 0, "", 0, "")
         return lambda row: (
-            *row[:3],
-            bool(row[3]),
-            row[4] or 0,
-            row[5] or 0,
-            row[6] or "",
-            row[7] or "",
-            row[8] or 0,
-            row[9] or 0,
-            row[10],
+            *row[:4],
+            *(first if value is None else value for value, first in zip(row[4:], unset, strict=True)),
         )
     return lambda row: row
 

@@ -143,4 +143,6 @@ def _board(projected: _Projected, tenant_id: str, window: str) -> list[BoardScor
 def _copy_of_event(event: Event) -> Event:
     copied = copy(event)
     copied.attendance = {card_id: copy(attendance) for card_id, attendance in event.attendance.items()}
+    copied.zones = dict(event.zones)
+    copied.listed = set(event.listed)
     return copied

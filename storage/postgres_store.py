@@ -22,7 +22,7 @@ import msgspec
 from actors.card import Card
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
-from actors.event import Attendance, Event
+from actors.event import Attendance, Event, attendance_key
 from actors.facts import Fact, PointsPosted
 from actors.ids import POSITION_INDEX_BITS, seq_of
 from actors.ports import (
@@ -53,7 +53,7 @@ _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
 _TENANTS = "SELECT tenant_id, name, settings, cards, position FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
-    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.position
+    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.attention, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -62,14 +62,17 @@ FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN lots AS t USI
 WHERE t.remaining > 0 ORDER BY t.tenant_id, t.card_id, t.expires_at_ms, t.lot
 """
 _EVENTS = """
-SELECT t.tenant_id, t.event_id, t.terms, t.inside, t.admitted, t.refused, t.position
+SELECT t.tenant_id, t.event_id, t.terms, t.inside, t.admitted, t.refused, t.position, t.session_id, t.left_ms
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, event_id) JOIN events AS t USING (tenant_id, event_id)
 """
 _ATTENDANCE = """
 SELECT card_id, coalesce(is_inside, false), coalesce(entries, 0), coalesce(admitted_at_ms, 0), coalesce(gate_id, ''),
-    coalesce(device_id, ''), coalesce(earned, 0), coalesce(earned_position, 0)
+    coalesce(device_id, ''), coalesce(earned, 0), coalesce(earned_position, 0), coalesce(zone_id, ''),
+    coalesce(seen_ms, 0), coalesce(answered, ''), session_id
 FROM attendance WHERE tenant_id = $1 AND event_id = $2
 """
+_ZONES = "SELECT zone_id, inside FROM event_zones WHERE tenant_id = $1 AND event_id = $2"
+_LISTED = "SELECT card_id FROM admission_list WHERE tenant_id = $1 AND event_id = $2 AND is_listed"
 _REQUESTS = """
 SELECT t.tenant_id, t.request_id, t.partition_id, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, request_id) JOIN requests AS t USING (tenant_id, request_id)
@@ -182,21 +185,26 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *lot in await connection.fetch(_LOTS, *_columns(keys)):
         lots.setdefault((tenant_id, card_id), []).append(Lot(*lot))
     cards: dict[TenantCard, Card] = {}
-    for *values, position in await connection.fetch(_CARDS, *_columns(keys)):
+    for *values, attention, position in await connection.fetch(_CARDS, *_columns(keys)):
         key = (values[0], values[1])
-        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position])
+        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position, attention])
     return cards
 
 
 async def _events(connection: Connection, keys: list[TenantEvent]) -> dict[TenantEvent, Event]:
     rows = await connection.fetch(_EVENTS, *_columns(keys)) if keys else ()
     events: dict[TenantEvent, Event] = {}
-    for tenant_id, event_id, terms, inside, admitted, refused, position in rows:
+    for tenant_id, event_id, terms, inside, admitted, refused, position, session_id, left_ms in rows:
         attendance: dict[str, Attendance] = {}
         async for page in _pages(connection, _ATTENDANCE, tenant_id, event_id):
-            attendance.update((card_id, Attendance(*values)) for card_id, *values in page)
+            for card_id, *values, answered, of_session in page:
+                answers = tuple(answered.split(",")) if answered else ()
+                attendance[attendance_key(card_id, of_session)] = Attendance(*[*values, answers])
+        counts = (inside, admitted, refused, attendance, position)
+        zones = dict(map(tuple, await connection.fetch(_ZONES, tenant_id, event_id)))
+        listed = {card_id async for page in _pages(connection, _LISTED, tenant_id, event_id) for (card_id,) in page}
         events[tenant_id, event_id] = Event(
-            tenant_id, event_id, _terms_decoder.decode(terms), inside, admitted, refused, attendance, position
+            tenant_id, event_id, _terms_decoder.decode(terms), *counts, zones, session_id, left_ms, listed
         )
     return events
 

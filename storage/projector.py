@@ -42,8 +42,9 @@ import structlog
 from actors.entry import Entry, Mark, is_intact
 from actors.ports import Journal, JournalCorrupt, JournalError, JournalGap
 from storage.postgres import DATA_FAULTS, OUTAGES, Pool
+from storage.row_batch import RowBatch
 from storage.row_writer import PositionLost, write
-from storage.rows import PoisonEntry, RowBatch, add, rows_of
+from storage.rows import PoisonEntry, add, rows_of
 
 FACTS_PER_TRANSACTION_MAX = 5_000
 BYTES_PER_TRANSACTION_MAX = 4_000_000

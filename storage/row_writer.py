@@ -20,7 +20,8 @@ from msgspec.structs import astuple
 
 from actors.entry import Mark
 from storage.postgres import Connection
-from storage.rows import EventChange, PoisonEntry, RowBatch
+from storage.row_batch import EventChange, RowBatch
+from storage.rows import PoisonEntry
 from storage.state_tables import STATE_TABLES, Row, StateTable
 
 _FIRST_POSITION = """
@@ -37,6 +38,7 @@ SCANS = (
     *("direction", "reason", "member_id", "member_name", "tier", "inside", "admitted", "points_awarded"),
     *("points_balance", "first_at_ms", "first_gate_id", "first_device_id"),
 )
+DETAILED_SCANS = (*SCANS, "zone_id", "session_id", "is_offline", "conflict", "forced", "forced_by")
 LEDGER = (
     *("tenant_id", "card_id", "entry_seq", "position", "partition_id", "at_ms", "kind", "amount", "balance_after"),
     *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
@@ -67,10 +69,10 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
-    state_position, balance, entry_count, earned, earned_position, day, day_earned, day_position, position)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*5 integer bigint*3")}
+    state_position, balance, entry_count, earned, earned_position, day, day_earned, day_position, position, attention)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*5 integer bigint*3 text")}
 """
-# $16, $17: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $17, $18: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -78,16 +80,17 @@ UPDATE cards AS t SET
     state = coalesce(u.state, t.state),
     state_position = coalesce(u.state_position, t.state_position),
     member_name = coalesce(u.member_name, t.member_name),
+    attention = coalesce(u.attention, t.attention),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $16::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $17::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $17::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $18::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text bigint*6 integer bigint*2")}
-    AS u (tenant_id, card_id, position, state, state_position, member_name, first_entry_seq, balance_before,
+FROM {_arrays("text*2 bigint text bigint text*2 bigint*6 integer bigint*2")}
+    AS u (tenant_id, card_id, position, state, state_position, member_name, attention, first_entry_seq, balance_before,
     entry_count, balance, earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before))
@@ -101,8 +104,8 @@ WHERE t.position < excluded.position
 """
 _EVENTS_CREATED = f"""
 INSERT INTO events (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms,
-    doors_close_ms, inside, admitted, refused)
-SELECT * FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6")}
+    doors_close_ms, inside, admitted, refused, session_id, left_ms)
+SELECT * FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6 text bigint")}
 """
 _EVENTS_CHANGED = f"""
 UPDATE events AS t SET
@@ -115,17 +118,19 @@ UPDATE events AS t SET
     doors_close_ms = coalesce(u.doors_close_ms, t.doors_close_ms),
     inside = coalesce(u.inside, t.inside),
     admitted = coalesce(u.admitted, t.admitted),
-    refused = coalesce(u.refused, t.refused)
-FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6")}
+    refused = coalesce(u.refused, t.refused),
+    session_id = coalesce(u.session_id, t.session_id),
+    left_ms = coalesce(u.left_ms, t.left_ms)
+FROM {_arrays("text*2 bigint*2 jsonb text*2 bigint*6 text bigint")}
     AS u (tenant_id, event_id, position, created_at_ms, terms, name, state, capacity, doors_open_ms, doors_close_ms,
-    inside, admitted, refused)
+    inside, admitted, refused, session_id, left_ms)
 WHERE t.tenant_id = u.tenant_id AND t.event_id = u.event_id AND t.position < u.position
 """
 _ATTENDANCE = f"""
-INSERT INTO attendance AS t (tenant_id, event_id, card_id, is_inside, entries, admitted_at_ms, gate_id, device_id,
-earned, earned_position, position)
-SELECT * FROM {_arrays("text*3 boolean bigint*2 text*2 bigint*3")}
-ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
+INSERT INTO attendance AS t (tenant_id, event_id, card_id, session_id, is_inside, entries, admitted_at_ms, gate_id,
+    device_id, earned, earned_position, position, zone_id, seen_ms, answered)
+SELECT * FROM {_arrays("text*4 boolean bigint*2 text*2 bigint*3 text bigint text")}
+ON CONFLICT (tenant_id, event_id, card_id, session_id) DO UPDATE SET
     is_inside = coalesce(excluded.is_inside, t.is_inside),
     entries = coalesce(excluded.entries, t.entries),
     admitted_at_ms = coalesce(excluded.admitted_at_ms, t.admitted_at_ms),
@@ -133,10 +138,22 @@ ON CONFLICT (tenant_id, event_id, card_id) DO UPDATE SET
     device_id = coalesce(excluded.device_id, t.device_id),
     earned = coalesce(excluded.earned, t.earned),
     earned_position = coalesce(excluded.earned_position, t.earned_position),
+    zone_id = coalesce(excluded.zone_id, t.zone_id),
+    seen_ms = coalesce(excluded.seen_ms, t.seen_ms),
+    answered = coalesce(excluded.answered, t.answered),
     position = excluded.position
 WHERE t.position < excluded.position
 """
-# $7: as $16 above.
+# Everybody left: all rows of the event are from before, what came after is written afterwards.
+_LEFT = """
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, event_id)
+WHERE t.tenant_id = u.tenant_id AND t.event_id = u.event_id
+"""
+_LEFT_ATTENDANCE = f"""
+UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
+"""
+_LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
+# $7: as $17 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -177,10 +194,14 @@ async def write(connection: Connection, batch: RowBatch, expected: Mark, reached
     await _append(connection, "requests", REQUESTS, batch.requests)
     await _write_set(connection, "claims", _CLAIMS, list(batch.claims.items()), batch.partition)
     await _append(connection, "scans", SCANS, batch.scans)
+    await _append(connection, "scans", DETAILED_SCANS, batch.detailed_scans)
     await _append(connection, "ledger", LEDGER, batch.ledger)
     await _write_tenants(connection, batch)
     await _write_cards(connection, batch)
     await _write_events(connection, batch)
+    if batch.left:
+        for statement in (_LEFT_ATTENDANCE, _LEFT_ZONES):
+            await connection.execute(statement, *map(list, zip(*sorted(batch.left), strict=True)))
     await _write_set(connection, "attendance", _ATTENDANCE, [astuple(row) for row in batch.attendance.values()])
     await _write_by_certainty(connection, "day_scores", _DAY_SCORES, batch.day_scores.values(), 1)
     for table in STATE_TABLES:
@@ -276,7 +297,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             *(card.valid_from_ms, card.valid_until_ms, at_ms, card.state),
             batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
             *(card.balance, card.entry_count, card.earned, card.earned_position),
-            *(card.day, card.day_earned, card.day_position, card.position),
+            *(card.day, card.day_earned, card.day_position, card.position, card.attention),
         )
         for card, at_ms in batch.cards_issued.values()
     ]
@@ -299,7 +320,10 @@ def _event(event: EventChange) -> Row:
         text = msgspec.json.encode(terms).decode()
         known = (text, terms.name, terms.state, terms.capacity, terms.doors_open_ms, terms.doors_close_ms)
     key = (event.tenant_id, event.event_id, event.position, event.created_at_ms)
-    return (*key, *known, event.inside, event.admitted, event.refused)
+    session_id, left_ms = event.session_id, event.left_ms
+    if event.created_at_ms is not None:
+        session_id, left_ms = session_id or "", left_ms or 0
+    return (*key, *known, event.inside, event.admitted, event.refused, session_id, left_ms)
 
 
 def _count(status: str) -> int:

@@ -17,6 +17,7 @@ import msgspec
 
 from actors.card import Card
 from actors.codec import UnknownEntryVersion, decode_facts
+from actors.door_facts import CardNoted, DoorFact
 from actors.entry import Entry
 from actors.facts import (
     AlarmSet,
@@ -33,116 +34,14 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
-from actors.terms import EventTerms, TenantSettings
-from storage.state_tables import ALARMS, Row, StateTable
+from storage.row_batch import CardChange, DayScore, EventChange, RowBatch, TenantRow
+from storage.rows_doors import take_door_fact, take_scan
+from storage.state_tables import ALARMS
 
 
 class PoisonEntry(Exception):
     """An entry that cannot be projected, whoever tries: its partition must halt before it. The message begins with
     `<epoch>-<seq>`."""
-
-
-class TenantRow(msgspec.Struct, gc=False):
-    """A tenant's state; `opened_at_ms` is None unless it was opened in this batch. `cards` counts towards its plan."""
-
-    tenant_id: str
-    position: int
-    name: str | None = None
-    settings: TenantSettings | None = None
-    opened_at_ms: int | None = None
-    cards: int | None = None
-
-
-class CardChange(msgspec.Struct, gc=False):
-    """What happened to a card that was issued before. `first_entry_seq` and `balance_before` (None without points) must
-    continue the present row. The `state`, the `earned` and the `day` group each come whole or are None."""
-
-    tenant_id: str
-    card_id: str
-    position: int
-    state: str | None = None
-    state_position: int | None = None
-    member_name: str | None = None
-    first_entry_seq: int | None = None
-    balance_before: int | None = None
-    entry_count: int | None = None
-    balance: int | None = None
-    earned: int | None = None
-    earned_position: int | None = None
-    day: int | None = None
-    day_earned: int | None = None
-    day_position: int | None = None
-    earned_is_certain: bool = False
-    day_is_certain: bool = False
-
-
-class EventChange(msgspec.Struct, gc=False):
-    """What happened to an event; `created_at_ms` is None unless it was created in this batch."""
-
-    tenant_id: str
-    event_id: str
-    position: int
-    created_at_ms: int | None = None
-    terms: EventTerms | None = None
-    inside: int | None = None
-    admitted: int | None = None
-    refused: int | None = None
-
-
-class AttendanceChange(msgspec.Struct, gc=False):
-    """What happened to a card at an event, in three parts: being inside, the latest entry, the points."""
-
-    tenant_id: str
-    event_id: str
-    card_id: str
-    is_inside: bool | None = None
-    entries: int | None = None
-    admitted_at_ms: int | None = None
-    gate_id: str | None = None
-    device_id: str | None = None
-    earned: int | None = None
-    earned_position: int | None = None
-    position: int = 0
-
-
-class DayScore(msgspec.Struct, gc=False):
-    """A card's score on a day."""
-
-    tenant_id: str
-    day: int
-    card_id: str
-    earned: int
-    reached: int
-    position: int
-    is_certain: bool = False
-
-
-class RowBatch(msgspec.Struct):
-    """Rows of a run of entries of one partition: first what is appended, then the states, by key."""
-
-    partition: int
-    fact_count: int = 0
-    payload_bytes: int = 0
-    journal_entries: list[Row] = msgspec.field(default_factory=list)
-    requests: list[Row] = msgspec.field(default_factory=list)
-    claims: dict[str, int] = msgspec.field(default_factory=dict)
-    scans: list[Row] = msgspec.field(default_factory=list)
-    ledger: list[Row] = msgspec.field(default_factory=list)
-    tenants: dict[str, TenantRow] = msgspec.field(default_factory=dict)
-    cards_issued: dict[tuple[str, str], tuple[Card, int]] = msgspec.field(default_factory=dict)
-    # Where the last change of an issued card's state stands, if there was one.
-    issued_and_changed: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
-    cards_changed: dict[tuple[str, str], CardChange] = msgspec.field(default_factory=dict)
-    lots: dict[tuple[str, str, int], Row] = msgspec.field(default_factory=dict)
-    events: dict[tuple[str, str], EventChange] = msgspec.field(default_factory=dict)
-    attendance: dict[tuple[str, str, str], AttendanceChange] = msgspec.field(default_factory=dict)
-    day_scores: dict[tuple[str, int, str], DayScore] = msgspec.field(default_factory=dict)
-    # By table of `storage.state_tables` and key.
-    states: dict[str, dict[Row, Row]] = msgspec.field(default_factory=dict)
-
-    def set_state(self, table: StateTable, row: Row) -> None:
-        """The row is like this from now on."""
-        self.states.setdefault(table.name, {})[row[: len(table.key)]] = row
 
 
 def rows_of(partition: int, entries: Iterable[Entry]) -> RowBatch:
@@ -180,14 +79,16 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
                 batch.claims[fact.tenant_id] = max(claimed_ms, batch.claims.get(fact.tenant_id, 0))
         # By frequency: nearly all facts are of the first two kinds.
         if isinstance(fact, ScanJudged):
-            _scan(batch, fact, position)
+            take_scan(batch, fact, position)
         elif isinstance(fact, PointsPosted):
             _points(batch, fact, position)
         elif isinstance(fact, CardIssued):
             batch.cards_issued[fact.tenant_id, fact.card_id] = (Card.issued(fact, position), fact.at_ms)
             _tenant_cards(batch, fact, position)
-        elif isinstance(fact, CardHolderRenamed):
+        elif isinstance(fact, CardHolderRenamed | CardNoted):
             _card_state(batch, fact, position)
+        elif isinstance(fact, DoorFact):
+            take_door_fact(batch, fact, position)
         elif isinstance(fact, CardStateChanged):
             _card_state(batch, fact, position)
             _tenant_cards(batch, fact, position)
@@ -196,7 +97,7 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
                 fact.tenant_id, fact.event_id, position, fact.at_ms, fact.terms, 0, 0, 0
             )
         elif isinstance(fact, EventChanged):
-            event = _event(batch, fact.tenant_id, fact.event_id)
+            event = batch.event(fact.tenant_id, fact.event_id)
             event.terms = fact.terms
             event.position = position
         elif isinstance(fact, TenantOpened | TenantChanged):
@@ -209,51 +110,6 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             # A refused command leaves no state: it is found by its request id.
             assert isinstance(fact, CommandRefused)
         position += 1
-
-
-def _scan(batch: RowBatch, fact: ScanJudged, position: int) -> None:
-    tenant_id, event_id, card_id = fact.tenant_id, fact.event_id, fact.card_id
-    at_ms, reason = fact.at_ms, fact.reason
-    batch.scans.append(
-        (
-            tenant_id,
-            event_id,
-            position,
-            at_ms,
-            fact.scanned_at_ms,
-            fact.request_id,
-            card_id,
-            fact.gate_id,
-            fact.device_id,
-            fact.direction,
-            reason,
-            fact.member_id,
-            fact.member_name,
-            fact.tier,
-            fact.inside,
-            fact.admitted,
-            fact.points_awarded,
-            fact.points_balance,
-            fact.first_at_ms,
-            fact.first_gate_id,
-            fact.first_device_id,
-        )
-    )
-    event = _event(batch, tenant_id, event_id)
-    event.position = position
-    event.inside = fact.inside
-    event.admitted = fact.admitted
-    event.refused = fact.refused
-    if reason:
-        return
-    attendance = _attendance(batch, tenant_id, event_id, card_id)
-    attendance.position = position
-    attendance.is_inside = fact.card_inside
-    if fact.direction == "entry":
-        attendance.entries = fact.card_entries
-        attendance.admitted_at_ms = at_ms
-        attendance.gate_id = fact.gate_id
-        attendance.device_id = fact.device_id
 
 
 def _points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
@@ -296,8 +152,8 @@ def _points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     if fact.day:
         _day_score(batch, fact, position)
     if event_id:
-        _event(batch, tenant_id, event_id).position = position
-        attendance = _attendance(batch, tenant_id, event_id, card_id)
+        batch.event(tenant_id, event_id).position = position
+        attendance = batch.attended(tenant_id, event_id, card_id)
         attendance.earned = fact.event_earned_after
         attendance.earned_position = attendance.position = position
 
@@ -347,7 +203,7 @@ def _day_score(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     score.position = position
 
 
-def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed, position: int) -> None:
+def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed | CardNoted, position: int) -> None:
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:
         issued[0].apply(fact, position)
@@ -358,6 +214,8 @@ def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed, pos
     if isinstance(fact, CardStateChanged):
         card.state = fact.state
         card.state_position = position
+    elif isinstance(fact, CardNoted):
+        card.attention = fact.attention
     else:
         card.member_name = fact.member_name
     card.position = position
@@ -388,18 +246,3 @@ def _card(batch: RowBatch, tenant_id: str, card_id: str) -> CardChange:
     if card is None:
         card = batch.cards_changed[tenant_id, card_id] = CardChange(tenant_id, card_id, 0)
     return card
-
-
-def _event(batch: RowBatch, tenant_id: str, event_id: str) -> EventChange:
-    event = batch.events.get((tenant_id, event_id))
-    if event is None:
-        event = batch.events[tenant_id, event_id] = EventChange(tenant_id, event_id, 0)
-    return event
-
-
-def _attendance(batch: RowBatch, tenant_id: str, event_id: str, card_id: str) -> AttendanceChange:
-    key = (tenant_id, event_id, card_id)
-    attendance = batch.attendance.get(key)
-    if attendance is None:
-        attendance = batch.attendance[key] = AttendanceChange(tenant_id, event_id, card_id)
-    return attendance

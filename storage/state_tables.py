@@ -37,4 +37,17 @@ ALARMS = StateTable(
     (("tenant_id", "text"), ("kind", "text"), ("entity_id", "text")),
     (("partition_id", "integer"), ("wake_ms", "bigint")),
 )
-STATE_TABLES = (ALARMS,)
+_EVENT = (("tenant_id", "text"), ("event_id", "text"))
+EVENT_ZONES = StateTable("event_zones", (*_EVENT, ("zone_id", "text")), (("inside", "bigint"),))
+ADMISSION_LIST = StateTable("admission_list", (*_EVENT, ("card_id", "text")), (("is_listed", "boolean"),))
+ANNULMENTS = StateTable(
+    "annulments",
+    (*_EVENT, ("scan_id", "text")),
+    (("card_id", "text"), ("device_id", "text"), ("at_ms", "bigint")),
+)
+ANSWERS = StateTable(
+    "answers",
+    (*_EVENT, ("card_id", "text"), ("question_id", "text")),
+    (("answer", "text"), ("at_ms", "bigint")),
+)
+STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS)

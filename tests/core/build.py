@@ -53,7 +53,11 @@ def scope(*actors: Tenant | Card | Event, entry: LedgerEntry | None = None) -> S
     memory = Judge(
         residents, RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}), RecentEntries(LIMITS)
     )
-    made = Scope(memory, "org", Known(entry=(entry,)), Wants())
+    known = Known()
+    if entry is not None:
+        key = ("org", entry.fact.card_id, entry.fact.entry_seq)
+        known.entries.append(({key}, {key: entry}))
+    made = Scope(memory, "org", known, Wants())
     for actor in actors:
         made.actors[kinds[type(actor)]] = actor
     return made

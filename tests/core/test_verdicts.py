@@ -11,6 +11,7 @@ from actors.checkin import decide_check_in
 from actors.event import Attendance, Event
 from actors.facts import PointsPosted, ScanJudged
 from actors.refusals import SCAN_REASONS
+from actors.terms import Admission
 from rules.model import Rule
 from tests.core.build import NOW_MS, card, check_in, event, tenant
 
@@ -35,6 +36,7 @@ BROKEN: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "event_not_open": ({}, {}, {"doors_open_ms": NOW_MS + 1}),
     "event_closed": ({}, {}, {"doors_close_ms": NOW_MS}),
     "gate_closed": ({"gate_id": "gate_shut"}, {}, {}),
+    "not_eligible": ({}, {}, {"admission": Admission(("diamond",))}),
     "full": ({}, {}, {"inside": 2}),
 }
 

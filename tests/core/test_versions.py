@@ -12,7 +12,7 @@ from actors.codec import decode_messages, encode_messages
 from actors.commands import ChangeEvent, ChangeTenant, fingerprint
 from actors.facts import CommandRefused, EventChanged, TenantChanged
 from actors.replies import Done
-from actors.terms import EventTerms, Gate, TenantSettings
+from actors.terms import Admission, EventTerms, Gate, Question, Session, TenantSettings, Zone
 from actors.versions import event_version, gate_version, tenant_version
 from rules.model import Rule
 from tests.core.build import GATES, NOW_MS, check_in, event, scope, signed, tenant
@@ -92,6 +92,8 @@ def test_every_field_of_what_is_changed_makes_another_version() -> None:
             for name, value in {
                 "name": "x", "capacity": 3, "time_zone": "Asia/Tokyo", "doors_open_ms": 1, "doors_close_ms": 2,
                 "reentry": "none", "strict_exit": False, "state": "closed", "gates": (SHUT,),
+                "zones": (Zone("zone_1", "Floor"),), "sessions": (Session("ses_1", "Show", 1, 2),),
+                "admission": Admission(list_only=True), "exit_all_minute": 0, "questions": (Question("q", "Why?"),),
             }.items()
         ),
     ]  # fmt: skip

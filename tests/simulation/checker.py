@@ -14,10 +14,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
+from msgspec.structs import asdict
+
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted
+from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDetails
 from actors.handlers import order_key
 from actors.ids import position_of, seq_of
 from actors.partition import Partition
@@ -42,6 +44,10 @@ from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.world import Violation, World
 
 Key = tuple[str, str]
+DOOR_FACTS = (
+    *("EventCreated", "EventChanged", "ScanJudged", "ScanAnnulled", "EveryoneLeft", "AdmissionListChanged"),
+    "QuestionsAnswered",
+)
 
 
 def check(holds: bool, message: str) -> None:
@@ -89,6 +95,7 @@ class Checker(Watcher):
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
         self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
+        self._inside: dict[str, int] = defaultdict(int)
         self.mailbox_max = 0
         self._resident: dict[Partition, tuple[int, set[str], set[str]]] = {}
 
@@ -150,17 +157,17 @@ class Checker(Watcher):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
-        elif kind == "CardHolderRenamed":
+        elif kind in ("CardHolderRenamed", "CardNoted"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
             if kind == "CardIssued" and fact.cards_after == FREE_CARDS:
                 self._world.note("the last card of a plan")
-        elif kind in ("EventCreated", "EventChanged", "ScanJudged"):
+        elif kind in DOOR_FACTS:
             if kind == "ScanJudged":
                 self._world.note(f"scan {fact.reason or fact.direction}")
-                check(fact.inside <= fact.capacity, f"12: {fact.inside} inside, capacity {fact.capacity}")
+                self._take_scan(fact)
                 self.scans[fact.event_id].append((position, fact.request_id))
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
@@ -169,6 +176,27 @@ class Checker(Watcher):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
             self._world.note(f"refused {fact.reason}")
+
+    def _take_scan(self, fact: Any) -> None:
+        details = fact.details or ScanDetails()
+        full = max(fact.capacity, self._inside[fact.event_id]) if details.is_offline else fact.capacity
+        if not details.is_offline and self._inside[fact.event_id] <= fact.capacity:
+            check(fact.inside <= full, f"12: {fact.inside} inside, capacity {fact.capacity}")
+        self._inside[fact.event_id] = fact.inside
+        for name in (
+            "is_offline",
+            "is_move",
+            "conflict",
+            "forced",
+            "left_zone_id",
+            "session_id",
+            "questions",
+            "message",
+        ):
+            if getattr(details, name):
+                self._world.note(f"scan {name}")
+        if details.is_offline and not details.is_latest:
+            self._world.note("scan uploaded late")
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -205,7 +233,8 @@ class Checker(Watcher):
 
     def _event(self, event_id: str) -> dict[str, Any]:
         event = self.oracle.events[event_id]
-        return {**{name: event[name] for name in ("inside", "admitted", "refused")}, "terms": dict(event["terms"])}
+        counts = {name: event[name] for name in ("admitted", "refused")}
+        return {"inside": self.oracle.inside(event_id), **counts, "terms": dict(event["terms"])}
 
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
@@ -413,8 +442,15 @@ class Checker(Watcher):
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
+_PLAIN = ScanDetails()
+
+
 def _plain(name: str, value: Any) -> Any:
     """Lots and takings as the oracle writes them."""
+    if name == "details":
+        return (
+            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
+        )
     if name == "takings":
         return {taking.lot: taking.amount for taking in value}
     if name == "lots":

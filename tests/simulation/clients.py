@@ -16,7 +16,6 @@ from actors.commands import (
     ChangeEvent,
     ChangePlan,
     ChangeTenant,
-    CheckIn,
     Command,
     CreateEvent,
     IssueCard,
@@ -33,6 +32,7 @@ from actors.terms import EventTerms, Gate, TenantSettings
 from actors.versions import event_version, gate_version
 from rules.model import Rule
 from tests.simulation.checker import Checker, check
+from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.world import World
 
@@ -82,6 +82,7 @@ class Client:
         self._entries: dict[tuple[str, str], int] = {}
         self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
         self._terms: dict[str, EventTerms] = {}
+        self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
 
     @property
     def is_done(self) -> bool:
@@ -139,12 +140,9 @@ class Client:
         dice = rng.random()
         command: Command
         if dice < 0.42:
-            direction = rng.choice(("entry", "entry", "exit"))
-            gate_id = rng.choice(("", "gate_1", "gate_1", "gate_2"))
-            valid_until = rng.choice((0, 0, 0, 0, 0, self._world.now_ms + rng.randint(-20, 50)))
-            command = CheckIn(
-                *head, event_id, card_id, gate_id, f"dev_{rng.randint(1, 3)}", direction, 0, 0, valid_until
-            )
+            command = check_in(rng, self._world.now_ms, head, event_id, card_id)
+            if rng.random() < 0.12:
+                command = at_doors(rng, head, event_id, card_id, self._scans[tenant_id])
         elif dice < 0.58:
             expires = rng.choice((0, 0, self._world.now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
             amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
@@ -178,6 +176,7 @@ class Client:
         rng, now_ms = self._world.rng, self._world.now_ms
         change = rng.choice(
             (
+                *(terms_change(rng) for _ in range(5)),
                 {"capacity": rng.randint(0, 3)},
                 {"name": f"Evening {rng.randint(1, 9)}"},
                 {"reentry": rng.choice(("none", "after_exit", "multiple"))},
@@ -286,6 +285,10 @@ class Client:
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
+        elif isinstance(reply, Done) and type(reply.fact).__name__ == "ScanJudged":
+            scan: Any = reply.fact
+            if not scan.reason and scan.direction == "entry":
+                self._scans[scan.tenant_id].append((scan.request_id, scan.event_id))
         elif isinstance(reply, Done) and type(reply.fact).__name__ == "CardIssued":
             issued: Any = reply.fact
             if issued.card_id not in CARDS[issued.tenant_id]:
@@ -323,6 +326,10 @@ def founding_commands(client: Client) -> list[Command]:
             until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
             commands.append(IssueCard(*head(tenant_id), card_id, f"member of {card_id}", "Ann", "gold", 0, until))
         for event_id in EVENTS[tenant_id]:
-            terms = EventTerms("Evening", world.rng.randint(1, 2), gates=(Gate("gate_1", "Door"),))
+            gates = (Gate("gate_1", "Door"),)
+            terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates)
+            if world.rng.random() < 0.4:
+                gates += (Gate("gate_a", "Floor", True, "zone_a"), Gate("gate_b", "Balcony", True, "zone_b"))
+                terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates, zones=ZONES)
             commands.append(CreateEvent(*head(tenant_id), event_id, terms))
     return [client._signed(command) for command in commands]

@@ -27,23 +27,25 @@ from actors.commands import (
     RenameCardHolder,
     ReversePoints,
 )
+from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
+from tests.simulation.oracle_doors import DoorOracle, Expected, refused
 
-Expected = tuple[str, dict[str, Any]]
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle:
+class Oracle(DoorOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.tenants: dict[str, dict[str, Any]] = {}
         self.cards: dict[str, dict[str, Any]] = {}
         self.events: dict[str, dict[str, Any]] = {}
-        # (event, card) -> who is inside, how often, since when
-        self.visits: dict[tuple[str, str], dict[str, Any]] = {}
+        # Which scans were judged: at which event, and whether they let somebody in.
+        self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
         self.ledgers: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
         self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
@@ -56,13 +58,24 @@ class Oracle:
         card_id = getattr(command, "card_id", "")
         alarm_ms = self._alarm(card_id)
         expected = self._decide(command)
-        if self._alarm(card_id) != alarm_ms:
-            expected.append(("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": False}))
-        return expected
+        if isinstance(command, CheckIn):
+            scan = next(fields for kind, fields in expected if kind == "ScanJudged")
+            is_entry = not scan["reason"] and command.direction == "entry"
+            self.judged[command.tenant_id, command.request_id] = (command.event_id, is_entry)
+        return [*expected, *self._alarm_if_moved(card_id, alarm_ms)]
+
+    def _alarm_if_moved(self, card_id: str, alarm_ms: int) -> list[Expected]:
+        now = self._alarm(card_id)
+        return [("AlarmSet", {"entity_id": card_id, "wake_ms": now, "rang": False})] if now != alarm_ms else []
 
     def woken(self, card_id: str, at_ms: int) -> list[Expected]:
-        """What a card's alarm leads to."""
+        """What an alarm leads to."""
         self.at_ms = at_ms
+        if card_id in self.events:
+            event_id, terms = card_id, self.events[card_id]["terms"]
+            rang = ("AlarmSet", {"entity_id": event_id, "wake_ms": exit_ms(terms, at_ms), "rang": True})
+            leaving = self.inside(event_id) and terms["exit_all_minute"] >= 0
+            return [rang, *(self.leave(event_id) if leaving else [])]
         lapsed = self._lapse(card_id)
         return [("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": True}), *lapsed]
 
@@ -90,28 +103,31 @@ class Oracle:
             case IssueCard():
                 cards = self.cards_in_force(command.tenant_id)
                 if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
-                    return _refused("quota_exceeded")
+                    return refused("quota_exceeded")
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(balance=0, earned=0, lots={})
+                self.cards[command.card_id].update(balance=0, earned=0, lots={}, attention="")
                 return [("CardIssued", {**who, "cards_after": cards + 1})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
                     "tenant": command.tenant_id,
                     "terms": terms,
-                    "inside": 0,
                     "admitted": 0,
                     "refused": 0,
+                    "session": "",
+                    "left": 0,
+                    "listed": set(),
+                    "answered": {},
                 }
-                return [("EventCreated", {"event_id": command.event_id})]
+                return [("EventCreated", {"event_id": command.event_id}), *self._exit_alarm(command.event_id, None)]
             case ChangeEvent():
                 return self._change_event(command)
             case ChangeCardState():
                 card = self.cards[command.card_id]
                 if card["state"] == "revoked" and command.state != "revoked":
-                    return _refused("card_revoked")
+                    return refused("card_revoked")
                 card["state"] = command.state
                 cards = self.cards_in_force(command.tenant_id)
                 return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
@@ -119,7 +135,9 @@ class Oracle:
                 self.cards[command.card_id]["member_name"] = command.member_name
                 return [("CardHolderRenamed", {"member_name": command.member_name})]
             case CheckIn():
-                return self._check_in(command)
+                return self.check_in(command)
+            case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
+                return self.at_doors(command)
             case AwardPoints():
                 return self._award(command)
             case RedeemPoints():
@@ -151,7 +169,7 @@ class Oracle:
             gates = {gate.gate_id: gate_version(gate) for gate in terms["gates"]}
             now = gates.get(command.gate.gate_id, "") if command.gate else event_version(EventTerms(**terms))
             if now not in command.if_version:
-                return _refused("precondition_failed")
+                return refused("precondition_failed")
         for name in terms:
             if getattr(command, name, None) is not None:
                 terms[name] = getattr(command, name)
@@ -159,81 +177,34 @@ class Oracle:
             gates = {gate.gate_id: gate for gate in terms["gates"]}
             gates[command.gate.gate_id] = command.gate
             terms["gates"] = tuple(gates.values())
-        if terms["capacity"] < 1 or terms["capacity"] < event["inside"]:
-            return _refused("capacity_invalid")
-        event["terms"] = terms
-        return [("EventChanged", {"event_id": command.event_id})]
+        if terms["capacity"] < 1 or terms["capacity"] < self.inside(command.event_id):
+            return refused("capacity_invalid")
+        people = {zone.zone_id: self.inside(command.event_id, zone.zone_id) for zone in terms["zones"]}
+        if any(0 < zone.capacity < people[zone.zone_id] for zone in terms["zones"]):
+            return refused("capacity_invalid")
+        if any(gate.zone_id and gate.zone_id not in people for gate in terms["gates"]):
+            return refused("terms_invalid")
+        placed = {visit["zone"] for key, visit in self.visits.items() if key[0] == command.event_id}
+        if placed - {""} - set(people):
+            return refused("terms_invalid")
+        before, event["terms"] = event["terms"], terms
+        return [("EventChanged", {"event_id": command.event_id}), *self._exit_alarm(command.event_id, before)]
+
+    def _exit_alarm(self, event_id: str, before: dict[str, Any] | None) -> list[Expected]:
+        terms = self.events[event_id]["terms"]
+        told = [(t["exit_all_minute"], t["time_zone"], t["state"]) for t in (before, terms) if t is not None]
+        minutes = [minute for minute, _, _ in told]
+        if max(minutes) < 0 or (before is not None and told[0] == told[1]):
+            return []
+        wake_ms = exit_ms(terms, self.at_ms)
+        if not wake_ms and (before is None or minutes[0] < 0):
+            return []
+        return [("AlarmSet", {"entity_id": event_id, "wake_ms": wake_ms, "rang": False})]
 
     # --- check-ins --------------------------------------------------------------------------------------------------
 
-    def _check_in(self, command: CheckIn) -> list[Expected]:
-        event = self.events[command.event_id]
-        card = self.cards.get(command.card_id)
-        visit = self.visits.get((command.event_id, command.card_id), {"inside": False, "entries": 0, "last": (0, "")})
-        reason = self._reason(command, event, card, visit)
-        first = (0, "")
-        awarded, expected = 0, []
-        if reason:
-            event["refused"] += 1
-            if reason == "already_admitted":
-                first = visit["last"]
-        elif command.direction == "entry":
-            assert card is not None
-            entries = visit["entries"] + 1
-            event["admitted"] += 1
-            event["inside"] += not visit["inside"]
-            visit = {"inside": True, "entries": entries, "last": (self.at_ms, command.device_id)}
-            awarded, expected = self._checkin_points(command, card, entries)
-        else:
-            event["inside"] -= visit["inside"]
-            visit = {**visit, "inside": False}
-        if not reason:
-            self.visits[command.event_id, command.card_id] = visit
-        scan = {
-            "reason": reason,
-            "inside": event["inside"],
-            "admitted": event["admitted"],
-            "refused": event["refused"],
-            "capacity": event["terms"]["capacity"],
-            "card_inside": visit["inside"],
-            "card_entries": visit["entries"],
-            "points_awarded": awarded,
-            "points_balance": card["balance"] if card and card["tenant"] == command.tenant_id else 0,
-            "first_at_ms": first[0],
-            "first_device_id": first[1],
-            "device_id": command.device_id,
-            "gate_id": command.gate_id,
-        }
-        return [("ScanJudged", scan), *expected]
-
-    def _reason(
-        self, command: CheckIn, event: dict[str, Any], card: dict[str, Any] | None, visit: dict[str, Any]
-    ) -> str:
-        now, terms = self.at_ms, event["terms"]
-        if card is None or card["tenant"] != command.tenant_id:
-            return "credential_invalid"
-        if not _is_valid(now, command.valid_from_ms, command.valid_until_ms):
-            return "credential_expired"
-        if card["state"] != "active":
-            return {"suspended": "card_suspended", "revoked": "card_revoked"}[card["state"]]
-        if not _is_valid(now, *card["valid"]):
-            return "card_expired"
-        gates = {gate.gate_id: gate.is_open for gate in terms["gates"]}
-        entering = command.direction == "entry"
-        checks = (
-            (terms["state"] == "cancelled", "event_cancelled"),
-            (now < terms["doors_open_ms"], "event_not_open"),
-            (terms["state"] == "closed" or 0 < terms["doors_close_ms"] <= now, "event_closed"),
-            (command.gate_id and command.gate_id not in gates, "gate_unknown"),
-            (command.gate_id and not gates.get(command.gate_id, True), "gate_closed"),
-            (entering and terms["reentry"] == "none" and visit["entries"] > 0, "already_admitted"),
-            (entering and terms["reentry"] != "multiple" and visit["inside"], "already_admitted"),
-            (not entering and terms["strict_exit"] and not visit["inside"], "not_inside"),
-            (entering and not visit["inside"] and event["inside"] + 1 > terms["capacity"], "full"),
-        )
-        return next((reason for is_broken, reason in checks if is_broken), "")
-
-    def _checkin_points(self, command: CheckIn, card: dict[str, Any], entries: int) -> tuple[int, list[Expected]]:
+    def rewarded(self, command: CheckIn, card: dict[str, Any], entries: int, when: int) -> tuple[int, list[Expected]]:
+        """The points of an admitted entry."""
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
@@ -242,9 +213,23 @@ class Oracle:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
             expected.append(
-                self._post(command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule)
+                self._post(
+                    command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule, when=when
+                )
             )
         return sum(rule[2] for rule in rules), expected
+
+    def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
+        """The reversals of what an admission earned."""
+        card_id = scan["key"][1]
+        if not scan["awards"]:
+            return []
+        alarm_ms = self._alarm(card_id)
+        expected = self._lapse(card_id)
+        for entry_seq in scan["awards"]:
+            if not any(entry["reverses"] == entry_seq for entry in self.ledgers[card_id]):
+                expected.append(self._reversal_of_award(card_id, entry_seq))
+        return [*expected, *self._alarm_if_moved(card_id, alarm_ms)]
 
     # --- points -----------------------------------------------------------------------------------------------------
 
@@ -254,7 +239,7 @@ class Oracle:
         card = self.cards[card_id]
         card["balance"] += amount
         zone = ZoneInfo(self.tenants[card["tenant"]]["time_zone"])
-        local = datetime.fromtimestamp(self.at_ms / 1000, UTC).astimezone(zone)
+        local = datetime.fromtimestamp(more.get("when", self.at_ms) / 1000, UTC).astimezone(zone)
         # A card's days only go forward, whatever becomes of its tenant's time zone.
         day = max(int(local.strftime("%Y%m%d")), self.latest_day[card_id])
         self.latest_day[card_id] = day
@@ -315,11 +300,11 @@ class Oracle:
     def _award(self, command: AwardPoints) -> list[Expected]:
         card = self.cards[command.card_id]
         if not 1 <= command.amount <= 1_000_000_000:
-            return _refused("amount_invalid")
+            return refused("amount_invalid")
         if command.expires_at_ms and command.expires_at_ms <= self.at_ms:
-            return _refused("expiry_invalid")
+            return refused("expiry_invalid")
         if card["state"] != "active":
-            return _refused("card_not_active")
+            return refused("card_not_active")
         expected = self._lapse(command.card_id)
         lot = len(self.ledgers[command.card_id]) + 1
         lots = [(lot, command.amount, command.expires_at_ms)] if command.expires_at_ms else []
@@ -328,12 +313,12 @@ class Oracle:
     def _redeem(self, command: RedeemPoints) -> list[Expected]:
         card = self.cards[command.card_id]
         if not 1 <= command.amount <= 1_000_000_000:
-            return _refused("amount_invalid")
+            return refused("amount_invalid")
         if card["state"] != "active":
-            return _refused("card_not_active")
+            return refused("card_not_active")
         lapsed = sum(left for expires, left in card["lots"].values() if expires <= self.at_ms)
         if command.amount > card["balance"] - lapsed + self.tenants[command.tenant_id]["overdraft_max"]:
-            return _refused("insufficient_points")
+            return refused("insufficient_points")
         expected = self._lapse(command.card_id)
         spent = self._spend(card, command.amount)
         return [*expected, self._post(command, "redeem", -command.amount, "request", **spent)]
@@ -341,34 +326,42 @@ class Oracle:
     def _reverse(self, command: ReversePoints) -> list[Expected]:
         card, ledger = self.cards[command.card_id], self.ledgers[command.card_id]
         if not 1 <= command.entry_seq <= len(ledger):
-            return _refused("entry_unknown")
+            return refused("entry_unknown")
         original = ledger[command.entry_seq - 1]
         if original["kind"] not in ("award", "redeem"):
-            return _refused("entry_not_reversible")
+            return refused("entry_not_reversible")
         if any(entry["reverses"] == command.entry_seq for entry in ledger):
-            return _refused("already_reversed")
+            return refused("already_reversed")
         expected = self._lapse(command.card_id)
-        more: dict[str, Any] = {"reverses": command.entry_seq}
         if original["kind"] == "award":
-            floor = self.tenants[command.tenant_id]["overdraft_max"]
-            taken = max(0, min(original["amount"], card["balance"] + floor))
-            more.update(self._spend(card, taken, first=next(iter(original["lots"]), 0)))
-            more.update(earned=-original["amount"], event_id=original["event_id"], earned_day=original["day"])
-            more["short_by"] = original["amount"] - taken
-            amount = -taken
-        else:
-            amount = -original["amount"]
-            back = {lot: part for lot, part in original["takings"].items() if lot}
-            now = {lot: card["lots"][lot] for lot in back}
-            more["lots"] = [(lot, now[lot][1] + part, now[lot][0]) for lot, part in back.items()]
-            more["takings"] = {lot: -part for lot, part in original["takings"].items()}
-        expected.append(self._post(command, "reverse", amount, f"reversal:{command.entry_seq}", **more))
+            return [*expected, self._reversal_of_award(command.card_id, command.entry_seq)]
+        more: dict[str, Any] = {"reverses": command.entry_seq}
+        back = {lot: part for lot, part in original["takings"].items() if lot}
+        now = {lot: card["lots"][lot] for lot in back}
+        more["lots"] = [(lot, now[lot][1] + part, now[lot][0]) for lot, part in back.items()]
+        more["takings"] = {lot: -part for lot, part in original["takings"].items()}
+        cause = f"reversal:{command.entry_seq}"
+        expected.append(self._post(command, "reverse", -original["amount"], cause, **more))
         return [*expected, *self._lapse(command.card_id)]
 
+    def _reversal_of_award(self, card_id: str, entry_seq: int) -> Expected:
+        card, original = self.cards[card_id], self.ledgers[card_id][entry_seq - 1]
+        floor = self.tenants[card["tenant"]]["overdraft_max"]
+        taken = max(0, min(original["amount"], card["balance"] + floor))
+        more: dict[str, Any] = {"reverses": entry_seq, "short_by": original["amount"] - taken}
+        more.update(self._spend(card, taken, first=next(iter(original["lots"]), 0)))
+        more.update(earned=-original["amount"], event_id=original["event_id"], earned_day=original["day"])
+        return self._post(card_id, "reverse", -taken, f"reversal:{entry_seq}", **more)
 
-def _is_valid(now_ms: int, from_ms: int, until_ms: int) -> bool:
-    return from_ms <= now_ms and (until_ms == 0 or now_ms < until_ms)
 
-
-def _refused(reason: str) -> list[Expected]:
-    return [("CommandRefused", {"reason": reason})]
+def exit_ms(terms: dict[str, Any], after_ms: int) -> int:
+    """When everybody next has to be out. (The zones of this world change no clocks in May.)"""
+    if terms["exit_all_minute"] < 0 or terms["state"] == "cancelled":
+        return 0
+    zone = ZoneInfo(terms["time_zone"])
+    local = datetime.fromtimestamp(after_ms / 1000, UTC).astimezone(zone)
+    due = local.replace(
+        hour=terms["exit_all_minute"] // 60, minute=terms["exit_all_minute"] % 60, second=0, microsecond=0
+    )
+    due_ms = round(due.timestamp() * 1000)
+    return due_ms if due_ms > after_ms else due_ms + 86_400_000

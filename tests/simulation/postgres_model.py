@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.card import Card
 from actors.codec import decode_facts
+from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
 from actors.facts import (
@@ -22,6 +23,7 @@ from actors.facts import (
     EventCreated,
     Fact,
     PointsPosted,
+    ScanDetails,
     ScanJudged,
     TenantChanged,
     TenantOpened,
@@ -117,6 +119,10 @@ class PostgresModel:
                     "terms": fact.terms,
                     "counts": (0, 0, 0),
                     "position": position,
+                    "zones": {},
+                    "session": "",
+                    "left_ms": 0,
+                    "listed": set(),
                 }
             case EventChanged():
                 self.events[fact.tenant_id, fact.event_id].update(terms=fact.terms, position=position)
@@ -124,6 +130,10 @@ class PostgresModel:
                 self._write_scan(fact, position)
             case PointsPosted():
                 self._write_points(fact, position)
+            case CardNoted():
+                self.cards[fact.tenant_id, fact.card_id].update(attention=fact.attention, position=position)
+            case ScanAnnulled() | EveryoneLeft() | AdmissionListChanged() | QuestionsAnswered():
+                self._write_doors(fact, position)
             case AlarmSet():
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
@@ -136,11 +146,50 @@ class PostgresModel:
         self.events[key].update(counts=(fact.inside, fact.admitted, fact.refused), position=position)
         if fact.reason:
             return
-        row = self.attendance.setdefault(key, {}).setdefault(fact.card_id, {})
+        if not fact.member_id:
+            return
+        details = fact.details or ScanDetails()
+        zones = self.events[key]["zones"]
+        if details.left_zone_id:
+            zones[details.left_zone_id] = details.left_zone_inside
+        if details.zone_id:
+            zones[details.zone_id] = details.zone_inside
+        name = f"{fact.card_id}/{details.session_id}" if details.session_id else fact.card_id
+        row = self.attendance.setdefault(key, {}).setdefault(name, {})
         row["is_inside"] = fact.card_inside
+        seen_ms = fact.scanned_at_ms if details.is_offline else fact.at_ms
         if fact.direction == "entry":
             row["entries"] = fact.card_entries
-            row.update(admitted_at_ms=fact.at_ms, gate_id=fact.gate_id, device_id=fact.device_id)
+            if details.is_latest_entry:
+                row.update(admitted_at_ms=seen_ms, gate_id=fact.gate_id, device_id=fact.device_id)
+        if details.is_latest:
+            row.update(seen_ms=seen_ms, zone_id=details.zone_id)
+
+    def _write_doors(self, fact: Any, position: int) -> None:
+        key = (fact.tenant_id, fact.event_id)
+        event, attendance = self.events[key], self.attendance.setdefault(key, {})
+        event["position"] = position
+        if isinstance(fact, ScanAnnulled):
+            event["counts"] = (fact.inside, fact.admitted, event["counts"][2])
+            for zone, people in ((fact.zone_id, fact.zone_inside), (fact.back_zone_id, fact.back_zone_inside)):
+                if zone:
+                    event["zones"][zone] = people
+            row = attendance[f"{fact.card_id}/{fact.session_id}" if fact.session_id else fact.card_id]
+            row.update(is_inside=fact.card_inside, entries=fact.card_entries, seen_ms=fact.at_ms)
+            row["zone_id"] = fact.back_zone_id
+            if not fact.card_inside:
+                row.update(admitted_at_ms=0, gate_id="", device_id="")
+        elif isinstance(fact, EveryoneLeft):
+            event["counts"] = (0, *event["counts"][1:])
+            event.update(zones=dict.fromkeys(event["zones"], 0), left_ms=fact.left_ms)
+            event["session"] = fact.session_id or event["session"]
+            for row in attendance.values():
+                if row.get("is_inside"):
+                    row.update(is_inside=False, zone_id="")
+        elif isinstance(fact, AdmissionListChanged):
+            event["listed"] = event["listed"].union(fact.added).difference(fact.removed)
+        else:
+            attendance.setdefault(fact.card_id, {})["answered"] = fact.answered
 
     def _write_points(self, fact: PointsPosted, position: int) -> None:
         key = (fact.tenant_id, fact.card_id)
@@ -211,12 +260,14 @@ class PostgresModel:
             *row["day"],
             tuple(Lot(lot, left, at_ms) for at_ms, lot, left in lots),
             row["position"],
+            row.get("attention", ""),
         )
 
     def event(self, key: tuple[str, str]) -> Event:
         row = self.events[key]
         attendance = {card_id: Attendance(**seen) for card_id, seen in self.attendance.get(key, {}).items()}
-        return Event(*key, row["terms"], *row["counts"], attendance, row["position"])
+        doors = (dict(row["zones"]), row["session"], row["left_ms"], set(row["listed"]))
+        return Event(*key, row["terms"], *row["counts"], attendance, row["position"], *doors)
 
     def _board(self, tenant_id: str, window: str) -> list[BoardScore]:
         kind, _, key = window.partition(":")

@@ -73,6 +73,26 @@ async def put_an_alarm_off(system: System) -> None:
     await system.sql("UPDATE alarms SET wake_ms = wake_ms + 1 WHERE tenant_id = $1", FIRST)
 
 
+async def move_people_between_zones(system: System) -> None:
+    await system.sql("UPDATE event_zones SET inside = inside + 1 WHERE tenant_id = $1 AND zone_id = 'zone_2'", SECOND)
+
+
+async def take_a_card_off_the_list(system: System) -> None:
+    await system.sql("UPDATE admission_list SET is_listed = NOT is_listed WHERE tenant_id = $1", SECOND)
+
+
+async def lose_an_annulment(system: System) -> None:
+    await system.sql("DELETE FROM annulments WHERE tenant_id = $1", SECOND)
+
+
+async def change_an_answer(system: System) -> None:
+    await system.sql("UPDATE answers SET answer = 'yes' WHERE tenant_id = $1", SECOND)
+
+
+async def hide_a_conflict(system: System) -> None:
+    await system.sql("UPDATE scans SET conflict = '' WHERE tenant_id = $1 AND conflict <> ''", SECOND)
+
+
 async def lower_a_count(system: System) -> None:
     await system.sql("UPDATE events SET inside = inside - 1 WHERE event_id = $1", f"evt_{FIRST}")
 
@@ -267,6 +287,11 @@ PLANTED: dict[Plant, str] = {
     forget_an_attendance: "attendance_rows",
     change_a_lot: "lots_rows",
     put_an_alarm_off: "alarms_rows",
+    move_people_between_zones: "event_zones_rows",
+    take_a_card_off_the_list: "admission_list_rows",
+    lose_an_annulment: "annulments_rows",
+    change_an_answer: "answers_rows",
+    hide_a_conflict: "scans_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

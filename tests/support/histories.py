@@ -10,7 +10,9 @@ from __future__ import annotations
 from random import Random
 
 from actors.codec import encode_facts
+from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark, sealed
+from actors.event import attendance_key
 from actors.facts import (
     CardHolderRenamed,
     CardIssued,
@@ -20,12 +22,13 @@ from actors.facts import (
     EventCreated,
     Fact,
     PointsPosted,
+    ScanDetails,
     ScanJudged,
     TenantChanged,
     TenantOpened,
 )
 from actors.ids import position_of
-from actors.terms import EventTerms, Gate, Lot, Taking, TenantSettings
+from actors.terms import EventTerms, Gate, Lot, Taking, TenantSettings, Zone
 from rules.model import Rule
 from storage.replay import WorldState
 
@@ -101,7 +104,9 @@ class Author:
             return EventCreated(
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
-        kind = random.choices(("scan", "points", "card", "event", "tenant", "refused"), (45, 35, 5, 5, 2, 8))[0]
+        kind = random.choices(
+            ("scan", "points", "card", "event", "tenant", "refused", "door"), (45, 35, 5, 5, 2, 8, 8)
+        )[0]
         return {
             "scan": lambda: self._scan(tenant_id, event_id, card_id),
             "points": lambda: self._points(tenant_id, event_id, card_id),
@@ -117,6 +122,7 @@ class Author:
                 random.choice(TEXTS),
                 self._settings(),
             ),
+            "door": lambda: self._door(tenant_id, event_id, card_id),
             "refused": lambda: CommandRefused(
                 *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
                 *("RedeemPoints", card_id, "insufficient_points", random.choice(TEXTS)),
@@ -136,8 +142,11 @@ class Author:
         )
 
     def _terms(self, name: str) -> EventTerms:
+        zones: tuple[Zone, ...] = ()
+        if self.random.random() < 0.5:
+            zones = (Zone("zone_1", self.random.choice(TEXTS), 5), Zone("zone_2", ""))
         gates = tuple(Gate(f"gate_{n}", self.random.choice(TEXTS)) for n in range(self.random.randrange(3)))
-        return EventTerms(name, 10_000_000, doors_open_ms=self.random.choice((0, START_MS)), gates=gates)
+        return EventTerms(name, 10_000_000, doors_open_ms=self.random.choice((0, START_MS)), gates=gates, zones=zones)
 
     def _issue(self, tenant_id: str, card_id: str) -> CardIssued:
         return CardIssued(
@@ -161,7 +170,8 @@ class Author:
         random = self.random
         event = self.world.events[tenant_id, event_id]
         card = self.world.cards[tenant_id, card_id]
-        attendance = event.attendance.get(card_id)
+        session_id = random.choice(("", "", "", "ses_1", "ses_2"))
+        attendance = event.attendance.get(attendance_key(card_id, session_id))
         is_inside, entries = (attendance.is_inside, attendance.entries) if attendance else (False, 0)
         is_exit = random.random() < 0.3
         reason = random.choice(("", "", "", "gate_closed", "credential_invalid"))
@@ -180,7 +190,39 @@ class Author:
             *(event.inside + came_in - went_out, event.admitted + came_in, event.refused + bool(reason)),
             *(event.terms.capacity, is_inside, entries, 10 if came_in else 0, card.balance),
             *((first.admitted_at_ms, first.gate_id, first.device_id) if first else (0, "", "")),
+            random.choice((0, 0, card.entry_count)),
+            self._details(session_id) if session_id or random.random() < 0.3 else None,
         )
+
+    def _details(self, session_id: str) -> ScanDetails:
+        random = self.random
+        zone_id, left_zone_id = random.choice(("", "zone_1", "zone_2")), random.choice(("", "zone_1"))
+        is_offline = random.random() < 0.4
+        return ScanDetails(
+            *(zone_id, random.randrange(5), left_zone_id, random.randrange(5), random.random() < 0.2, session_id),
+            *(is_offline, random.choice(("", "full")), random.random() < 0.7, random.random() < 0.7),
+            *(random.choice(("", "card_expired")), "acc_1", random.choice(TEXTS), random.choice(TEXTS), ("q_1",)),
+        )
+
+    def _door(self, tenant_id: str, event_id: str, card_id: str) -> Fact:
+        random = self.random
+        head = (tenant_id, self._request_id(), FINGERPRINT, self._at_ms)
+        event = self.world.events[tenant_id, event_id]
+        kind = random.randrange(6)
+        if kind == 0 and card_id in event.attendance:
+            counts = (event.inside, event.admitted, event.attendance[card_id].entries, random.random() < 0.5)
+            zones = (random.choice(("", "zone_1")), 1, random.choice(("", "zone_2")), 2)
+            return ScanAnnulled(*head, event_id, card_id, f"scan-{self._requests}", "dev_1", *counts, "", *zones)
+        if kind == 1:
+            cause = head if random.random() < 0.5 else (tenant_id, "", b"", self._at_ms)
+            return EveryoneLeft(*cause, event_id, self._at_ms, event.inside, random.choice(("", "ses_1", "ses_2")))
+        if kind == 2:
+            return AdmissionListChanged(*head, event_id, (card_id, "card_x"), (), 2)
+        if kind == 3:
+            return AdmissionListChanged(*head, event_id, (), (card_id,), 1)
+        if kind == 4:
+            return QuestionsAnswered(*head, event_id, card_id, (("q_1", random.choice(TEXTS)),), ("q_1", "q_2"))
+        return CardNoted(*head, card_id, random.choice(TEXTS))
 
     def _points(self, tenant_id: str, event_id: str, card_id: str) -> PointsPosted:
         """Any posting a ledger could hold; scores move by -5, 0 or 5, so that they often come back to where they

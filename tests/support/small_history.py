@@ -32,10 +32,11 @@ from actors.commands import (
     ReversePoints,
     fingerprint,
 )
+from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.host import Host
 from actors.ids import partition_of
 from actors.replies import Digest, Done, Reply
-from actors.terms import EventTerms, Gate, TenantSettings
+from actors.terms import Admission, EventTerms, Gate, Question, Session, TenantSettings, Zone
 from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
@@ -133,6 +134,31 @@ async def _evening(teller: Teller, tenant_id: str) -> None:
     await teller.do(scan(tenant_id, 3), scan(tenant_id, 77), scan(tenant_id, 2, "exit"), scan(tenant_id, 1))
 
 
+async def _festival(teller: Teller, tenant_id: str) -> None:
+    """Zones, a session, a list, questions; scans that were decided without a network, forced, annulled."""
+    event_id, now_ms = f"evt_{tenant_id}", time.time_ns() // 1_000_000
+    session = Session("ses_1", "Night", now_ms - 60_000, now_ms + 3_600_000)
+    zones = (Zone("zone_1", "Floor", 2), Zone("zone_2", "Balcony"))
+    gates = [Gate("gate_1", "North", True, "zone_1"), Gate("gate_2", "South", True, "zone_2")]
+    await teller.do(ChangeEvent(tenant_id, "", b"", event_id, zones=zones, sessions=(session,), reentry="after_exit"))
+    await teller.do(*(ChangeEvent(tenant_id, "", b"", event_id, gate=gate) for gate in gates))
+    listed = tuple(f"card_{tenant_id}_{n}" for n in range(3))
+    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, (*listed, "card_nobody"), ()))
+    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, (), ("card_nobody",)))
+    asked = (Question("q_1", "Vegan?", ("yes", "no")),)
+    await teller.do(ChangeEvent(tenant_id, "", b"", event_id, admission=Admission((), True, "Ask"), questions=asked))
+    await teller.do(scan(tenant_id, 0), scan(tenant_id, 0, gate="gate_2"), scan(tenant_id, 3))
+    await teller.do(AnswerQuestions(tenant_id, "", b"", event_id, listed[0], (("q_1", "no"),)))
+    forced = msgspec.structs.replace(scan(tenant_id, 3), forced_by="acc_boss")
+    late = msgspec.structs.replace(scan(tenant_id, 1), is_offline=True, scanned_at_ms=now_ms - 30_000)
+    twice = msgspec.structs.replace(late, device_id="dev_2", scanned_at_ms=now_ms - 40_000)
+    await teller.do(NoteCard(tenant_id, "", b"", listed[1], "Greet"), late, twice)
+    named = teller.command(forced)
+    await teller.ask(named)
+    await teller.do(AnnulScan(tenant_id, "", b"", event_id, named.request_id, "dev_1"))
+    await teller.do(SendOut(tenant_id, "", b"", event_id), scan(tenant_id, 0))
+
+
 async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
     def card(number: int) -> str:
         return f"card_{tenant_id}_{number}"
@@ -187,6 +213,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await teller.do(
             ChangePlan(SECOND, "", b"", "free"), ChangeCardState(SECOND, "", b"", f"card_{SECOND}_4", "revoked")
         )
+        await _festival(teller, SECOND)
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)

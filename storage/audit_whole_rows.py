@@ -1,0 +1,55 @@
+"""What the auditor expects of tables whose rows a fact always tells whole (`storage.state_tables`). Pure; built from
+the facts here, and not by the projector's own code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
+from actors.facts import AlarmSet, Fact, ScanJudged
+from storage.state_tables import STATE_TABLES
+
+Row = tuple[Any, ...]
+
+
+class WholeRows:
+    """The rows by table and key."""
+
+    def __init__(self) -> None:
+        self.expected: dict[str, dict[Row, Row]] = {table.name: {} for table in STATE_TABLES}
+
+    def take(self, partition: int, fact: Fact, position: int) -> None:
+        """The next fact."""
+        tenant_id = fact.tenant_id
+        if isinstance(fact, ScanJudged):
+            if fact.details is not None and fact.member_id and not fact.reason:
+                told = fact.details
+                self._zone(fact, told.left_zone_id, told.left_zone_inside, position)
+                self._zone(fact, told.zone_id, told.zone_inside, position)
+        elif isinstance(fact, AlarmSet):
+            self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
+        elif isinstance(fact, ScanAnnulled):
+            self._zone(fact, fact.zone_id, fact.zone_inside, position)
+            self._zone(fact, fact.back_zone_id, fact.back_zone_inside, position)
+            key = (tenant_id, fact.event_id, fact.scan_id)
+            self._set("annulments", key, fact.card_id, fact.device_id, fact.at_ms, position)
+        elif isinstance(fact, EveryoneLeft):
+            zones = self.expected["event_zones"]
+            for zone in [zone for zone in zones if zone[:2] == (tenant_id, fact.event_id)]:
+                zones[zone] = (*zone, 0, zones[zone][-1])
+        elif isinstance(fact, AdmissionListChanged):
+            for card_id in fact.added:
+                self._set("admission_list", (tenant_id, fact.event_id, card_id), True, position)
+            for card_id in fact.removed:
+                self._set("admission_list", (tenant_id, fact.event_id, card_id), False, position)
+        elif isinstance(fact, QuestionsAnswered):
+            for question_id, answer in fact.answers:
+                asked = (tenant_id, fact.event_id, fact.card_id, question_id)
+                self._set("answers", asked, answer, fact.at_ms, position)
+
+    def _zone(self, fact: ScanJudged | ScanAnnulled, zone_id: str, people: int, position: int) -> None:
+        if zone_id:
+            self._set("event_zones", (fact.tenant_id, fact.event_id, zone_id), people, position)
+
+    def _set(self, table: str, key: Row, *values: object) -> None:
+        self.expected[table][key] = (*key, *values)
