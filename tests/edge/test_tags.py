@@ -6,6 +6,9 @@ import hashlib
 import hmac
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,6 +195,16 @@ def test_the_tap_of_another_tenants_tag_is_refused(book: TagBook) -> None:
 def test_one_tags_key_makes_no_tap_of_another(book: TagBook) -> None:
     stolen = book.keys(TENANT, UID)
     assert tapped(book, FakeTag(bytes(7), stolen.meta_read, stolen.file_read).tap(ADDRESS)) is None
+
+
+@pytest.mark.parametrize("tag", [0x87, 0x47, 0xC4, 0xCA, 0x00, 0xFF])
+def test_picc_data_that_mirrors_something_else_is_refused(tag: int) -> None:
+    """Without UID, without counter, or with a UID of another length, though the CMAC fits what stands there."""
+    uid, counter = UID, bytes(3)
+    encryptor = Cipher(AES(ZERO), CBC(ZERO)).encryptor()
+    picc = encryptor.update(bytes([tag]) + uid + counter + bytes(5)).hex().upper()
+    mac = aes_cmac(aes_cmac(ZERO, tags._SV2 + uid + counter), b"")[1::2].hex().upper()
+    assert read(picc, mac, "", ZERO, lambda _: ZERO) is None
 
 
 def test_file_data_cannot_be_left_out_or_put_on(book: TagBook) -> None:
