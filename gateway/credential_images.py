@@ -1,4 +1,15 @@
-"""A credential as something to print or to write on a tag: QR code (PNG, SVG) and NDEF record."""
+"""A credential as something to print or to write on a tag: QR code (PNG, SVG) and NDEF message.
+
+Versions of the QR code (17 + 4 × version modules a side) by error level, in alphanumeric mode and with ids of our own:
+
+    text                                            characters   L    M    Q
+    `MV1:`, no bounds                                      229   8    9   11
+    `MV1:`, both bounds and a serial                       258   8    9   11
+    `MV1R:`, no bounds                                     238   8    9   11
+    `MV1R:`, both bounds, a serial, its code               267   8   10   12
+
+So at L whatever we issue is version 8 (up to 279 characters), and no other level comes with it for free.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +47,13 @@ def qr_svg(text: str) -> bytes:
 
 
 def ndef_text(text: str) -> bytes:
-    """An NDEF message of one Text record. (Not a URI record: base45 has characters that a URI would have to escape.)"""
+    """An NDEF message of one Text record: the very text of the QR code, so that a door treats both alike. (Not a URI
+    record: base45 has characters that a URI would have to escape.)"""
     return _record(b"T", b"\x02en" + text.encode())
 
 
 def ndef_uri(uri: str) -> bytes:
-    """An NDEF message of one URI record, with the prefix abbreviated."""
+    """An NDEF message of one URI record, with the prefix abbreviated: for tags whose URL changes (`gateway.tags`)."""
     prefix = next((prefix for prefix in _URI_PREFIXES if uri.startswith(prefix)), "")
     return _record(b"U", bytes([_URI_PREFIX_CODES[prefix]]) + uri[len(prefix) :].encode())
 

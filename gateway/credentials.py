@@ -2,13 +2,20 @@
 
 Rules:
 1. Self-contained: tenant (claim 1, iss), card (2, sub), tier (private claim -65537), validity (5 nbf, 4 exp, in
-   seconds, optional), time of issue (6, iat). A door without a network can judge it with the tenant's public key.
+   seconds, optional), time of issue (6, iat), serial (7, cti: a number in as few bytes as it takes, big-endian; absent
+   is 0). A door without a network can judge it with the tenant's public key. A card that is issued again gets the next
+   serial; that an older one is good no more is the engine's to say.
 2. No key is stored: a tenant's signing key is HKDF-SHA256 of the master secret, the tenant id and the key id. Rotation
    is issuing under the next key id while the earlier ones stay accepted; retiring a key is dropping its id.
 3. One credential has exactly one text: the frame's layout is compared byte by byte, and only bytes whose signature held
    reach a general CBOR decoder.
 4. `verify` is a pure function of the text; it does not look at the clock (the partition judges validity, at the scan's
    time). Good texts are cached, bad ones never, so forgeries cannot push good ones out.
+5. A card that is shown on a phone has `MV1R:`, the same in base45, and the eight digits of its code
+   (`gateway.rotating`), always the last eight characters. Its signature covers "MV1R:" too (external data, RFC 9052
+   §4.3), so that what is cut out of a screenshot is no credential without its code. A door without a network can check
+   all but the code.
+6. `read` takes whatever a scanner reads: this, a rotating one, or an NFC tag's (`gateway.tags`).
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from sys import intern
-from typing import get_args
+from typing import Literal, get_args
 
 import cbor2
 import msgspec
@@ -27,18 +34,21 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from actors.terms import Tier
-from gateway import limits
+from gateway import limits, tags
 from gateway.base45 import b45decode, b45encode
 from gateway.ids import is_id
+from gateway.rotating import DIGITS, RotatingCodes
 
 PREFIX = "MV1:"
-CLAIM_ISS, CLAIM_SUB, CLAIM_EXP, CLAIM_NBF, CLAIM_IAT = 1, 2, 4, 5, 6
+ROTATING_PREFIX = "MV1R:"
+CLAIM_ISS, CLAIM_SUB, CLAIM_EXP, CLAIM_NBF, CLAIM_IAT, CLAIM_CTI = 1, 2, 4, 5, 6, 7
 CLAIM_TIER = -65537
 _TIERS: frozenset[str] = frozenset(get_args(Tier))
 _FRAME_START = b"\xd2\x84"  # tag 18, array of 4
 _SIGNATURE_BYTES = 64
 _SIGNATURE_HEAD = b"\x58\x40"  # byte string of 64
 _NO_UNPROTECTED = b"\xa0"  # empty map
+_EXTERNAL = {PREFIX: b"", ROTATING_PREFIX: ROTATING_PREFIX.encode()}  # what is signed besides
 
 
 class CredentialClaims(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +62,25 @@ class CredentialClaims(msgspec.Struct, frozen=True, gc=False):
     issued_at_ms: int
     valid_from_ms: int = 0
     valid_until_ms: int = 0
+    serial: int = 0
+
+
+class Presented(msgspec.Struct, frozen=True, gc=False):
+    """What somebody held before a scanner, in whatever form. A tag tells `tag_uid` and `tag_counter` and not whose card
+    it is: `card_id` and `tier` are "" then. `valid_*_ms` are as in `CredentialClaims`; those of a rotating one are
+    never wider than its code's."""
+
+    form: Literal["static", "rotating", "tag"]
+    tenant_id: str
+    card_id: str = ""
+    tier: str = ""
+    serial: int = 0
+    key_id: int = 0
+    valid_from_ms: int = 0
+    valid_until_ms: int = 0
+    tag_uid: str = ""
+    tag_counter: int = 0
+    tag_file_data: bytes | None = None
 
 
 class _Forged(Exception):
@@ -70,8 +99,7 @@ class CredentialBook:
     ) -> None:
         if len(master_secret) < 32:
             raise ValueError("the master secret must have at least 32 bytes")
-        if not key_ids or not all(0 <= key_id <= 255 for key_id in key_ids):
-            raise ValueError("key ids are 0-255, at least one")
+        check_key_ids(key_ids)
         self._master_secret = master_secret
         self._signing_key_id = key_ids[-1]
         self._key_ids = frozenset(key_ids)
@@ -79,6 +107,8 @@ class CredentialBook:
         self._private_key: Callable[[str, int], Ed25519PrivateKey] = lru_cache(keys)(self._derive)
         self._public_key: Callable[[str, int], Ed25519PublicKey] = lru_cache(keys)(self._derive_public)
         self._claims: Callable[[str], CredentialClaims] = lru_cache(cache_entries)(self._open)
+        self._tags = tags.TagBook(master_secret)
+        self.codes = RotatingCodes(master_secret)
 
     def issue(
         self,
@@ -88,28 +118,75 @@ class CredentialBook:
         issued_at_ms: int,
         valid_from_ms: int = 0,
         valid_until_ms: int = 0,
+        serial: int = 0,
+        *,
+        is_rotating: bool = False,
     ) -> str:
-        """The text that goes into the card's QR code. Deterministic. Bounds are cut to whole seconds, always
-        inwards."""
-        claims: dict[int, str | int] = {CLAIM_ISS: tenant_id, CLAIM_SUB: card_id}
+        """The text that goes into the card's QR code; with `is_rotating` all of it but the code, which is appended.
+        Deterministic. Bounds are cut to whole seconds, always inwards."""
+        assert 0 <= serial <= limits.CREDENTIAL_SERIAL_MAX, serial
+        claims: dict[int, str | int | bytes] = {CLAIM_ISS: tenant_id, CLAIM_SUB: card_id}
         if valid_until_ms:
             claims[CLAIM_EXP] = valid_until_ms // 1000
         if valid_from_ms:
             claims[CLAIM_NBF] = -(-valid_from_ms // 1000)
         claims[CLAIM_IAT] = issued_at_ms // 1000
+        if serial:
+            claims[CLAIM_CTI] = _minimal(serial)
         claims[CLAIM_TIER] = tier
+        prefix = ROTATING_PREFIX if is_rotating else PREFIX
         payload = cbor2.dumps(claims)
         protected = _protected(self._signing_key_id)
-        signature = self._private_key(tenant_id, self._signing_key_id).sign(_to_be_signed(protected, payload))
+        signature = self._private_key(tenant_id, self._signing_key_id).sign(
+            _to_be_signed(protected, payload, _EXTERNAL[prefix])
+        )
         frame = _FRAME_START + _bstr(protected) + _NO_UNPROTECTED + _bstr(payload) + _SIGNATURE_HEAD + signature
-        return PREFIX + b45encode(frame)
+        return prefix + b45encode(frame)
 
     def verify(self, text: str) -> CredentialClaims | None:
-        """What the credential says, None when it is not one of ours. Bad texts cost a signature check each time."""
+        """What a static credential says, None when it is not one of ours. Bad texts cost a signature check each
+        time."""
+        return self._verified(text) if text.startswith(PREFIX) else None
+
+    def read(self, text: str, at_ms: int) -> Presented | None:
+        """What was presented, None when it is nothing of ours. `at_ms` is when: a code of more than ten minutes before
+        it counts as made up. A tag's tap may come as its text or as the URL that the tag holds."""
+        if text.startswith(PREFIX):
+            claims = self._verified(text)
+            return None if claims is None else _presented("static", claims, claims.valid_from_ms, claims.valid_until_ms)
+        if text.startswith(ROTATING_PREFIX):
+            return self._read_rotating(text, at_ms)
+        return self._read_tag(text)
+
+    def _verified(self, text: str) -> CredentialClaims | None:
         try:
             return self._claims(text)
         except _Forged:
             return None
+
+    def _read_rotating(self, text: str, at_ms: int) -> Presented | None:
+        """Rule 5."""
+        claims = self._verified(text[:-DIGITS])
+        if claims is None:
+            return None
+        of_code = self.codes.valid_ms(claims.tenant_id, claims.card_id, claims.serial, text[-DIGITS:], at_ms)
+        if of_code is None:
+            return None
+        valid_until_ms = min(claims.valid_until_ms or of_code[1], of_code[1])
+        return _presented("rotating", claims, max(claims.valid_from_ms, of_code[0]), valid_until_ms)
+
+    def _read_tag(self, text: str) -> Presented | None:
+        message = tags.parse(tags.text_of_url(text) or text)
+        reading = None if message is None else self._tags.read(message)
+        if message is None or reading is None:
+            return None
+        return Presented(
+            "tag",
+            message.tenant_id,
+            tag_uid=reading.uid,
+            tag_counter=reading.counter,
+            tag_file_data=reading.file_data,
+        )
 
     def public_keys(self, tenant_id: str) -> dict[int, bytes]:
         """Raw Ed25519 public keys by key id, all that are accepted: what an offline scanner needs."""
@@ -127,16 +204,18 @@ class CredentialBook:
 
     def _open(self, text: str) -> CredentialClaims:
         """Rules 3 and 4. Raises `_Forged`."""
-        if len(text) > limits.CREDENTIAL_CHARS_MAX or not text.startswith(PREFIX):
+        prefix, colon, rest = text.partition(":")
+        external = _EXTERNAL.get(prefix + colon)
+        if len(text) > limits.CREDENTIAL_CHARS_MAX or external is None:
             raise _Forged
         try:
-            frame = b45decode(text[len(PREFIX) :])
+            frame = b45decode(rest)
         except ValueError:
             raise _Forged from None
         key_id, payload, signature = self._split(frame)
         tenant_id = _issuer(payload)
         try:
-            self._public_key(tenant_id, key_id).verify(signature, _to_be_signed(_protected(key_id), payload))
+            self._public_key(tenant_id, key_id).verify(signature, _to_be_signed(_protected(key_id), payload, external))
         except InvalidSignature:
             raise _Forged from None
         return _claims(cbor2.loads(payload), key_id)
@@ -163,6 +242,14 @@ class CredentialBook:
         return key_id, frame[payload_at + 2 : signature_at], frame[signature_at + 2 :]
 
 
+def check_key_ids(key_ids: Sequence[int]) -> None:
+    """Raises `ValueError` for what cannot be the ids of signing keys."""
+    if not key_ids or not all(0 <= key_id <= 255 for key_id in key_ids):
+        raise ValueError("key ids are 0-255, at least one")
+    if len(set(key_ids)) != len(key_ids):
+        raise ValueError("each key id stands there once")
+
+
 def _protected(key_id: int) -> bytes:
     """The protected header {1 (alg): -8 (EdDSA), 4 (kid): one byte}."""
     return bytes((0xA2, 0x01, 0x27, 0x04, 0x41, key_id))
@@ -173,9 +260,23 @@ def _bstr(data: bytes) -> bytes:
     return cbor2.dumps(data)
 
 
-def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
-    """The Sig_structure of RFC 9052 §4.4, without external data."""
-    return cbor2.dumps(["Signature1", protected, b"", payload])
+def _to_be_signed(protected: bytes, payload: bytes, external: bytes) -> bytes:
+    """The Sig_structure of RFC 9052 §4.4."""
+    return cbor2.dumps(["Signature1", protected, external, payload])
+
+
+def _minimal(serial: int) -> bytes:
+    """A serial in as few bytes as it takes."""
+    return serial.to_bytes((serial.bit_length() + 7) // 8, "big")
+
+
+def _serial(cti: object) -> int:
+    """The serial that claim 7 tells; None is 0. Raises `_Forged`."""
+    if cti is None:
+        return 0
+    if not isinstance(cti, bytes) or not 1 <= len(cti) <= 4 or cti[0] == 0:
+        raise _Forged
+    return int.from_bytes(cti, "big")
 
 
 def _issuer(payload: bytes) -> str:
@@ -195,7 +296,7 @@ def _issuer(payload: bytes) -> str:
     return tenant_id
 
 
-def _claims(claims: dict[int, str | int], key_id: int) -> CredentialClaims:
+def _claims(claims: dict[int, object], key_id: int) -> CredentialClaims:
     """Signed by us, so anything unexpected here is a credential of a later release: not known, hence not good."""
     tenant_id, card_id, tier = claims.get(CLAIM_ISS), claims.get(CLAIM_SUB), claims.get(CLAIM_TIER)
     valid_from, valid_until, issued_at = claims.get(CLAIM_NBF, 0), claims.get(CLAIM_EXP, 0), claims.get(CLAIM_IAT, 0)
@@ -204,5 +305,20 @@ def _claims(claims: dict[int, str | int], key_id: int) -> CredentialClaims:
     if not isinstance(valid_from, int) or not isinstance(valid_until, int) or not isinstance(issued_at, int):
         raise _Forged
     return CredentialClaims(
-        intern(tenant_id), card_id, intern(str(tier)), key_id, issued_at * 1000, valid_from * 1000, valid_until * 1000
+        intern(tenant_id),
+        card_id,
+        intern(str(tier)),
+        key_id,
+        issued_at * 1000,
+        valid_from * 1000,
+        valid_until * 1000,
+        _serial(claims.get(CLAIM_CTI)),
+    )
+
+
+def _presented(
+    form: Literal["static", "rotating"], claims: CredentialClaims, valid_from_ms: int, valid_until_ms: int
+) -> Presented:
+    return Presented(
+        form, claims.tenant_id, claims.card_id, claims.tier, claims.serial, claims.key_id, valid_from_ms, valid_until_ms
     )

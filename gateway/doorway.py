@@ -3,13 +3,16 @@
 Rules:
 1. A credential whose signature fails, or that is another tenant's, never reaches the engine: it is answered
    `credential_invalid` here, counted, and logged per device at most once a second, so that forged codes cannot fill the
-   journal or the log.
+   journal or the log. The same goes for a rotating one whose code was not of the ten minutes before the scan (by
+   `scanned_at`, if it is told), and for a tag's tap, which says whose tag it is and not whose card.
 2. A device that is bound to an event scans for that event and no other.
 3. The caller's tenant is the command's tenant, whatever the request says.
 4. Every scan counts against the limits of its caller and organisation (`gateway.limiter`), whatever becomes of it. One
    that finds them used up is answered `rate_limited` before anything is looked at, and had no effect.
 5. A scan that names no gate is one of the gate that the device stands at. That is not part of what was asked: the same
    scan sent again after the device went to another gate is the same request.
+6. A scan asks about a card, whichever of its codes was shown: the same scan sent again with a newer code is the same
+   request. When a code holds is told to the engine, which judges it.
 """
 
 from __future__ import annotations
@@ -70,8 +73,8 @@ class Doorway:
         if caller.event_id and caller.event_id != event_id:
             on_reply(WRONG_EVENT)
             return
-        claims = self._credentials.verify(credential)
-        if claims is None or claims.tenant_id != caller.tenant_id:
+        presented = self._credentials.read(credential, scanned_at_ms or self._clock_ms())
+        if presented is None or presented.tenant_id != caller.tenant_id or not presented.card_id:
             self._note_forged(caller)
             on_reply(
                 refused_at_edge(
@@ -83,15 +86,15 @@ class Doorway:
             CheckIn(
                 caller.tenant_id,
                 request_id,
-                check_in_fingerprint(event_id, claims.card_id, gate_id, direction, scanned_at_ms),
+                check_in_fingerprint(event_id, presented.card_id, gate_id, direction, scanned_at_ms),
                 event_id,
-                claims.card_id,
+                presented.card_id,
                 gate_id or caller.gate_id,
                 caller.device_id,
                 direction,
                 scanned_at_ms,
-                claims.valid_from_ms,
-                claims.valid_until_ms,
+                presented.valid_from_ms,
+                presented.valid_until_ms,
             ),
             on_reply,
         )

@@ -41,6 +41,14 @@ TOKEN_CHARS_MAX = 256
 CREDENTIAL_CHARS_MAX = 512
 CREDENTIAL_CACHE_ENTRIES_MAX = 262_144
 SIGNING_KEY_CACHE_ENTRIES_MAX = 4_096
+CREDENTIAL_SERIAL_MAX = 2**32 - 1
+ROTATING_STEP_MS = 15_000
+ROTATING_STEPS_BACK_MAX = 40  # ten minutes: an older code counts as made up, not as expired
+ROTATING_STEPS_AHEAD_MAX = 4  # of scanners whose clock is behind
+ROTATING_CODES_AHEAD_MAX = 240  # an hour's, for phones that lose their network
+ROTATING_SECRET_CACHE_ENTRIES_MAX = 65_536
+TAG_FILE_BYTES_MAX = 64  # encrypted file data that a tag mirrors
+TAG_KEY_CACHE_ENTRIES_MAX = 4_096
 FORGED_LOG_INTERVAL_MS = 1_000  # one log line per device and interval, with the count of what it stands for
 FORGED_LOG_DEVICES_MAX = 10_000
 

@@ -103,7 +103,7 @@ class Edge:
             confirmed=self._dispatcher,
             pool=self._pool,
             identity=Identity(cold, monotonic_ms, access_tokens),
-            credentials=CredentialBook(settings.secret()),
+            credentials=credential_book(settings),
             secrets=SecretMaker(settings.secret()),
             ids=ids,
             clock_ms=wall_clock_ms,
@@ -182,6 +182,11 @@ class Edge:
         except HostUnavailable:
             return False
         return True
+
+
+def credential_book(settings: Settings) -> CredentialBook:
+    """The credentials of cards, with the keys that the settings want."""
+    return CredentialBook(settings.secret(), settings.card_key_ids)
 
 
 def signing_keys(pool: Pool, settings: Settings) -> SigningKeys:

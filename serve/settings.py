@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.credentials import check_key_ids
 from gateway.identity.limits import KEY_LIFETIME_MS, KEY_PUBLISHED_BEFORE_MS
 from gateway.ids import base32
 from gateway.limits import RATES
@@ -95,6 +96,13 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = None
     drain_timeout_s: float = Field(10.0, gt=0)
+    card_key_ids: Annotated[tuple[int, ...], NoDecode] = Field(
+        (1,),
+        description=(
+            "keys whose card credentials are accepted, 0 to 255 with commas between; the last one signs. To rotate: "
+            "2,1 (scanners without a network learn key 2), then 1,2 (it signs), then 2 once no card with key 1 is left"
+        ),
+    )
 
     # Accounts.
     jwt_issuer: str = Field("mastervip", min_length=1, max_length=100, description="`iss` of access tokens")
@@ -111,7 +119,7 @@ class Settings(BaseSettings):
     store_poll_interval_ms: int = Field(50, ge=1)
     connection_refresh_ms: int = Field(400, ge=50, le=1_000)
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "card_key_ids", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -120,6 +128,12 @@ class Settings(BaseSettings):
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         TrustedProxies(value)
+        return value
+
+    @field_validator("card_key_ids")
+    @classmethod
+    def _are_key_ids(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        check_key_ids(value)
         return value
 
     @field_validator("rates")

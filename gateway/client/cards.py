@@ -84,12 +84,21 @@ class Cards(Noun):
         credential: str = (await self._get(path(CARDS, card_id, "credential")))["credential"]
         return credential
 
-    async def credential_file(self, card_id: str, format: Literal["text", "png", "svg", "ndef"]) -> bytes:
-        """The QR code as text or picture, or an NFC tag's message."""
+    async def credential_file(
+        self, card_id: str, format: Literal["text", "png", "svg", "ndef"], *, rotating: bool = False
+    ) -> bytes:
+        """The QR code as text or picture, or an NFC tag's message; with `rotating` the code of now, good for half a
+        minute."""
+        params = {"format": format, "rotating": "true" if rotating else None}
         answer = await self._caller.exchange(
-            "GET", path(CARDS, card_id, "credential"), params={"format": format}, headers={"accept": "*/*"}
+            "GET", path(CARDS, card_id, "credential"), params=params, headers={"accept": "*/*"}
         )
         return answer.content
+
+    async def rotating_credential(self, card_id: str, *, ahead: int | None = None) -> Json:
+        """For a phone: `credential` is the text of now, for `changes_in_ms` more. It is `base` and the first of
+        `codes`; the others are those of the `ahead` steps after it, up to an hour's, for when there is no network."""
+        return await self._get(path(CARDS, card_id, "credential"), format="rotating", ahead=ahead)
 
     async def balance(self, card_id: str) -> Json:
         """Its points."""

@@ -61,6 +61,10 @@ class Orgs(Noun):
         address = path(ORGS, org_id, "member-schema")
         return await self._caller.edit("PUT", address, {"schema": schema}, idempotency_key, if_match)
 
+    async def credential_keys(self, org_id: str) -> Json:
+        """The public keys of its cards' credentials, as a JSON Web Key Set: for scanners without a network."""
+        return await self._get(path(ORGS, org_id, "credential-keys"))
+
     async def close(self, org_id: str, confirm: str) -> None:
         """Closes it for good; `confirm` is its name."""
         await self._delete(path(ORGS, org_id), confirm=confirm)

@@ -94,6 +94,9 @@ POLICY: dict[str, Action] = {
     "cards.read": Action("See a card, its points and its ledger", _grants(_READERS + " member:own")),
     "cards.credential": Action("Get a card's credential", _grants(_MANAGERS + " member:own")),
     "cards.revocations": Action("Read which cards are revoked", _grants(_READERS + " device:tenant key:scan:tenant")),
+    "cards.keys": Action(
+        "Read the public keys of cards' credentials", _grants(_READERS + " device:tenant key:scan:tenant")
+    ),
     "points.write": Action("Award, redeem and reverse points", _grants(_MANAGERS)),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),

@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from actors.commands import ChangeCardState, IssueCard, fingerprint
 from actors.facts import CardIssued, CardStateChanged
 from actors.queries import GetCard
-from actors.refusals import CARD_REVOKED, CARD_UNKNOWN
+from actors.refusals import CARD_UNKNOWN
 from actors.replies import CardView as EngineCardView
 from actors.terms import CardState, Tier
 from gateway import limits
 from gateway.admin_log import actor_of
-from gateway.credential_images import ndef_text, qr_png, qr_svg
 from gateway.ids import derived_id
 from gateway.lists import CardRow, LedgerRow, list_cards, list_ledger
 from gateway.members import store
@@ -49,7 +48,6 @@ from gateway.rest.common import (
     RequestIdField,
     Time,
     View,
-    binary,
     ms,
 )
 
@@ -57,7 +55,6 @@ Issuer = Annotated[Call, Depends(Allowed("cards.issue"))]
 Changer = Annotated[Call, Depends(Allowed("cards.change"))]
 Lister = Annotated[Call, Depends(Allowed("cards.list"))]
 CardReader = Annotated[Call, Depends(Allowed("cards.read"))]
-Holder = Annotated[Call, Depends(Allowed("cards.credential"))]
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 batch_router = APIRouter(tags=["cards"])
 
@@ -143,13 +140,6 @@ class CardStateView(View):
 
     id: str
     state: str
-
-
-class CredentialView(View):
-    """`credential` is the text of the QR code."""
-
-    card_id: str
-    credential: str
 
 
 class LotView(View):
@@ -257,7 +247,7 @@ async def cards(
 @router.get("/{card_id}", summary="A card")
 async def get_card(card_id: PathId, call: CardReader) -> CardView:
     """As it is now."""
-    return _view(await _card(call, card_id))
+    return _view(await seen_card(call, card_id))
 
 
 @router.post("/{card_id}/suspend", summary="Suspend a card")
@@ -278,51 +268,10 @@ async def revoke(card_id: PathId, call: Changer, body: StateChange | None = None
     return await _change_state(call, card_id, "revoked", body)
 
 
-@router.get(
-    "/{card_id}/credential",
-    summary="The card's signed credential",
-    response_model=None,
-    responses={
-        200: {
-            "model": CredentialView,
-            "description": "As JSON, or in the format asked for",
-            "content": {
-                "text/plain": {"schema": {"type": "string"}},
-                "image/png": {"schema": {"type": "string", "format": "binary"}},
-                "image/svg+xml": {"schema": {"type": "string"}},
-                "application/vnd.ndef": {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
-    },
-)
-async def credential(
-    card_id: PathId,
-    call: Holder,
-    format: Annotated[Literal["text", "png", "svg", "ndef"] | None, Query()] = None,
-) -> Response | CredentialView:
-    """Without `format`: JSON. `text`, `png` and `svg` are the QR code's text and picture, `ndef` an NFC tag's
-    message."""
-    view = await _card(call, card_id)
-    if view.state == "revoked":
-        raise Problem(CARD_REVOKED, "A revoked card has no credential.")
-    text = call.parts.credentials.issue(
-        call.tenant_id, card_id, view.tier, call.parts.clock_ms(), view.valid_from_ms, view.valid_until_ms
-    )
-    if format == "text":
-        return binary(text.encode(), "text/plain; charset=utf-8")
-    if format == "png":
-        return binary(qr_png(text), "image/png")
-    if format == "svg":
-        return binary(qr_svg(text), "image/svg+xml")
-    if format == "ndef":
-        return binary(ndef_text(text), "application/vnd.ndef")
-    return CredentialView(card_id=card_id, credential=text)
-
-
 @router.get("/{card_id}/balance", summary="A card's points")
 async def balance(card_id: PathId, call: CardReader) -> BalanceView:
     """From the engine, durable state only."""
-    view = await _card(call, card_id)
+    view = await seen_card(call, card_id)
     lots = [LotView(lot=lot.lot, remaining=lot.remaining, expires_at=rfc3339(lot.expires_at_ms)) for lot in view.lots]
     return BalanceView(
         card_id=view.card_id,
@@ -339,13 +288,13 @@ async def ledger(
     card_id: PathId, call: CardReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
 ) -> LedgerPage:
     """Newest first."""
-    await _card(call, card_id)
+    await seen_card(call, card_id)
     is_fresh = await call.is_fresh()
     page = await list_ledger(call.parts.pool, call.tenant_id, card_id, limit, cursor)
     return LedgerPage(items=[_entry(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
-async def _card(call: Call, card_id: str) -> EngineCardView:
+async def seen_card(call: Call, card_id: str) -> EngineCardView:
     """The card, as far as the caller may see it. Raises `Problem`."""
     view = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
     call.sees_member(view.member_id, CARD_UNKNOWN)

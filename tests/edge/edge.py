@@ -20,6 +20,7 @@ from gateway.memory_rates import MemoryRates
 from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
 from gateway.rates import Rate
+from gateway.rotating import step_of
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, SUPERADMIN, TENANT, FakeEngine, FakeIdentity
 from tests.support.identity import CHEAP, Mailbox, StillKeys
 
@@ -101,6 +102,11 @@ class FakeEdge:
     def credential(self, tenant_id: str = TENANT, card_id: str = "card_1", **validity: int) -> str:
         """A good credential."""
         return self.book.issue(tenant_id, card_id, "gold", NOW_MS, **validity)
+
+    def rotating(self, at_ms: int = NOW_MS, **validity: int) -> str:
+        """What the phone with card_1 shows at a time."""
+        base = self.book.issue(TENANT, "card_1", "gold", NOW_MS, **validity, is_rotating=True)
+        return base + self.book.codes.code(TENANT, "card_1", 0, step_of(at_ms))
 
 
 def memory_limiter(**rates: str) -> Limiter:

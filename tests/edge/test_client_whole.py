@@ -79,6 +79,9 @@ async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
         assert [result["status"] for result in many] == [201] * 5
         assert (await vip.cards.credential(card["id"])).startswith("MV1:")
         assert (await vip.cards.credential_file(card["id"], "png"))[:4] == b"\x89PNG"
+        assert (await vip.cards.credential_file(card["id"], "text", rotating=True))[:5] == b"MV1R:"
+        assert len((await vip.cards.rotating_credential(card["id"], ahead=3))["codes"]) == 4
+        assert [key["kid"] for key in (await vip.orgs.credential_keys(org["id"]))["keys"]] == ["1"]
         assert [each["id"] async for each in vip.cards.all(member_id=member["id"])] == [card["id"]]
         assert (await vip.cards.suspend(card["id"], note="lost"))["state"] == "suspended"
         assert (await vip.cards.resume(card["id"]))["state"] == "active"

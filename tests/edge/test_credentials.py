@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cbor2
 import pytest
+import segno
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -20,6 +21,7 @@ from gateway import limits
 from gateway.base45 import b45decode, b45encode
 from gateway.credential_images import ndef_text, ndef_uri, qr_code, qr_png, qr_svg
 from gateway.credentials import PREFIX, CredentialBook, CredentialClaims, _to_be_signed
+from gateway.rotating import step_of
 
 MASTER = bytes(range(32))
 TENANT, CARD = "org_01k3zq8w5x4v7m9n2p6r", "card_01k3zq8w5x4v7m9n2p6r"
@@ -71,7 +73,7 @@ def test_the_sig_structure_is_that_of_the_standard() -> None:
     y = int("60f7f1a780d8a783bfb7a2dd6b2796e8128dbbcef9d3d168db9529971a36e7b9", 16)
     key = EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
     der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
-    key.verify(der, _to_be_signed(protected, payload), ECDSA(SHA256()))
+    key.verify(der, _to_be_signed(protected, payload, b""), ECDSA(SHA256()))
 
 
 def test_any_cose_reader_can_read_it(book: CredentialBook) -> None:
@@ -105,9 +107,19 @@ def test_golden(book: CredentialBook) -> None:
     for case in golden:
         old = CredentialBook(bytes.fromhex(case["master_secret"]), case["key_ids"])
         claims = CredentialClaims(**case["claims"])
-        assert old.verify(case["text"]) == claims
+        code = case.get("code", "")
+        presented = old.read(case["text"] + code, claims.issued_at_ms)
+        assert presented is not None
+        assert all(getattr(presented, name) == getattr(claims, name) for name in ("tenant_id", "card_id", "serial"))
+        assert old.verify(case["text"]) == (None if code else claims)
         times = (claims.issued_at_ms, claims.valid_from_ms, claims.valid_until_ms)
-        assert old.issue(claims.tenant_id, claims.card_id, claims.tier, *times) == case["text"]
+        issued = old.issue(claims.tenant_id, claims.card_id, claims.tier, *times, claims.serial, is_rotating=bool(code))
+        assert issued == case["text"]
+        assert not code or old.codes.code(*_card_of(claims), step_of(claims.issued_at_ms)) == code
+
+
+def _card_of(claims: CredentialClaims) -> tuple[str, str, int]:
+    return claims.tenant_id, claims.card_id, claims.serial
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -199,6 +211,15 @@ def test_pictures(book: CredentialBook) -> None:
     assert b"<svg" in qr_svg(text)
 
 
+def test_sizes_of_codes(book: CredentialBook) -> None:
+    """The figures in `gateway.credential_images`."""
+    plain = book.issue(TENANT, CARD, "gold", ISSUED_MS)
+    full = book.issue(TENANT, CARD, "platinum", ISSUED_MS, ISSUED_MS, ISSUED_MS + 10**11, 1, is_rotating=True)
+    for text, versions in ((plain, [8, 9, 11]), (full + "12345678", [8, 10, 12])):
+        assert [segno.make_qr(text, error=level, boost_error=False).version for level in "LMQ"] == versions
+        assert qr_code(text).version == versions[0]
+
+
 def test_ndef_uri_vector() -> None:
     """NXP's example (integrations.md §5.4)."""
     uri = ndef_uri("https://ntag.nxp.com/424?e=00")
@@ -217,5 +238,8 @@ def test_ndef_text_is_a_long_record_where_it_must_be(book: CredentialBook) -> No
 def test_keys_are_checked() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         CredentialBook(b"short")
-    with pytest.raises(ValueError, match="0-255"):
-        CredentialBook(MASTER, ())
+    for key_ids in ((), (256,), (1, -1)):
+        with pytest.raises(ValueError, match="0-255"):
+            CredentialBook(MASTER, key_ids)
+    with pytest.raises(ValueError, match="once"):
+        CredentialBook(MASTER, (2, 1, 2))
