@@ -27,23 +27,23 @@ _PLAIN = ScanDetails()
 
 
 def decide_annul(scope: Scope, command: AnnulScan, at_ms: int) -> list[Fact]:
-    """Undoes an admission and takes back what it earned, or refuses: no such scan, no admission, another device's, too
-    late, not the latest scan of the card any more, in this order."""
+    """Undoes an admission and takes back what it earned, or refuses: no such scan, no admission (what was decided
+    without a network has happened), another device's, too late, not the latest scan of the card any more, in this
+    order."""
     event = scope.event
     scan = scope.outcome(command.scan_id)
     if not isinstance(scan, ScanJudged) or scan.event_id != event.event_id:
         return [_refused(command, event.event_id, SCAN_UNKNOWN, "the event has no such scan", at_ms)]
-    if scan.reason or scan.direction != "entry" or not scan.member_id:
-        return [_refused(command, event.event_id, SCAN_NOT_ADMITTED, "the scan let nobody in", at_ms)]
+    details = scan.details or _PLAIN
+    if scan.reason or scan.direction != "entry" or details.is_offline:
+        return [_refused(command, event.event_id, SCAN_NOT_ADMITTED, "nobody was let in by it here", at_ms)]
     if command.device_id and scan.device_id != command.device_id:
         return [_refused(command, event.event_id, SCAN_OF_OTHER_DEVICE, "another device admitted", at_ms)]
     if at_ms - scan.at_ms > ANNUL_MS_MAX:
         detail = f"an admission can be annulled for {ANNUL_MS_MAX // 60_000} minutes"
         return [_refused(command, event.event_id, ANNUL_TOO_LATE, detail, at_ms)]
-    details = scan.details or _PLAIN
-    seen_ms = scan.scanned_at_ms if details.is_offline else scan.at_ms
     seen = event.attendance.get(attendance_key(scan.card_id, details.session_id))
-    if seen is None or not seen.is_inside or seen.seen_ms != seen_ms or seen.zone_id != details.zone_id:
+    if seen is None or not seen.is_inside or seen.seen_ms != scan.at_ms or seen.zone_id != details.zone_id:
         detail = "it was annulled before, or the card was scanned again since"
         return [_refused(command, event.event_id, SCAN_SUPERSEDED, detail, at_ms)]
     return [_annulled(event, scan, details, seen.entries, command, at_ms), *_taken_back(scope, scan, at_ms)]
@@ -140,8 +140,10 @@ def _left(event: Event, at_ms: int, request_id: str = "", fingerprint: bytes = b
 
 
 def decide_change_admission_list(scope: Scope, command: ChangeAdmissionList, at_ms: int) -> list[Fact]:
-    """Changes the list, unless it gets too long. A card that is named on both sides is taken off."""
+    """Changes the list, unless it gets too long. A card that is named on both sides is taken off. Cards that there are
+    not cannot be put on it."""
     event = scope.event
+    scope.need_all("card", command.add)
     removed = tuple(sorted(event.listed.intersection(command.remove)))
     added = tuple(sorted(set(command.add) - event.listed - set(command.remove)))
     size = len(event.listed) + len(added) - len(removed)

@@ -111,6 +111,8 @@ def _summary(fact: ScanJudged, gate_name: str) -> ScanSummary:
         fact.device_id,
         fact.points_awarded,
         gate_name,
+        fact.details.conflict if fact.details is not None else "",
+        fact.details.forced if fact.details is not None else "",
     )
 
 

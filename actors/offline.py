@@ -70,7 +70,7 @@ def _moved(
         is_offline=True,
         conflict=conflict,
         is_latest=is_latest,
-        is_latest_entry=is_entry and seen_ms >= seen.admitted_at_ms and not zones.is_move,
+        is_latest_entry=is_entry and seen_ms >= seen.admitted_at_ms,
         attention=card.attention,
         was_inside=is_entry and seen.is_inside and not zones.is_move,
     )

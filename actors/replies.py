@@ -60,6 +60,8 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """`zones` are the people by zone, `session_id` the session under way."""
+
     tenant_id: str
     event_id: str
     terms: EventTerms
@@ -67,6 +69,8 @@ class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
     admitted: int
     refused: int
     position: int
+    zones: dict[str, int] = {}
+    session_id: str = ""
 
 
 class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -90,7 +94,8 @@ class BoardView(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of an event's live feed."""
+    """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in;
+    `forced`: the reason that a supervisor overrode."""
 
     scan_id: str
     at_ms: int
@@ -104,6 +109,8 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     device_id: str
     points_awarded: int
     gate_name: str = ""
+    conflict: str = ""
+    forced: str = ""
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -110,6 +110,17 @@ class Scope:
             raise Unknown(UNKNOWN[kind])
         return actor
 
+    def need_all(self, kind: str, own_ids: Iterable[str]) -> None:
+        """`need` for several at once."""
+        is_missing = False
+        for own_id in own_ids:
+            try:
+                self.need(kind, own_id)
+            except NotLoaded:
+                is_missing = True
+        if is_missing:
+            raise NotLoaded
+
     def outcome(self, request_id: str) -> Fact | None:
         """The fact that answered another request of the tenant, None where there is none."""
         key = (self.tenant_id, request_id)

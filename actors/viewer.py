@@ -127,5 +127,13 @@ def _card_view(card: Card, now_ms: int) -> CardView:
 
 def _event_view(event: Event) -> EventView:
     return EventView(
-        event.tenant_id, event.event_id, event.terms, event.inside, event.admitted, event.refused, event.position
+        event.tenant_id,
+        event.event_id,
+        event.terms,
+        event.inside,
+        event.admitted,
+        event.refused,
+        event.position,
+        dict(event.zones),
+        event.session_id,
     )

@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from actors.commands import CheckIn, check_in_fingerprint
 from actors.replies import Failed, Reply
 from actors.terms import Direction
 from gateway import limits
+from gateway.admin_log import actor_of
 from gateway.credentials import CredentialBook
 from gateway.identity.callers import Caller
 from gateway.limiter import LIMITED, Limiter
@@ -32,9 +34,25 @@ from gateway.ports import Engine
 from gateway.render import refused_at_edge
 
 ACTION = "checkins.create"
+FORCE = "checkins.force"
 WRONG_EVENT = Failed("wrong_event", "the device is bound to another event")
 NO_SCANNING = Failed("forbidden", "these credentials may not scan")
+NO_FORCE = Failed("forbidden", "these credentials may not force an admission")
 _log = structlog.get_logger(__name__)
+
+
+class Manner(msgspec.Struct, frozen=True, gc=False):
+    """How a scan came about, where not at an ordinary door: `is_offline` and `offline_reason` as in
+    `actors.commands.CheckIn`; `clock_ahead_ms` is how far the scanner's clock was ahead when it told `scanned_at`;
+    `is_forced`: a supervisor wants the person in."""
+
+    is_offline: bool = False
+    offline_reason: str = ""
+    clock_ahead_ms: int = 0
+    is_forced: bool = False
+
+
+ORDINARY = Manner()
 
 
 class Doorway:
@@ -60,6 +78,7 @@ class Doorway:
         direction: Direction,
         scanned_at_ms: int,
         on_reply: Callable[[Reply], None],
+        manner: Manner = ORDINARY,
     ) -> None:
         """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
         caller."""
@@ -73,7 +92,12 @@ class Doorway:
         if caller.event_id and caller.event_id != event_id:
             on_reply(WRONG_EVENT)
             return
-        presented = self._credentials.read(credential, scanned_at_ms or self._clock_ms())
+        if manner.is_forced and caller.reach(FORCE) is None:
+            on_reply(NO_FORCE)
+            return
+        # In our time; what was asked stays what it was, so that a retry is the same request.
+        seen_ms = scanned_at_ms - manner.clock_ahead_ms if scanned_at_ms else 0
+        presented = self._credentials.read(credential, seen_ms or self._clock_ms())
         if presented is None or presented.tenant_id != caller.tenant_id or not presented.card_id:
             self._note_forged(caller)
             on_reply(
@@ -86,15 +110,27 @@ class Doorway:
             CheckIn(
                 caller.tenant_id,
                 request_id,
-                check_in_fingerprint(event_id, presented.card_id, gate_id, direction, scanned_at_ms),
+                check_in_fingerprint(
+                    event_id,
+                    presented.card_id,
+                    gate_id,
+                    direction,
+                    scanned_at_ms,
+                    manner.is_offline,
+                    manner.offline_reason,
+                    manner.is_forced,
+                ),
                 event_id,
                 presented.card_id,
                 gate_id or caller.gate_id,
                 caller.device_id,
                 direction,
-                scanned_at_ms,
+                seen_ms,
                 presented.valid_from_ms,
                 presented.valid_until_ms,
+                manner.is_offline,
+                manner.offline_reason,
+                actor_of(caller) if manner.is_forced else "",
             ),
             on_reply,
         )

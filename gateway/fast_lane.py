@@ -26,7 +26,7 @@ from actors.replies import Done, Failed, Reply
 from gateway import limits, render
 from gateway.cors import Cors
 from gateway.deprecations import Deprecations
-from gateway.doorway import ACTION, Doorway
+from gateway.doorway import ACTION, ORDINARY, Doorway, Manner
 from gateway.entrance import Entrance
 from gateway.http import (
     HSTS,
@@ -189,32 +189,49 @@ class FastLane:
             raise Problem(caller.refusal)
         body = await read_body(receive, headers.content_bytes, limits.BATCH_BODY_BYTES_MAX)
         batch: CheckInBatchRequest = decode(_batch_decoder, body)
+        ahead_ms = time_ms(batch.now, "#/now") - self._clock_ms() if batch.now is not None else 0
         gathered = _Gathered(len(batch.items))
         request_ids: list[str | None] = []
         for index, raw in enumerate(batch.items):
-            request_ids.append(self._submit_item(caller, headers, index, raw, gathered))
+            request_ids.append(self._submit_item(caller, headers, index, raw, gathered, ahead_ms))
         replies = await gathered.replies()
         items = [_item(request_id, reply) for request_id, reply in zip(request_ids, replies, strict=True)]
         return _encode({"items": items})
 
     def _submit_item(
-        self, caller: Caller, headers: RequestHeaders, index: int, raw: msgspec.Raw, gathered: _Gathered
+        self,
+        caller: Caller,
+        headers: RequestHeaders,
+        index: int,
+        raw: msgspec.Raw,
+        gathered: _Gathered,
+        ahead_ms: int,
     ) -> str | None:
         """Hands in one item of a batch; one that is malformed is answered by itself and holds up no other."""
         try:
             request: CheckInRequest = decode(_check_in_decoder, raw)
+            if request.offline is None and request.scanned_at is not None and not request.force:
+                request.offline = True  # that is what batches are for
             check_check_in(request)
             request_id = request.scan_id or _item_id(headers.idempotency_key, index) or self._ids.request_id()
-            self._submit(caller, request, request_id, gathered.slot(index))
+            self._submit(caller, request, request_id, gathered.slot(index), ahead_ms)
         except Problem as problem:
             gathered.put(index, problem)
             return None
         return request_id
 
     def _submit(
-        self, caller: Caller, request: CheckInRequest, request_id: str, on_reply: Callable[[Reply], None]
+        self,
+        caller: Caller,
+        request: CheckInRequest,
+        request_id: str,
+        on_reply: Callable[[Reply], None],
+        ahead_ms: int = 0,
     ) -> None:
         scanned_at = request.scanned_at
+        manner = ORDINARY
+        if request.offline or request.force:
+            manner = Manner(bool(request.offline), request.refused or "", ahead_ms, request.force)
         self._doorway.check_in(
             caller,
             request_id,
@@ -224,6 +241,7 @@ class FastLane:
             request.direction,
             0 if scanned_at is None else time_ms(scanned_at, "#/scanned_at"),
             on_reply,
+            manner,
         )
 
     # --- points -------------------------------------------------------------------------------------------------------

@@ -124,6 +124,16 @@ TABLE: dict[str, Row] = {
     refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
+    refusals.TERMS_INVALID: Row(409, "The event's terms do not fit together", "See `detail`."),
+    refusals.SCAN_UNKNOWN: Row(409, "Unknown scan", "Check the scan id; it must be one of this event."),
+    refusals.SCAN_NOT_ADMITTED: Row(409, "The scan let nobody in", "Only admissions can be annulled."),
+    refusals.SCAN_OF_OTHER_DEVICE: Row(409, "Another device admitted", "Annul on the device that admitted."),
+    refusals.SCAN_SUPERSEDED: Row(
+        409, "The admission is not the card's latest any more", "It was annulled, or the card was scanned again."
+    ),
+    refusals.ANNUL_TOO_LATE: Row(409, "It is too late to annul", "Let the person out, or leave it as it is."),
+    refusals.QUESTION_UNKNOWN: Row(409, "Unknown question", "Check the ids of the event's questions."),
+    refusals.ANSWER_INVALID: Row(409, "The answer is none of the choices", "Take one of the question's choices."),
     refusals.QUOTA_EXCEEDED: Row(409, "The plan is used up", "Upgrade to Premium, or revoke what is not needed."),
 }
 

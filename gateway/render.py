@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import gmtime, strftime
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from actors.facts import PointsPosted, ScanJudged
+from actors.facts import PointsPosted, ScanDetails, ScanJudged
 from actors.refusals import CREDENTIAL_INVALID
 from actors.replies import Done
 
@@ -43,7 +45,10 @@ class First(msgspec.Struct, frozen=True, gc=False):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """The answer to `POST /v1/checkins`."""
+    """The answer to `POST /v1/checkins`. From `offline` on, what there is to tell of a scan that is not ordinary:
+    `conflict` is why an offline scanner should not have let the person in, `forced` the reason that a supervisor
+    overrode, `message` the admission rule's, `attention` what the staff should know, `questions` the ids of those that
+    the person has not answered."""
 
     scan_id: str
     verdict: str
@@ -57,6 +62,15 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     attendance: AttendanceCounts | None
     points: PointsAwarded | None
     first: First | None
+    offline: bool | UnsetType = UNSET
+    conflict: str | UnsetType = UNSET
+    forced: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    attention: str | UnsetType = UNSET
+    questions: tuple[str, ...] | UnsetType = UNSET
+    zone_id: str | UnsetType = UNSET
+    left_zone_id: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
 
 
 class VerdictFrame(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="verdict"):
@@ -75,6 +89,15 @@ class VerdictFrame(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="ve
     attendance: AttendanceCounts | None
     points: PointsAwarded | None
     first: First | None
+    offline: bool | UnsetType = UNSET
+    conflict: str | UnsetType = UNSET
+    forced: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    attention: str | UnsetType = UNSET
+    questions: tuple[str, ...] | UnsetType = UNSET
+    zone_id: str | UnsetType = UNSET
+    left_zone_id: str | UnsetType = UNSET
+    session_id: str | UnsetType = UNSET
 
 
 class LedgerEntryView(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +164,7 @@ def verdict(fact: ScanJudged, replayed: bool) -> Verdict:
         First(rfc3339(fact.first_at_ms), fact.first_gate_id or None, fact.first_device_id or None)
         if fact.first_at_ms
         else None,
+        *(_details(fact.details) if fact.details is not None else ()),
     )
 
 
@@ -166,7 +190,24 @@ def verdict_frame(fact: ScanJudged, replayed: bool, client_id: str) -> VerdictFr
         AttendanceCounts(fact.inside, fact.admitted, fact.capacity) if fact.capacity else None,
         PointsAwarded(fact.points_awarded, fact.points_balance) if is_known else None,
         First(fact.first_at_ms, fact.first_gate_id or None, fact.first_device_id or None) if fact.first_at_ms else None,
+        *(_details(fact.details) if fact.details is not None else ()),
     )
+
+
+def _details(details: ScanDetails) -> tuple[Any, ...]:
+    """The verdicts' fields from `offline` on."""
+    told = (
+        details.is_offline,
+        details.conflict,
+        details.forced,
+        details.message,
+        details.attention,
+        details.questions,
+        details.zone_id,
+        details.left_zone_id,
+        details.session_id,
+    )
+    return tuple(value or UNSET for value in told)
 
 
 def points_answer(fact: PointsPosted, replayed: bool) -> PointsAnswer:

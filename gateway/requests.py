@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from actors.refusals import SCAN_REASONS
 from actors.terms import Direction
 from gateway import limits
 from gateway.ids import is_id, is_request_id
@@ -40,6 +41,9 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Amount = Annotated[int, msgspec.Meta(ge=-limits.SAFE_INTEGER_MAX, le=limits.SAFE_INTEGER_MAX)]
 
 
+RefusedOffline = Annotated[str, msgspec.Meta(max_length=40, extra_json_schema={"enum": list(SCAN_REASONS)})]
+
+
 class CheckInRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A scan. Without `scan_id` the Idempotency-Key header is the request id."""
 
@@ -49,12 +53,31 @@ class CheckInRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     direction: Direction = "entry"
     scan_id: RequestId | None = None
     scanned_at: Time | None = None
+    offline: Annotated[
+        bool | None,
+        msgspec.Meta(
+            description="A scanner without a network has decided already, at `scanned_at`: recorded, not judged away. "
+            "In a batch this is so for every item with `scanned_at`, unless it says otherwise."
+        ),
+    ] = None
+    refused: Annotated[
+        RefusedOffline | None,
+        msgspec.Meta(description="Why the scanner refused, where it was offline and did; else it let the person in."),
+    ] = None
+    force: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Let the person in although the door says no; for supervisors (`checkins.force`), recorded."
+        ),
+    ] = False
 
 
 class CheckInBatchRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Up to 1,000 scans; each is decoded and judged by itself."""
+    """Up to 1,000 scans; each is decoded and judged by itself. `now` is the sender's clock: by what it is off, the
+    times of the scans are corrected."""
 
     items: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=limits.BATCH_ITEMS_MAX)]
+    now: Time | None = None
 
 
 class AwardRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -100,6 +123,12 @@ def check_check_in(request: CheckInRequest) -> None:
         raise malformed("#/gate_id", "An id has letters, digits, `_`, `.` and `-` only.")
     if request.scan_id is not None and not is_request_id(request.scan_id):
         raise malformed("#/scan_id", "A request id has 1-64 printable characters.")
+    if request.refused is not None and not request.offline:
+        raise malformed("#/refused", "Only a scanner that was offline says itself that it refused.")
+    if request.refused is not None and request.refused not in SCAN_REASONS:
+        raise malformed("#/refused", f"One of {', '.join(SCAN_REASONS)}.")
+    if request.offline and request.force:
+        raise malformed("#/force", "What was decided offline cannot be forced.")
 
 
 def check_note(note: str) -> None:

@@ -171,7 +171,7 @@ class AttendanceCheck:
     ) -> None:
         is_entry = fact.direction == "entry"
         when = fact.scanned_at_ms if details.is_offline else fact.at_ms
-        if is_entry and not details.is_move:
+        if is_entry and (details.is_offline or not details.is_move):
             doors.admitted += 1
             seen.entries += 1
         if is_entry and details.is_latest_entry:

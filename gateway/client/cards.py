@@ -67,6 +67,10 @@ class Cards(Noun):
             "stale": page["stale"],
         }
 
+    async def note(self, card_id: str, attention: str, *, idempotency_key: str | None = None) -> Json:
+        """What the staff at a door are told when the card is scanned; "" for nothing."""
+        return await self._post(path(CARDS, card_id, "attention"), {"attention": attention}, idempotency_key)
+
     async def suspend(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
         """Refuses its scans until it is resumed."""
         return await self._post(path(CARDS, card_id, "suspend"), given(note=note), idempotency_key)

@@ -81,6 +81,42 @@ class Events(Noun):
         """The live counts."""
         return await self._get(path(EVENTS, event_id, "attendance"))
 
+    async def annul(self, event_id: str, scan_id: str, *, idempotency_key: str | None = None) -> Json:
+        """Undoes the admission that a scan led to."""
+        return await self._post(path(EVENTS, event_id, "checkins", scan_id, "annul"), None, idempotency_key)
+
+    async def exit_all(self, event_id: str, *, idempotency_key: str | None = None) -> Json:
+        """Everybody has left."""
+        return await self._post(path(EVENTS, event_id, "exit-all"), None, idempotency_key)
+
+    async def change_admission_list(
+        self,
+        event_id: str,
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Puts cards on the list and takes others off."""
+        body = {"add": list(add), "remove": list(remove)}
+        return await self._post(path(EVENTS, event_id, "admission-list"), body, idempotency_key)
+
+    def admission_list(self, event_id: str) -> AsyncIterator[Any]:
+        """The ids of the cards on the list."""
+        return self._caller.items(path(EVENTS, event_id, "admission-list"))
+
+    async def answer(
+        self, event_id: str, card_id: str, answers: Mapping[str, str], *, idempotency_key: str | None = None
+    ) -> Json:
+        """A person's answers, by question."""
+        given_answers = [{"question_id": question, "answer": answer} for question, answer in answers.items()]
+        body = {"card_id": card_id, "answers": given_answers}
+        return await self._post(path(EVENTS, event_id, "answers"), body, idempotency_key)
+
+    def conflicts(self, event_id: str) -> AsyncIterator[Json]:
+        """Where scans of scanners without a network contradict others."""
+        return self._caller.items(path(EVENTS, event_id, "conflicts"))
+
     def scan_log(self, event_id: str, /, **filters: Param) -> AsyncIterator[Json]:
         """Its scans, newest first. Filters: `verdict`, `reason`, `card_id`, `gate_id`, `device_id`, `direction`."""
         return self._caller.items(path(EVENTS, event_id, "checkins"), **filters)
@@ -158,8 +194,12 @@ class Checkins(Noun):
         direction: str | None = None,
         scan_id: str | None = None,
         scanned_at: Time = None,
+        offline: bool | None = None,
+        refused: str | None = None,
+        force: bool | None = None,
     ) -> Json:
-        """The verdict on a scan. `scan_id` is its request id."""
+        """The verdict on a scan. `scan_id` is its request id. `offline`: it was decided without a network, `refused`
+        tells why not; `force` lets the person in as a supervisor."""
         body = given(
             event_id=event_id,
             credential=credential,
@@ -167,6 +207,9 @@ class Checkins(Noun):
             direction=direction,
             scan_id=scan_id or self._caller.new_id(),
             scanned_at=scanned_at,
+            offline=offline,
+            refused=refused,
+            force=force,
         )
         return await self._post(CHECKINS, body, body["scan_id"])
 

@@ -104,6 +104,10 @@ POLICY: dict[str, Action] = {
     "events.read": Action("See events and their counts", _grants(_READERS + " device:event key:scan:tenant")),
     "scans.read": Action("Read the scan log", _grants(_READERS)),
     "checkins.create": Action("Check in", _grants("org_admin:tenant staff:tenant key:scan:tenant device:event")),
+    "checkins.force": Action("Let somebody in whom the door refuses", _grants(_MANAGERS)),
+    "admission_list.read": Action(
+        "See whom an event lets in by name", _grants(_READERS + " device:event key:scan:tenant")
+    ),
     "devices.manage": Action("Pair, change and revoke scanner devices", _grants(_MANAGERS)),
     "devices.read": Action("See scanner devices", _grants(_READERS)),
     "devices.self": Action("See one's own device and choose its gate", _grants("device:own")),

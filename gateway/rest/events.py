@@ -13,14 +13,15 @@ from actors.commands import ChangeEvent, CreateEvent, fingerprint
 from actors.facts import EventChanged, EventCreated
 from actors.queries import GetEvent
 from actors.replies import EventView as EngineEventView
-from actors.terms import CAPACITY_MAX, EventTerms, Gate
+from actors.terms import CAPACITY_MAX, NEVER, Admission, EventTerms, Gate
 from actors.versions import event_version, gate_version
 from gateway import limits
 from gateway.ids import derived_id
 from gateway.lists import EventRow, list_events
 from gateway.problems import Problem
 from gateway.render import rfc3339_or_none
-from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, Name, PathId, Time, TimeZone, View, ms
+from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, Name, PathId, Time, TimeZone, View, ms
+from gateway.rest.event_fields import DoorFields, DoorView, door_view
 from gateway.rest.preconditions import Copied, Editing, tag_of
 
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
@@ -33,9 +34,10 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
 class NewGate(Body):
-    """A door."""
+    """A door; whoever enters by it is in zone `zone_id`."""
 
     name: Name
+    zone_id: Id | None = None
 
 
 class GateChange(Body):
@@ -43,9 +45,10 @@ class GateChange(Body):
 
     name: Name | None = None
     open: bool | None = None
+    zone_id: Id | None = None
 
 
-class EventTimes(Body):
+class EventTimes(DoorFields):
     """Doors: before `doors_open` scans are refused with `event_not_open`, from `doors_close` on with `event_closed`."""
 
     doors_open: Time | None = None
@@ -86,9 +89,10 @@ class GateView(View):
     id: str
     name: str
     open: bool
+    zone_id: str | None
 
 
-class EventView(View):
+class EventView(DoorView):
     """An event."""
 
     id: str
@@ -125,6 +129,15 @@ class EventPage(View):
     stale: bool
 
 
+class ZoneCount(View):
+    """The people in a zone."""
+
+    id: str
+    name: str
+    inside: int
+    capacity: int | None
+
+
 class AttendanceView(View):
     """Live counts: people inside now, entries admitted and scans refused so far."""
 
@@ -135,13 +148,15 @@ class AttendanceView(View):
     admitted: int
     refused: int
     capacity: int
+    session_id: str | None
+    zones: list[ZoneCount]
 
 
 @router.post("", status_code=201, summary="Create an event")
 async def create_event(body: NewEvent, call: Creator) -> EventView:
     """Gates can be given here or added later."""
     gates = tuple(
-        Gate(derived_id("gate", call.tenant_id, call.request_id, str(index)), gate.name)
+        Gate(derived_id("gate", call.tenant_id, call.request_id, str(index)), gate.name, True, gate.zone_id or "")
         for index, gate in enumerate(body.gates)
     )
     terms = EventTerms(
@@ -154,6 +169,11 @@ async def create_event(body: NewEvent, call: Creator) -> EventView:
         body.strict_exit,
         "open",
         gates,
+        body.zones_of(call.tenant_id, call.request_id) or (),
+        body.sessions_of(call.tenant_id, call.request_id) or (),
+        body.admission_of() or Admission(),
+        NEVER if body.exit_all_at is None else body.exit_all_minute() or 0,
+        body.questions_of(call.tenant_id, call.request_id) or (),
     )
     event_id = call.parts.ids.entity("evt")
     fact = await call.tell(CreateEvent(call.tenant_id, call.request_id, b"", event_id, terms), EventCreated)
@@ -198,6 +218,11 @@ async def change_event(event_id: PathId, body: EventChange, call: Changer, edit:
             body.strict_exit,
             body.state,
             if_version=edit.versions,
+            zones=body.zones_of(call.tenant_id, call.request_id),
+            sessions=body.sessions_of(call.tenant_id, call.request_id),
+            admission=body.admission_of(),
+            exit_all_minute=body.exit_all_minute(),
+            questions=body.questions_of(call.tenant_id, call.request_id),
         ),
         EventChanged,
     )
@@ -208,7 +233,7 @@ async def change_event(event_id: PathId, body: EventChange, call: Changer, edit:
 @router.post("/{event_id}/gates", status_code=201, summary="Add a gate")
 async def add_gate(event_id: PathId, body: NewGate, call: Changer, response: Response) -> GateView:
     """A new door, open. The `ETag` is the gate's own."""
-    gate = Gate(derived_id("gate", call.tenant_id, call.request_id), body.name)
+    gate = Gate(derived_id("gate", call.tenant_id, call.request_id), body.name, True, body.zone_id or "")
     await call.tell(ChangeEvent(call.tenant_id, call.request_id, b"", event_id, gate=gate), EventChanged)
     response.headers["ETag"] = tag_of(gate_version(gate))
     return _gate_view(gate)
@@ -229,11 +254,14 @@ async def change_gate(event_id: PathId, gate_id: PathId, body: GateChange, call:
         b"",
         event_id,
         body.name,
-        gate=Gate(gate_id, str(body.open)),
+        gate=Gate(gate_id, str(body.open), True, body.zone_id or ""),
         if_version=edit.versions,
     )
     changed = Gate(
-        gate_id, seen.name if body.name is None else body.name, seen.is_open if body.open is None else body.open
+        gate_id,
+        seen.name if body.name is None else body.name,
+        seen.is_open if body.open is None else body.open,
+        seen.zone_id if body.zone_id is None else body.zone_id,
     )
     # The rest of the gate is as it was just seen, so only that version will do, if it is one of those that are named.
     only = None if edit.versions is None else tuple({gate_version(seen)} & set(edit.versions))
@@ -257,6 +285,16 @@ async def attendance(event_id: PathId, call: EventReader) -> AttendanceView:
         admitted=view.admitted,
         refused=view.refused,
         capacity=view.terms.capacity,
+        session_id=view.session_id or None,
+        zones=[
+            ZoneCount(
+                id=zone.zone_id,
+                name=zone.name,
+                inside=view.zones.get(zone.zone_id, 0),
+                capacity=zone.capacity or None,
+            )
+            for zone in view.terms.zones
+        ],
     )
 
 
@@ -273,6 +311,7 @@ def event_view(event_id: str, terms: EventTerms) -> EventView:
         strict_exit=terms.strict_exit,
         state=terms.state,
         gates=[_gate_view(gate) for gate in terms.gates],
+        **dict(door_view(terms)),
     )
 
 
@@ -281,7 +320,7 @@ def _gate_of(terms: EventTerms, gate_id: str) -> Gate | None:
 
 
 def _gate_view(gate: Gate) -> GateView:
-    return GateView(id=gate.gate_id, name=gate.name, open=gate.is_open)
+    return GateView(id=gate.gate_id, name=gate.name, open=gate.is_open, zone_id=gate.zone_id or None)
 
 
 def _summary(row: EventRow) -> EventSummary:

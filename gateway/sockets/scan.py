@@ -21,7 +21,7 @@ from actors.facts import ScanJudged
 from actors.queries import GetEvent
 from actors.refusals import UNAVAILABLE
 from actors.replies import Done, EventView, Failed, Reply
-from gateway.doorway import Doorway
+from gateway.doorway import ORDINARY, Doorway, Manner
 from gateway.identity.callers import Caller
 from gateway.render import VerdictFrame, verdict_frame
 from gateway.revocations import cursor_of, position_of_cursor
@@ -159,6 +159,10 @@ class ScanSession:
         self._in_flight += 1
         caller = self._connection.caller
         assert caller is not None, "a session has a caller"
+        manner = ORDINARY
+        if item.offline:
+            ahead_ms = self._connection.clock.offset_ms or 0
+            manner = Manner(is_offline=True, offline_reason=item.refused or "", clock_ahead_ms=ahead_ms)
         self._check_in(
             caller,
             item.id,
@@ -168,6 +172,7 @@ class ScanSession:
             item.direction or "entry",
             item.scanned_at or 0,
             partial(answer, item.id),
+            manner,
         )
 
 
@@ -237,5 +242,26 @@ def _event_map(event: EventView) -> dict[str, Any]:
         "inside": event.inside,
         "admitted": event.admitted,
         "refused": event.refused,
-        "gates": [{"id": gate.gate_id, "name": gate.name, "is_open": gate.is_open} for gate in terms.gates],
+        "gates": [
+            {"id": gate.gate_id, "name": gate.name, "is_open": gate.is_open, "zone_id": gate.zone_id or None}
+            for gate in terms.gates
+        ],
+        "zones": [
+            {
+                "id": zone.zone_id,
+                "name": zone.name,
+                "capacity": zone.capacity or None,
+                "inside": event.zones.get(zone.zone_id, 0),
+            }
+            for zone in terms.zones
+        ],
+        "sessions": [
+            {"id": one.session_id, "name": one.name, "doors_open": one.doors_open_ms, "doors_close": one.doors_close_ms}
+            for one in terms.sessions
+        ],
+        "admission": {"tiers": list(terms.admission.tiers), "list_only": terms.admission.list_only},
+        "questions": [
+            {"id": one.question_id, "text": one.text, "choices": list(one.choices), "required": one.is_required}
+            for one in terms.questions
+        ],
     }

@@ -120,4 +120,6 @@ def _scan_map(scan: ScanSummary) -> dict[str, Any]:
         "gate_name": scan.gate_name or None,
         "device_id": scan.device_id or None,
         "points": scan.points_awarded,
+        "conflict": scan.conflict or None,
+        "forced": scan.forced or None,
     }

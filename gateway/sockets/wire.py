@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from actors.refusals import SCAN_REASONS
 from gateway.ids import is_id, is_request_id
 from gateway.limits import CREDENTIAL_CHARS_MAX, ID_CHARS_MAX, REQUEST_ID_CHARS_MAX, SAFE_INTEGER_MAX, TOKEN_CHARS_MAX
 from gateway.sockets.limits import CURSOR_CHARS_MAX, SCANS_PER_FRAME_MAX, TOPIC_CHARS_MAX
@@ -54,13 +55,16 @@ class Hello(msgspec.Struct, tag_field="t", tag="hello", gc=False):
 
 
 class ScanItem(msgspec.Struct, gc=False):
-    """One presentation of a credential; `scanned_at` in milliseconds since 1970."""
+    """One presentation of a credential; `scanned_at` in milliseconds since 1970. `offline`: the scanner had no network
+    and has let the person in or out, or, with `refused`, told them why not."""
 
     id: RequestId
     credential: Credential
     direction: Literal["entry", "exit"] | None = None
     gate_id: EntityId | None = None
     scanned_at: TimeMs | None = None
+    offline: bool = False
+    refused: Annotated[str, Meta(max_length=40)] | None = None
 
 
 class Scan(ScanItem, tag_field="t", tag="scan", gc=False):
@@ -199,6 +203,10 @@ def check_item(item: ScanItem) -> None:
         raise BadFrame("id: only printable ASCII, no space at either end")
     if item.gate_id is not None and not is_id(item.gate_id):
         raise BadFrame("gate_id: only letters, digits, '_', '.' and '-'", item.id)
+    if item.refused is not None and not item.offline:
+        raise BadFrame("refused: only a scanner that was offline says itself that it refused", item.id)
+    if item.refused is not None and item.refused not in SCAN_REASONS:
+        raise BadFrame("refused: not one of the reasons", item.id)
 
 
 def complaint_of(error: Exception) -> str:

@@ -37,6 +37,9 @@ IDS: dict[str, str] = {
     "target": "card",
     "account_id": "account",
     "session_id": "session",
+    "POST /v1/events/{event_id}/checkins/{scan_id}/annul scan_id": "scan",
+    "add": "card",
+    "remove": "card",
 }
 TEXT: dict[str, str] = {"window": "event:{}"}
 
@@ -47,6 +50,9 @@ PLAIN: dict[str, Any] = {
     "action": "cards.issue",
     "allowed_origin": "https://vip.example.com",
     "amount": 1,
+    "POST /v1/events/{event_id}/answers answer": {"question_id": "q_1", "answer": "nuts"},
+    "attention": "Greet by name",
+    "choice": "yes",
     "current_password": PASSWORD,
     "birthday": "1990-02-28",
     "board": "points",
@@ -56,10 +62,14 @@ PLAIN: dict[str, Any] = {
     "display_name": "High Table",
     "email": "ann@example.com",
     "entry_seq": 1,
+    "exit_all_at": "04:00",
     "external_id": "C-1",
     "format": "text",
+    # A part of the event that is made or changed: of no other.
+    "id": "part_1",
     "locale": "vi-VN",
     "logo_url": "https://vip.example.com/logo.svg",
+    "message": "Members only",
     "name": "Ann",
     "new_password": PASSWORD,
     "note": "because",
@@ -67,6 +77,7 @@ PLAIN: dict[str, Any] = {
     "primary_color": "#ff0000",
     "phone": "+84 90 123 45 67",
     "q": "Mel",
+    "question_id": "q_1",
     "since": "",
     "reason": "full",
     "refresh_token": "none",
@@ -75,13 +86,17 @@ PLAIN: dict[str, Any] = {
     "schema": {"type": "object", "properties": {}},
     "support_email": "help@example.com",
     "time_zone": "Asia/Ho_Chi_Minh",
+    "text": "Any allergies?",
     "token": "none",
+    "zone_id": "zone_1",
 }
 
 # Bodies that may be left out, but then something else has to be there.
 WITH_BODY = ("POST /v1/members/{member_id}/link",)
 # Fields that are left out although they could name an object, with the reason.
-LEFT_OUT: dict[str, str] = {}
+LEFT_OUT: dict[str, str] = {
+    "POST /v1/events/{event_id}/admission-list remove": "what is not on the list is taken off it without a word",
+}
 
 
 def entry(table: dict[str, Any], operation: str, field: str) -> Any:

@@ -21,6 +21,11 @@ NARROWED: dict[Reach, frozenset[str]] = {
 # Where a route allows less than the table, with the answer's status and the reason.
 NARROWER: dict[tuple[str, str], tuple[int, str]] = {
     ("GET /v1/events", "device of an event"): (403, "it sees its own event and lists none"),
+    ("POST /v1/events/{event_id}/checkins/{scan_id}/annul", "device of an event"): (409, "another device admitted"),
+    ("POST /v1/events/{event_id}/checkins/{scan_id}/annul", "device of the organisation"): (
+        409,
+        "another device admitted",
+    ),
     ("PATCH /v1/devices/self", "device of the organisation"): (400, "bound to no event, it stands at no gate"),
     ("POST /v1/members/{member_id}/link", "member"): (403, "the organisation invites; a member ends the link"),
     ("POST /v1/invitations/accept", "the first superadmin"): (403, "it is a token, not an account"),

@@ -38,7 +38,7 @@ TOPICS = {
 REQUEST_ID = Hole("frame", "id", "request")
 PLAIN: dict[str, Any] = {
     "id": REQUEST_ID, "token": None, "resume": None, "direction": None, "scanned_at": None, "n": 1, "since": None,
-    "now": None,
+    "now": None, "offline": None, "refused": None,
 }  # fmt: skip
 ANSWERS = ("welcome", "verdict", "verdicts", "snapshot", "pong", "error")
 VOLATILE = (

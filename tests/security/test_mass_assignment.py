@@ -110,7 +110,12 @@ async def test_frames_are_not_moved_by_fields_that_they_do_not_take(world: World
     seat = next(seat for seat in tenant.seats if seat.name == "device of an event")
     bundle = world.bundle(tenant)
     bundle.take(seat.own)
-    extra = dict.fromkeys(COVETED_ONE_BY_ONE, other.org_id) | {"offline": True, "card_id": "x", "member_id": "x"}
+    extra = dict.fromkeys(COVETED_ONE_BY_ONE, other.org_id) | {
+        "forced_by": "x",
+        "force": True,
+        "card_id": "x",
+        "member_id": "x",
+    }
     hello = {"t": "hello", "event_id": seat.own["event"], "gate_id": seat.own["gate"]}
     scan = {"t": "scan", "id": "mass-assigned", "credential": await bundle.get("credential")}
     async with open_socket(world.system.app, "/v1/scan", seat.token) as socket:

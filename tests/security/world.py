@@ -49,6 +49,8 @@ class Tenant:
     seats: list[Seat] = field(default_factory=list)
 
 
+QUESTION = {"id": "q_1", "text": "Any allergies?"}
+
 # Tables with a column, and what of them is an organisation's.
 _TABLES = """
 SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
@@ -97,6 +99,10 @@ class World:
         for each in (tenant.shared, bundle):
             scan = {"event_id": await each.get("event"), "credential": await each.get("credential")}
             await self.system.made("POST", "/v1/checkins", scan, tenant.key)
+            late = {**scan, "scanned_at": "2026-01-01T00:00:00.000Z"}
+            await self.system.made("POST", "/v1/checkins:batch", {"items": [late]}, tenant.key)
+            listed = {"add": [await each.get("card")]}
+            await self.system.made("POST", f"/v1/events/{scan['event_id']}/admission-list", listed, tenant.key)
 
     async def digest(self, tenant: Tenant) -> dict[str, str]:
         """What Postgres holds of an organisation, by table: a number of rows and a sum of all that is in them."""
@@ -182,13 +188,21 @@ async def _credential(bundle: Bundle) -> str:
 
 
 async def _event(bundle: Bundle) -> str:
-    event = await bundle.made("/v1/events", {"name": "Gala", "capacity": 100, "gates": [{"name": "N"}]})
+    event = await bundle.made(
+        "/v1/events", {"name": "Gala", "capacity": 100, "gates": [{"name": "N"}], "questions": [QUESTION]}
+    )
     bundle.ids["gate"] = event["gates"][0]["id"]
     return str(event["id"])
 
 
 async def _gate(bundle: Bundle) -> str:
     return str((await bundle.made(f"/v1/events/{await bundle.get('event')}/gates", {"name": "S"}))["id"])
+
+
+async def _scan(bundle: Bundle) -> str:
+    """An admission that can be annulled."""
+    names = {"event_id": await bundle.get("event"), "credential": await bundle.get("credential")}
+    return str((await bundle.made("/v1/checkins", names))["scan_id"])
 
 
 async def _device(bundle: Bundle) -> str:
@@ -276,6 +290,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "credential": _credential,
     "event": _event,
     "gate": _gate,
+    "scan": _scan,
     "device": _device,
     "api_key": _api_key,
     "account": _account,
@@ -291,7 +306,11 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
 
 
 # What belongs to an object of a kind.
-DEPENDENTS = {"member": ("card", "credential"), "card": ("credential",), "event": ("gate",)}
+DEPENDENTS = {
+    "member": ("card", "credential", "scan"),
+    "card": ("credential", "scan"),
+    "event": ("gate", "scan"),
+}
 
 
 def absent(kind: str, like: str) -> str:

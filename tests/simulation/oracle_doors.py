@@ -129,7 +129,7 @@ class DoorOracle:
         of_now = when >= event["left"] and key[2] in ("", event["session"])
         latest = of_now and (when > visit["seen"] if entering else when >= visit["seen"])
         moving = latest and entering and bool(zone) and visit["inside"] and was != zone
-        latest_entry = entering and when >= visit["last"][0] and not moving
+        latest_entry = entering and when >= visit["last"][0]
         first_time = not visit["entries"]
         if latest:
             visit.update(inside=entering, zone=zone if entering else "", seen=when)
@@ -163,7 +163,7 @@ class DoorOracle:
         now_in: str,
         before: bool,
     ) -> None:
-        if command.direction == "entry":
+        if command.direction == "entry" and not command.is_offline:
             awards = [fields["entry_seq"] for _, fields in posted if fields.get("kind") == "award"]
             self.scans[command.tenant_id, command.request_id] = {
                 "key": key,

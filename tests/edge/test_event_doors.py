@@ -1,0 +1,159 @@
+"""Doors through the public API: zones and sessions, lists, forcing, offline uploads and their conflicts, annulments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.render import rfc3339
+from tests.edge.in_process import System, clock_ms
+
+HOUR_MS = 3_600_000
+
+
+async def set_up(system: System, **event: Any) -> tuple[Any, Any, list[Any]]:
+    """An organisation, an event with two gates, and three cards."""
+    org = await system.open_org()
+    fields = {"name": "Gala", "capacity": 50, "gates": [{"name": "North"}, {"name": "South"}], **event}
+    made = await system.made("POST", "/v1/events", fields, org["key"])
+    items = {"items": [{"member": {"name": name}, "tier": "gold"} for name in ("Lan", "Minh", "Hoa")]}
+    cards = (await system.made("POST", "/v1/cards:batch", items, org["key"]))["items"]
+    return org, made, [each["card"] for each in cards]
+
+
+async def scan(system: System, org: Any, event: Any, card: Any, **more: Any) -> Any:
+    body = {"event_id": event["id"], "credential": card["credential"], **more}
+    return await system.made("POST", "/v1/checkins", body, org["key"])
+
+
+async def test_an_event_tells_what_its_doors_know(system: System) -> None:
+    now = clock_ms()
+    session = {"name": "Night", "doors_open": rfc3339(now - HOUR_MS), "doors_close": rfc3339(now + HOUR_MS)}
+    org, event, (lan, minh, _) = await set_up(
+        system,
+        zones=[{"id": "floor", "name": "Floor", "capacity": 1}],
+        sessions=[session],
+        exit_all_at="04:00",
+        questions=[{"id": "q_1", "text": "Allergies?"}],
+    )
+    assert event["zones"] == [{"id": "floor", "name": "Floor", "capacity": 1}]
+    assert (event["exit_all_at"], event["admission"]["list_only"]) == ("04:00", False)
+    gate = await system.made("POST", f"/v1/events/{event['id']}/gates", {"name": "F", "zone_id": "floor"}, org["key"])
+    first = await scan(system, org, event, lan, gate_id=gate["id"])
+    assert (first["verdict"], first["zone_id"], first["questions"]) == ("admitted", "floor", ["q_1"])
+    assert first["session_id"] == event["sessions"][0]["id"]
+    second = await scan(system, org, event, minh, gate_id=gate["id"])
+    assert (second["verdict"], second["reason"]) == ("refused", "full")
+    counts = await system.made("GET", f"/v1/events/{event['id']}/attendance", token=org["key"])
+    assert counts["zones"] == [{"id": "floor", "name": "Floor", "inside": 1, "capacity": 1}]
+    changed = await system.made("PATCH", f"/v1/events/{event['id']}", {"exit_all_at": None}, org["key"])
+    assert (changed["exit_all_at"], changed["zones"]) == (None, event["zones"])
+    gone = await system.call("PATCH", f"/v1/events/{event['id']}", {"zones": []}, org["key"])
+    assert (gone.status, gone.json()["code"]) == (409, "terms_invalid")
+    kept = await system.made("PATCH", f"/v1/events/{event['id']}/gates/{gate['id']}", {"open": False}, org["key"])
+    assert kept["zone_id"] == "floor"
+
+
+async def test_the_list_decides_and_a_supervisor_overrides(system: System) -> None:
+    rule = {"list_only": True, "message": "Members only"}
+    org, event, (lan, minh, _) = await set_up(system, admission=rule)
+    path = f"/v1/events/{event['id']}/admission-list"
+    assert await system.made("POST", path, {"add": [lan["id"]]}, org["key"]) == {"added": 1, "removed": 0, "size": 1}
+    ghost = await system.call("POST", path, {"add": ["card_ghost"]}, org["key"])
+    assert (ghost.status, ghost.json()["code"]) == (404, "card_unknown")
+    assert (await system.made("GET", path, token=org["key"]))["items"] == [lan["id"]]
+    assert (await scan(system, org, event, lan))["verdict"] == "admitted"
+    refused = await scan(system, org, event, minh)
+    assert (refused["reason"], refused["message"]) == ("not_eligible", "Members only")
+    forced = await scan(system, org, event, minh, force=True)
+    assert (forced["verdict"], forced["forced"]) == ("admitted", "not_eligible")
+
+
+async def test_only_supervisors_force(system: System) -> None:
+    org, event, (lan, _, _) = await set_up(system)
+    asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, org["key"])
+    device = await system.made("POST", "/v1/devices/pair", {"code": asked["pairing_code"]})
+    body = {"event_id": event["id"], "credential": lan["credential"], "force": True}
+    answer = await system.call("POST", "/v1/checkins", body, device["token"])
+    assert (answer.status, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_what_was_decided_offline_is_recorded_and_its_conflicts_are_listed(system: System) -> None:
+    org, event, (lan, minh, hoa) = await set_up(system)
+    now = clock_ms()
+    north, south = (gate["id"] for gate in event["gates"])
+
+    def item(card: Any, gate: str, seconds_ago: int, **more: Any) -> Any:
+        # The scanner's clock is a minute ahead.
+        at = rfc3339(now + 60_000 - 1_000 * seconds_ago)
+        return {"event_id": event["id"], "credential": card["credential"], "gate_id": gate, "scanned_at": at, **more}
+
+    await system.made("POST", f"/v1/cards/{hoa['id']}/revoke", {}, org["key"])
+    items = [
+        item(lan, south, 50, scan_id="lan-south"),
+        item(lan, north, 90, scan_id="lan-north"),
+        item(minh, north, 40, scan_id="minh", refused="card_suspended"),
+        {**item(hoa, north, 30, scan_id="hoa"), "credential": hoa["credential"]},
+        {"event_id": event["id"], "credential": "MV1:FORGED", "scanned_at": rfc3339(now), "scan_id": "forged"},
+        {"event_id": event["id"]},
+    ]
+    upload = {"items": items, "now": rfc3339(now + 60_000)}
+    answers = (await system.made("POST", "/v1/checkins:batch", upload, org["key"]))["items"]
+    told = [(each.get("verdict"), each.get("reason"), each.get("conflict")) for each in answers[:5]]
+    assert told == [
+        ("admitted", None, None),
+        ("admitted", None, "already_admitted"),
+        ("refused", "card_suspended", None),
+        ("admitted", None, "card_revoked"),
+        ("refused", "credential_invalid", None),
+    ]
+    assert answers[5]["problem"]["code"] == "malformed"
+    again = (await system.made("POST", "/v1/checkins:batch", upload, org["key"]))["items"]
+    assert [each["replayed"] for each in again[:4]] == [True] * 4
+    counts = await system.made("GET", f"/v1/events/{event['id']}/attendance", token=org["key"])
+    assert (counts["inside"], counts["admitted"], counts["refused"]) == (2, 3, 1)
+    page = await system.made("GET", f"/v1/events/{event['id']}/conflicts", token=org["key"])
+    found = {one["scan"]["scan_id"]: one for one in page["items"]}
+    assert found.keys() == {"lan-south", "hoa"}, "the later of two admissions, whichever came first"
+    other = found["lan-south"]["other"]
+    assert (other["scan_id"], other["gate_id"], found["lan-south"]["scan"]["gate_id"]) == ("lan-north", north, south)
+    assert abs(clock_ms() - now) < HOUR_MS
+    assert (other["at"], found["lan-south"]["scan"]["at"]) == (rfc3339(now - 90_000), rfc3339(now - 50_000))
+    assert (found["hoa"]["reason"], found["hoa"]["other"]) == ("card_revoked", None)
+
+
+async def test_an_admission_is_annulled_by_the_device_that_made_it(system: System) -> None:
+    org, event, (lan, _, _) = await set_up(system, reentry="none")
+    await system.made("PATCH", f"/v1/orgs/{org['id']}", {"checkin_points": 10}, org["key"])
+    tokens = []
+    for _ in range(2):
+        asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, org["key"])
+        tokens.append((await system.made("POST", "/v1/devices/pair", {"code": asked["pairing_code"]}))["token"])
+    body = {"event_id": event["id"], "credential": lan["credential"], "scan_id": "turnstile"}
+    assert (await system.made("POST", "/v1/checkins", body, tokens[0]))["points"]["awarded"] == 10
+    path = f"/v1/events/{event['id']}/checkins/turnstile/annul"
+    other = await system.call("POST", path, None, tokens[1], key="annul-2")
+    assert other.json()["code"] == "scan_of_other_device"
+    done = await system.made("POST", path, None, tokens[0], **{"Idempotency-Key": "annul-1"})
+    assert (done["inside"], done["admitted"]) == (0, 0)
+    again = await system.made("POST", path, None, tokens[0], **{"Idempotency-Key": "annul-1"})
+    assert again == done
+    assert (await system.made("GET", f"/v1/cards/{lan['id']}/balance", token=org["key"]))["balance"] == 0
+    assert (await scan(system, org, event, lan))["verdict"] == "admitted"
+
+
+async def test_everybody_leaves_and_answers_are_kept(system: System) -> None:
+    org, event, (lan, _, _) = await set_up(
+        system, questions=[{"id": "q_1", "text": "Vegan?", "choices": ["yes", "no"]}]
+    )
+    await system.made("POST", f"/v1/cards/{lan['id']}/attention", {"attention": "Greet by name"}, org["key"])
+    first = await scan(system, org, event, lan)
+    assert (first["attention"], first["questions"]) == ("Greet by name", ["q_1"])
+    path = f"/v1/events/{event['id']}/answers"
+    wrong = {"card_id": lan["id"], "answers": [{"question_id": "q_1", "answer": "maybe"}]}
+    assert (await system.call("POST", path, wrong, org["key"])).json()["code"] == "answer_invalid"
+    right = {"card_id": lan["id"], "answers": [{"question_id": "q_1", "answer": "no"}]}
+    assert (await system.made("POST", path, right, org["key"]))["answered"] == ["q_1"]
+    left = await system.made("POST", f"/v1/events/{event['id']}/exit-all", None, org["key"])
+    assert left["left"] == 1
+    second = await scan(system, org, event, lan)
+    assert (second["verdict"], second.get("questions")) == ("admitted", None)
