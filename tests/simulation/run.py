@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from actors import admin, live, live_sources
+from actors import admin, doors, live, live_sources
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.digests import digest_of
@@ -34,6 +34,7 @@ from tests.simulation.clients import Client, founding_commands
 from tests.simulation.hosts import HostModel, Supervisor, Trouble
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle import FREE_CARDS
+from tests.simulation.oracle_doors import ANNUL_MS
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX, PostgresModel, Projector
 from tests.simulation.world import START_MS, Faults, Violation, World
 
@@ -90,6 +91,7 @@ def small_world() -> Iterator[None]:
         live: {"WATCHED_MS": 300, "PUBLISH_INTERVAL_MS": 20, "UPDATES_KEPT": 4, "TIDY_INTERVAL_MS": 25},
         live_sources: {"CHANGES_PER_UPDATE_MAX": 2, "CHANGES_WAITING_MAX": 3},
         admin: {"CARDS_PER_FREE_TENANT_MAX": FREE_CARDS},
+        doors: {"ANNUL_MS_MAX": ANNUL_MS},
     }
     with ExitStack() as changed:
         for module, values in smaller.items():
@@ -157,11 +159,14 @@ class Run:
         self._busy -= 1
 
     def _is_quiet(self) -> bool:
+        partition = self.supervisor.owner.life.partition
         return (
             self._busy == 0
             and all(client.is_done for client in self.clients)
             and self.postgres.position == self.journal.tail
-            and self.supervisor.owner.life.partition.state == "open"
+            and partition.state == "open"
+            # An alarm may ring at any time.
+            and partition.last == partition.durable
             and not any(host.is_paused for host in self.hosts)
         )
 

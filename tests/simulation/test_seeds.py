@@ -41,6 +41,17 @@ SITUATIONS = (
     *("refused entry_unknown", "refused entry_not_reversible", "refused already_reversed"),
     *("refused capacity_invalid", "refused expiry_invalid", "refused quota_exceeded", "the last card of a plan"),
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
+    *("scan not_eligible", "scan is_offline", "scan is_move", "scan conflict", "scan forced", "scan left_zone_id"),
+    *("scan session_id", "scan questions", "scan message", "scan uploaded late"),
+    *(
+        "fact ScanAnnulled",
+        "fact EveryoneLeft",
+        "fact AdmissionListChanged",
+        "fact QuestionsAnswered",
+        "fact CardNoted",
+    ),
+    *("refused terms_invalid", "refused scan_unknown", "refused scan_not_admitted", "refused scan_of_other_device"),
+    *("refused scan_superseded", "refused annul_too_late", "refused question_unknown", "refused answer_invalid"),
 )
 
 
