@@ -47,12 +47,12 @@ def the_zone_left_stays_full() -> Iterator[None]:
 
 
 @planted
-def a_new_session_finds_the_hall_full() -> Iterator[None]:
+def some_stay_inside_when_everybody_leaves() -> Iterator[None]:
     def leaves(original: Any, self: Any, fact: Any) -> None:
-        inside = self.inside
+        inside = [seen for seen in self.attendance.values() if seen.is_inside]
         original(self, fact)
-        if fact.session_id:
-            self.inside = inside
+        for seen in inside[:1]:
+            seen.is_inside = True
 
     with around(Event, "_apply_leaving", leaves):
         yield
