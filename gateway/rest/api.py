@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from actors.ports import StoreUnavailable
+from gateway import limits
 from gateway.cold import ColdStore
 from gateway.deprecations import Deprecations
 from gateway.entrance import Entrance
@@ -47,6 +48,7 @@ from gateway.rest import (
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
 from gateway.revocations import Revocations
+from gateway.slots import Slots
 
 _CODES = {
     400: "malformed",
@@ -113,6 +115,9 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
     )
     api.state.parts = parts
     api.state.revocations = Revocations(parts.pool, parts.confirmed.partition)
+    api.state.exports = Slots(
+        "exports", limits.EXPORTS_MAX, limits.EXPORTS_PER_TENANT_MAX, limits.EXPORT_RETRY_AFTER_MS
+    )
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
     api.state.sign_up = SignUp(parts, cold)
     api.state.sign_in = SignIn(parts, cold)
