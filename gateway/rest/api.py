@@ -43,12 +43,14 @@ from gateway.rest import (
     orgs,
     revocations,
     scans,
+    statistics,
     system,
 )
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
 from gateway.revocations import Revocations
 from gateway.slots import Slots
+from gateway.statistics import Statistician
 
 _CODES = {
     400: "malformed",
@@ -84,6 +86,7 @@ ROUTERS = (
     cards.router,
     events.router,
     scans.router,
+    statistics.router,
     devices.router,
     leaderboards.router,
     system.router,
@@ -119,6 +122,7 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
         "exports", limits.EXPORTS_MAX, limits.EXPORTS_PER_TENANT_MAX, limits.EXPORT_RETRY_AFTER_MS
     )
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.statistician = Statistician(cold)
     api.state.sign_up = SignUp(parts, cold)
     api.state.sign_in = SignIn(parts, cold)
     api.state.member_work = work
