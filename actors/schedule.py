@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import msgspec
 
 from actors.calendar import (
-    add_days,
     add_months,
     last_of_month,
     local_day,
@@ -56,8 +55,8 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def next_scheduled(after_ms: int, schedule: Schedule, time_zone: str) -> int:
     """When its turn comes next, strictly after `after_ms` (milliseconds since 1970). Raises `ZoneInfoNotFoundError`."""
-    # The turn of the day before may still come, where clocks are put forward over midnight.
-    for day in _days(schedule, add_days(local_day(after_ms, time_zone), -1)):
+    # A turn of the day before cannot come any more: it comes no later than this day began, also out of a gap.
+    for day in _days(schedule, local_day(after_ms, time_zone)):
         at_ms = moment_of(day, schedule.hour, schedule.minute, time_zone)
         if at_ms > after_ms:
             return at_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import pytest
 
@@ -136,26 +137,38 @@ async def test_a_page_reads_no_more_than_its_bound(pool: Pool, author: Author) -
     assert count >= len(scans(author)) // 6, "the bound ended pages"
 
 
-async def add_scans(pool: Pool, times_ms: list[int], event_id: str = EVENT, tenant_id: str = TENANT) -> None:
+async def add_scans(pool: Pool, times_ms: list[int], event_id: str = EVENT, first: int = 1) -> None:
     """Scans by time, in the order of their positions; at gate_1 and gate_2 by turns, and each third refused."""
     await pool.execute(
-        "INSERT INTO scans SELECT $1, $2, n, at_ms, at_ms, 'r' || n, 'card_1', 'gate_' || (1 + n % 2), 'dev', 'entry',"
+        "INSERT INTO scans SELECT $1, $2, n + $4 - 1, at_ms, at_ms, 'r' || n, 'card_1', 'gate_' || (1 + n % 2), 'dev', 'entry',"
         " CASE WHEN n % 3 = 0 THEN 'full' ELSE '' END, 'm', 'name', 'gold', 1, 1, 0, 0, 0, '', ''"
         " FROM unnest($3::bigint[]) WITH ORDINALITY AS given(at_ms, n)",
-        tenant_id,
-        event_id,
-        times_ms,
+        *(TENANT, event_id, times_ms, first),
     )
 
 
+@pytest.mark.parametrize("failover", [500, 503])
 @pytest.mark.parametrize(
     ("since", "until"),
-    [(0, 1), (100, 200), (0, 9_999), (700, None), (None, 30), (999, 1_000), (5_000, 6_000), (-5, -1)],
+    [
+        (0, 1),
+        (100, 200),
+        (0, 9_999),
+        (700, None),
+        (None, 30),
+        (999, 1_000),
+        (495, 500),
+        (492, 494),
+        (5_000, 6_000),
+        (-5, -1),
+    ],
 )
-async def test_a_span_of_time_is_found_by_the_key(pool: Pool, since: int | None, until: int | None) -> None:
+async def test_a_span_of_time_is_found_by_the_key(
+    pool: Pool, since: int | None, until: int | None, failover: int
+) -> None:
     """Whatever the clocks of two hosts differ at a failover."""
     times_ms = [START_MS + n * MINUTE_MS for n in range(1_000)]
-    times_ms[500:] = [at_ms - SKEW_MS_MAX for at_ms in times_ms[500:]]
+    times_ms[failover:] = [at_ms - SKEW_MS_MAX for at_ms in times_ms[failover:]]
     await add_scans(pool, times_ms)
     await add_scans(pool, [START_MS] * 5, "evt_1")
     bounds = [None if each is None else START_MS + each * MINUTE_MS for each in (since, until)]
@@ -170,6 +183,32 @@ async def test_a_span_reads_only_itself(pool: Pool) -> None:
     which = ScanFilter(since_ms=START_MS, until_ms=START_MS + 5 * MINUTE_MS)
     page = await page_of(pool, which, 10, looked_at_max=20)
     assert (len(page.items), page.next_cursor) == (5, None)
+    page = await page_of(pool, ScanFilter(since_ms=START_MS + 995 * MINUTE_MS), 10, looked_at_max=20)
+    assert (len(page.items), page.next_cursor) == (5, None), "nor by what is older"
+
+
+class Busy:
+    """A source where ten more scans arrive after each page's query."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._next = 1_000
+
+    async def fetch(self, query: str, *parameters: object) -> object:
+        rows = await self._pool.fetch(query, *parameters)
+        if "AS looked_at" in query:
+            await add_scans(self._pool, [START_MS + MINUTE_MS] * 10, first=self._next)
+            self._next += 10
+        return rows
+
+
+async def test_scans_that_arrive_during_a_page_do_not_count_as_looked_at(pool: Pool) -> None:
+    await add_scans(pool, [START_MS] * 60)
+    before = [item["position"] for item in (await page_of(pool, ScanFilter(is_admitted=True), 100)).items]
+    busy = cast(Pool, Busy(pool))
+    which = ScanFilter(is_admitted=True)
+    items = await read_all(lambda cursor: page_of(busy, which, 10, cursor, looked_at_max=12))
+    assert [item["position"] for item in items] == before
 
 
 async def test_counts_by_bucket_gate_and_reason(pool: Pool) -> None:
