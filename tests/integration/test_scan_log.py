@@ -140,8 +140,8 @@ async def test_a_page_reads_no_more_than_its_bound(pool: Pool, author: Author) -
 async def add_scans(pool: Pool, times_ms: list[int], event_id: str = EVENT, first: int = 1) -> None:
     """Scans by time, in the order of their positions; at gate_1 and gate_2 by turns, and each third refused."""
     await pool.execute(
-        "INSERT INTO scans SELECT $1, $2, n + $4 - 1, at_ms, at_ms, 'r' || n, 'card_1', 'gate_' || (1 + n % 2), 'dev', 'entry',"
-        " CASE WHEN n % 3 = 0 THEN 'full' ELSE '' END, 'm', 'name', 'gold', 1, 1, 0, 0, 0, '', ''"
+        "INSERT INTO scans SELECT $1, $2, n + $4 - 1, at_ms, at_ms, 'r' || n, 'card_1', 'gate_' || (1 + n % 2), 'dev',"
+        " 'entry', CASE WHEN n % 3 = 0 THEN 'full' ELSE '' END, 'm', 'name', 'gold', 1, 1, 0, 0, 0, '', ''"
         " FROM unnest($3::bigint[]) WITH ORDINALITY AS given(at_ms, n)",
         *(TENANT, event_id, times_ms, first),
     )
