@@ -3,7 +3,7 @@ back as facts."""
 
 from __future__ import annotations
 
-from actors.calendar import local_day, next_local_minute
+from actors.calendar import local_day
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, DoorCommand, NoteCard, SendOut
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event, attendance_key
@@ -20,6 +20,7 @@ from actors.refusals import (
     SCAN_SUPERSEDED,
     SCAN_UNKNOWN,
 )
+from actors.schedule import Schedule, next_scheduled
 from actors.scope import Scope
 from actors.terms import ANNUL_MS_MAX, LISTED_PER_EVENT_MAX, NEVER, EventTerms
 
@@ -115,7 +116,8 @@ def event_alarm_ms(terms: EventTerms, after_ms: int) -> int:
     """When everybody is next taken to have left, 0: never."""
     if terms.exit_all_minute == NEVER or terms.state == "cancelled":
         return 0
-    return next_local_minute(after_ms, terms.exit_all_minute, terms.time_zone)
+    hour, minute = divmod(terms.exit_all_minute, 60)
+    return next_scheduled(after_ms, Schedule(hour, minute), terms.time_zone)
 
 
 def event_alarm(event_id: str, before: EventTerms | None, terms: EventTerms, tenant_id: str, at_ms: int) -> list[Fact]:

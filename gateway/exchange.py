@@ -32,7 +32,8 @@ _REPEATABLE: Final = frozenset({b"link", b"vary"})
 
 
 class Exchange:
-    """What is known so far. `caller` and `standings` are filled in as they become known."""
+    """What is known so far. `caller` and `standings` are filled in as they become known; to HEAD
+    (`is_head`) the answer is that of GET without its body."""
 
     def __init__(self, scope: Scope, trace_id: bytes, cors: Cors, is_secure: bool, send: Send) -> None:
         self.trace_id = trace_id
@@ -41,7 +42,7 @@ class Exchange:
         self.more: Headers = []
         self.is_started = False
         self._origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        self._is_head = scope["method"] == "HEAD"
+        self.is_head = scope["method"] == "HEAD"
         self._cors = cors
         self._is_secure = is_secure
         self._send = send
@@ -54,7 +55,7 @@ class Exchange:
             names = {name.lower() for name, _ in own}
             added = [header for header in self._headers() if header[0] not in names or header[0] in _REPEATABLE]
             message = {**message, "headers": own + added}
-        elif self._is_head and message["type"] == "http.response.body":
+        elif self.is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
 

@@ -73,6 +73,16 @@ PAGE_ITEMS_DEFAULT = 50
 BOARD_ROWS_MAX = 200
 CSV_ROWS_MAX = 1_000_000
 CSV_PAGE_ROWS = 1_000
+SCANS_LOOKED_AT_MAX = 20_000  # for one page of a scan log, whatever its filters leave of them (10 to 30 ms)
+EXPORT_PAGE_ROWS = 1_000
+EXPORT_CHUNK_ROWS = 100  # how many rows are written without a turn for others, about a millisecond
+EXPORTS_MAX = 2  # at a gateway, so that two of its four connections to Postgres stay free
+EXPORTS_PER_TENANT_MAX = 1  # of those
+EXPORT_RETRY_AFTER_MS = 10_000
+EXPORT_MAX_MS = 3_600_000
+STATISTICS_BUCKETS_MAX = 1_560  # a day by the minute, also one that clocks made 26 hours long
+STATISTICS_READS_MAX = 1  # at a gateway; others wait, within …
+STATISTICS_TIMEOUT_MS = 8_000
 READ_YOUR_WRITES_WAIT_MAX_MS = 2_000
 READ_YOUR_WRITES_POLL_MS = 25
 SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
@@ -139,6 +149,7 @@ def check_relationships() -> None:
     assert ADDRESS_BYTES_MAX < HEAD_BYTES_MAX
     assert GATES_AT_CREATION_MAX * (NAME_CHARS_MAX * 4 + ID_CHARS_MAX) < BATCH_BYTES_MAX // 2, "an event fits a batch"
     assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
-    assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
+    assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX <= EXPORT_PAGE_ROWS < SCANS_LOOKED_AT_MAX
+    assert EXPORTS_PER_TENANT_MAX <= EXPORTS_MAX
     assert LEASE_REFILL_MS * 4 <= LEASE_CHUNK_MS, "half a chunk lasts until the refill after the next"
     assert all(rate.burst >= BATCH_ITEMS_MAX for name, rate in RATES.items() if name.startswith("checkins"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -23,6 +23,7 @@ from gateway.devices import DeviceRow
 from gateway.problems import FieldError, Problem
 from storage import logs
 from storage.postgres import Pool
+from storage.scan_log import ScanFilter, scans_of_event
 
 Row = TypeVar("Row")
 
@@ -150,15 +151,31 @@ async def list_ledger(pool: Pool, tenant_id: str, card_id: str, limit: int, curs
 
 
 async def list_scans(
-    pool: Pool, tenant_id: str, event_id: str, which: logs.ScanFilter, limit: int, cursor: str | None
+    pool: Pool, tenant_id: str, event_id: str, which: ScanFilter, limit: int, cursor: str | None
 ) -> Page[ScanRow]:
-    """An event's scans, newest first."""
+    """An event's scans, newest first. A page may be short, even empty, although others follow: see
+    `storage.scan_log`, rule 1."""
+    looked_at_max = limits.SCANS_LOOKED_AT_MAX
     return await _list(
         ScanRow,
         ("scans", tenant_id, event_id, *msgspec.structs.astuple(which)),
         cursor,
-        lambda after: logs.scans_of_event(pool, tenant_id, event_id, which, limit, after),
+        lambda after: scans_of_event(pool, tenant_id, event_id, which, limit, after, looked_at_max=looked_at_max),
     )
+
+
+async def all_scans(
+    pool: Pool, tenant_id: str, event_id: str, which: ScanFilter, cursor: str | None
+) -> AsyncGenerator[Sequence[ScanRow]]:
+    """An event's scans from a cursor on to the last, in pages that are not empty. No connection is held between
+    them."""
+    while True:
+        page = await list_scans(pool, tenant_id, event_id, which, limits.EXPORT_PAGE_ROWS, cursor)
+        if page.rows:
+            yield page.rows
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 async def page_of(

@@ -123,6 +123,7 @@ TABLE: dict[str, Row] = {
     refusals.ENTRY_UNKNOWN: Row(409, "Unknown ledger entry", "Check the entry's seq in the card's ledger."),
     refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
+    refusals.EXPIRY_INVALID: Row(409, "The expiry is not valid", "Points expire after now; see `detail`."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
     refusals.TERMS_INVALID: Row(409, "The event's terms do not fit together", "See `detail`."),
     refusals.SCAN_UNKNOWN: Row(409, "Unknown scan", "Check the scan id; it must be one of this event."),

@@ -1,4 +1,5 @@
-"""Read queries for lists: an event's scans, a card's ledger, cards, events, devices. Newest first where time matters.
+"""Read queries for lists: a card's ledger, cards, events, devices. Newest first where time matters. (The scan log has
+a module of its own, `storage.scan_log`.)
 
 Rules:
 1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 
 import asyncpg
 import msgspec
-from msgspec.structs import astuple
 
 from actors.ports import StoreUnavailable
 from storage.postgres import DATA_FAULTS, OUTAGES, Connection, Pool
@@ -51,29 +51,6 @@ class CardStates(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-class ScanFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which scans of an event; None does not filter. `since_ms` ≤ time of the verdict < `until_ms`."""
-
-    is_admitted: bool | None = None
-    reason: str | None = None
-    gate_id: str | None = None
-    card_id: str | None = None
-    device_id: str | None = None
-    direction: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-
-
-_SCANS = """
-SELECT position, request_id, at_ms, scanned_at_ms, card_id, gate_id, device_id, direction, reason, member_id,
-    member_name, tier, inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id
-FROM scans WHERE tenant_id = $1 AND event_id = $2 AND position < $3
-    AND ($5::boolean IS NULL OR (reason = '') = $5) AND ($6::text IS NULL OR reason = $6)
-    AND ($7::text IS NULL OR gate_id = $7) AND ($8::text IS NULL OR card_id = $8)
-    AND ($9::text IS NULL OR device_id = $9) AND ($10::text IS NULL OR direction = $10)
-    AND ($11::bigint IS NULL OR at_ms >= $11) AND ($12::bigint IS NULL OR at_ms < $12)
-ORDER BY position DESC LIMIT $4
-"""
 _LEDGER = """
 SELECT entry_seq, position, at_ms, kind, amount, balance_after, cause, note, rule, event_id, reverses, short_by,
     request_id
@@ -116,19 +93,11 @@ ORDER BY device_id LIMIT $3
 _POSITION = "SELECT seq FROM positions WHERE partition_id = $1"
 
 
-async def scans_of_event(
-    source: Pool | Connection, tenant_id: str, event_id: str, which: ScanFilter, limit: int, cursor: str | None = None
-) -> Page:
-    """An event's scan log, newest first. Raises `BadCursor`, `StoreUnavailable`."""
-    key = (tenant_id, event_id, _before(cursor))
-    return await _page(source, _SCANS, "position", limit, key, astuple(which))
-
-
 async def ledger_of_card(
     source: Pool | Connection, tenant_id: str, card_id: str, limit: int, cursor: str | None = None
 ) -> Page:
     """A card's points ledger, newest first. Raises `BadCursor`, `StoreUnavailable`."""
-    return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, _before(cursor)))
+    return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, number_before(cursor)))
 
 
 async def cards(
@@ -168,13 +137,13 @@ async def devices(
 async def card_states(source: Pool | Connection, tenant_id: str, since: int, limit: int) -> CardStates:
     """The cards whose state changed after position `since`, each as it is now, in the order of the changes; with
     `since` 0 all that are not active. Raises `StoreUnavailable`."""
-    rows = await _fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
+    rows = await fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
     return CardStates([CardState(*row) for row in rows[:limit]], len(rows) > limit)
 
 
 async def projected_seq(source: Pool | Connection, partition: int) -> int:
     """Up to which seq Postgres holds the partition's journal. Raises `StoreUnavailable`."""
-    rows = await _fetch(source, _POSITION, partition)
+    rows = await fetch(source, _POSITION, partition)
     return rows[0]["seq"] if rows else 0
 
 
@@ -195,12 +164,13 @@ async def _page(
     """The query's parameters are the key with the cursor last, the number of rows, the filters."""
     count = max(1, min(limit, PAGE_ROWS_MAX))
     # One row more than asked for tells whether there is a next page.
-    rows = await _fetch(source, query, *key, count + 1, *filters)
+    rows = await fetch(source, query, *key, count + 1, *filters)
     items = [dict(row) for row in rows[:count]]
     return Page(items, str(items[-1][cursor_column]) if len(rows) > count else None)
 
 
-async def _fetch(source: Pool | Connection, query: str, *parameters: object) -> Sequence[asyncpg.Record]:
+async def fetch(source: Pool | Connection, query: str, *parameters: object) -> Sequence[asyncpg.Record]:
+    """The query's rows. Raises `StoreUnavailable`."""
     try:
         return await source.fetch(query, *parameters)
     except DATA_FAULTS:
@@ -210,8 +180,8 @@ async def _fetch(source: Pool | Connection, query: str, *parameters: object) -> 
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _before(cursor: str | None) -> int:
-    """The number that a cursor of a list newest first stands for: rows before it come next."""
+def number_before(cursor: str | None) -> int:
+    """The number that a cursor of a list newest first stands for: rows before it come next. Raises `BadCursor`."""
     if cursor is None:
         return BIGINT_MAX
     if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= BIGINT_MAX):

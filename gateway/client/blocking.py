@@ -135,6 +135,8 @@ class Events(Blocking[events.Events]):
     attendance = _waits(events.Events.attendance)
     scan_log = _iterates(events.Events.scan_log)
     scan_log_csv = _iterates(events.Events.scan_log_csv)
+    export_scans = _iterates(events.Events.export_scans)
+    statistics = _waits(events.Events.statistics)
 
 
 class Devices(Blocking[events.Devices]):

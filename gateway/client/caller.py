@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from gateway.client.http import Answer, Credentials, Http, Request
 PAGE_ITEMS = 200
 IF_MATCH = "if-match"
 Time = datetime | str | None
-Param = str | int | bool | None
+Param = str | int | bool | datetime | Sequence[str] | None
 
 
 def path(base: str, *steps: str) -> str:
@@ -175,5 +175,10 @@ def _request(
     return Request(method.upper(), path, body, texts, dict(headers or {}), idempotency_key)
 
 
-def _text(value: str | int | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _text(value: str | int | bool | datetime | Sequence[str]) -> str | list[str]:
+    """A parameter's text; several where it has several values."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return str(_plain(value))
+    return str(value) if isinstance(value, str | int) else list(value)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from gateway.client.batches import in_batches
 from gateway.client.caller import Noun, Param, Tagged, Time, given, path
 from gateway.client.errors import Json
@@ -118,15 +120,40 @@ class Events(Noun):
         return self._caller.items(path(EVENTS, event_id, "conflicts"))
 
     def scan_log(self, event_id: str, /, **filters: Param) -> AsyncIterator[Json]:
-        """Its scans, newest first. Filters: `verdict`, `reason`, `card_id`, `gate_id`, `device_id`, `direction`."""
-        return self._caller.items(path(EVENTS, event_id, "checkins"), **filters)
+        """Its scans, newest first. Filters: `verdict`, `reason` (or several), `card_id`, `member_id`, `gate_id`,
+        `device_id`, `direction`; `since` ≤ time of the verdict < `until`."""
+        return self._caller.items(path(EVENTS, event_id, "checkins"), **_filters(filters))
 
     async def scan_log_csv(self, event_id: str, /, **filters: Param) -> AsyncIterator[bytes]:
         """The same as CSV, piece by piece. Raises `Unavailable` when it breaks off."""
         address = path(EVENTS, event_id, "checkins")
-        async with self._caller.stream(address, "text/csv", filters) as pieces:
+        async with self._caller.stream(address, "text/csv", _filters(filters)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def export_scans(self, event_id: str, /, **filters: Param) -> AsyncIterator[Json]:
+        """The same as `scan_log` in one answer of any length, read as it is taken. Raises `Unavailable` when it breaks
+        off, and is `rate_limited` while the organisation has another export under way."""
+        address = path(EVENTS, event_id, "checkins")
+        rest = b""
+        async with self._caller.stream(address, "application/x-ndjson", _filters(filters)) as pieces:
+            async for piece in pieces:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield msgspec.json.decode(line)
+
+    async def statistics(
+        self, event_id: str, *, since: Time = None, until: Time = None, step: str | None = None
+    ) -> Json:
+        """Its scans counted by gate and by `step` (`minute`, `hour`, `day`), of the span `since` ≤ time < `until` or
+        without one of the day of the newest scan."""
+        span = _filters({"since": since, "until": until})
+        return await self._get(path(EVENTS, event_id, "statistics"), step=step, **span)
+
+
+def _filters(given: Mapping[str, Param]) -> dict[str, Param]:
+    """The parameters: `from` is no name for one in Python."""
+    return {"from" if name == "since" else name: value for name, value in given.items()}
 
 
 class Devices(Noun):

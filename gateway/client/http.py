@@ -69,7 +69,7 @@ class Request:
     method: str
     path: str
     body: bytes | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
 

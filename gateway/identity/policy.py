@@ -102,7 +102,7 @@ POLICY: dict[str, Action] = {
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),
     "events.read": Action("See events and their counts", _grants(_READERS + " device:event key:scan:tenant")),
-    "scans.read": Action("Read the scan log", _grants(_READERS)),
+    "scans.read": Action("Read the scan log and its statistics", _grants(_READERS)),
     "checkins.create": Action("Check in", _grants("org_admin:tenant staff:tenant key:scan:tenant device:event")),
     "checkins.force": Action("Let somebody in whom the door refuses", _grants(_MANAGERS)),
     "admission_list.read": Action(

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from actors.ports import StoreUnavailable
+from gateway import limits
 from gateway.cold import ColdStore
 from gateway.deprecations import Deprecations
 from gateway.entrance import Entrance
@@ -44,11 +45,14 @@ from gateway.rest import (
     orgs,
     revocations,
     scans,
+    statistics,
     system,
 )
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
 from gateway.revocations import Revocations
+from gateway.slots import Slots
+from gateway.statistics import Statistician
 
 _CODES = {
     400: "malformed",
@@ -87,6 +91,7 @@ ROUTERS = (
     scans.router,
     event_doors.router,
     event_doors.card_router,
+    statistics.router,
     devices.router,
     leaderboards.router,
     system.router,
@@ -118,7 +123,11 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
     )
     api.state.parts = parts
     api.state.revocations = Revocations(parts.pool, parts.confirmed.partition)
+    api.state.exports = Slots(
+        "exports", limits.EXPORTS_MAX, limits.EXPORTS_PER_TENANT_MAX, limits.EXPORT_RETRY_AFTER_MS
+    )
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
+    api.state.statistician = Statistician(cold)
     api.state.sign_up = SignUp(parts, cold)
     api.state.sign_in = SignIn(parts, cold)
     api.state.member_work = work

@@ -41,6 +41,9 @@ from storage.postgres import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+# What begins a formula, also in full width, and what some programs skip before one.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_QUOTED = re.compile(r'[,"\n\r]')
 ID_PATTERN = "^[A-Za-z0-9_.-]+$"
 
 Reply_ = TypeVar("Reply_", bound=Reply)
@@ -266,11 +269,12 @@ def ms(time: datetime | None) -> int:
 
 
 def csv_cell(value: object) -> str:
-    """A cell that spreadsheets take as text, not as a formula."""
+    """A cell (RFC 4180) that spreadsheets take as text, not as a formula (OWASP, "CSV Injection"); a number stays
+    one."""
     text = "" if value is None else str(value)
-    if text[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if text.startswith(_FORMULA_STARTS) and not isinstance(value, int):
         text = "'" + text
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def binary(data: bytes, media_type: str) -> Response:

@@ -22,6 +22,8 @@ details,h2{border-color:#3a3a44}a{color:#9db7ff}}
 """
 _STYLE_HASH = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
 DOCS_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'"
+CODES = "x-codes"
+"""Where a schema has a closed list of codes: `code`, `meaning`, and `remedy`, what the client does."""
 _VERBS = ("get", "post", "put", "patch", "delete")
 
 
@@ -43,7 +45,7 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     title = escape(info["title"])
     yield page_head(info["title"])
     yield f"<h1>{title}</h1><p>Version {escape(info['version'])}. <a href=/openapi.json>OpenAPI document</a>. "
-    yield "<a href=/docs/permissions>Who may do what</a></p>"
+    yield "<a href=#codes>Codes</a>. <a href=/docs/permissions>Who may do what</a></p>"
     yield f"<p>{escape(info.get('description', ''))}</p>"
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -54,9 +56,24 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
                 groups.setdefault(tag, []).append("".join(_operation(verb, path, operation)))
     for tag, operations in groups.items():
         yield f"<h2>{escape(tag.capitalize())}</h2>{''.join(operations)}"
+    schemas = sorted(document.get("components", {}).get("schemas", {}).items())
+    yield "<h2 id=codes>Codes</h2>"
+    for name, schema in schemas:
+        if CODES in schema:
+            yield from _codes(name, schema)
     yield "<h2>Schemas</h2>"
-    for name, schema in sorted(document.get("components", {}).get("schemas", {}).items()):
+    for name, schema in schemas:
         yield f'<details id="{escape(name)}"><summary>{escape(name)}</summary>{_json(schema)}</details>'
+
+
+def _codes(name: str, schema: dict[str, Any]) -> Iterator[str]:
+    yield f"<h3>{escape(name)}</h3><p>{escape(schema['title'])}.</p>"
+    yield "<table><tr><th>Code<th>Meaning<th>What the client does</tr>"
+    for row in schema[CODES]:
+        code = escape(row["code"])
+        yield f'<tr id="{escape(name)}.{code}"><td><code>{code}</code><td>{escape(row["meaning"])}'
+        yield f"<td>{escape(row['remedy'])}</tr>"
+    yield "</table>"
 
 
 def _operation(verb: str, path: str, operation: dict[str, Any]) -> Iterator[str]:

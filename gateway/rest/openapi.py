@@ -13,7 +13,9 @@ from gateway import requests
 from gateway.problems import TABLE
 from gateway.render import PointsAnswer, Verdict
 from gateway.rest.common import REQUEST_ID_PARAMETER
+from gateway.rest.docs import CODES
 from gateway.rest.preconditions import IF_MATCH, IF_NONE_MATCH
+from gateway.scan_reasons import SCAN_REASONS
 
 DESCRIPTION = (
     "Realtime check-ins for VIP cards. Errors are problem+json (RFC 9457) with a stable code. Every POST takes an "
@@ -52,7 +54,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for verb, operation in path.items():
             _complete(verb, operation)
     app.state.deprecations.mark(spec["paths"])
-    spec["components"]["schemas"]["Problem"] = _problem_schema()
+    _add_codes(spec["components"]["schemas"])
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
     app.openapi_schema = spec
@@ -125,6 +127,33 @@ def _tell_tags(operation: dict[str, Any]) -> None:
         responses["304"] = {"description": "It still has one of the tags of If-None-Match"}
 
 
+def _add_codes(schemas: dict[str, Any]) -> None:
+    """All codes with what they mean and what the client does, from the tables that the answers are made of."""
+    schemas["Problem"] = _problem_schema()
+    schemas["ProblemCode"] = _codes(
+        "The code of a problem",
+        {code: (f"{row.status}: {row.title}", row.remedy) for code, row in sorted(TABLE.items())},
+    )
+    schemas["ScanReason"] = _codes(
+        "Why a scan is refused, the first that applies in this order. Final for its scan id",
+        {reason: (meaning.title, meaning.remedy) for reason, meaning in SCAN_REASONS.items()},
+    )
+    for name in ("Verdict", "ScanView"):
+        schemas[name]["properties"]["reason"] = {"anyOf": [_ref("ScanReason"), {"type": "null"}]}
+
+
+def _codes(title: str, codes: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """A closed list; `x-codes` has for programs what the description has for people."""
+    lines = [f"- `{code}`: {meaning}. {remedy}" for code, (meaning, remedy) in codes.items()]
+    return {
+        "type": "string",
+        "enum": list(codes),
+        "title": title,
+        "description": "\n".join(lines),
+        CODES: [{"code": code, "meaning": meaning, "remedy": remedy} for code, (meaning, remedy) in codes.items()],
+    }
+
+
 def _problem_schema() -> dict[str, Any]:
     error = {
         "type": "object",
@@ -142,7 +171,7 @@ def _problem_schema() -> dict[str, Any]:
             "type": {"type": "string"},
             "title": {"type": "string"},
             "status": {"type": "integer"},
-            "code": {"type": "string", "enum": sorted(TABLE)},
+            "code": _ref("ProblemCode"),
             "detail": {"type": "string"},
             "remedy": {"type": "string"},
             "retry_after_ms": {"type": "integer"},

@@ -1,26 +1,30 @@
-"""An event's scan log: pages with filters, or all of it as CSV (`Accept: text/csv`), streamed page by page."""
+"""An event's scan log: pages with filters, or all of it as CSV or NDJSON (`Accept`), streamed page by page."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
 
 from actors.queries import GetEvent
+from actors.refusals import SCAN_REASONS
 from actors.replies import EventView
 from gateway import limits
-from gateway.lists import ScanRow, list_scans
+from gateway.lists import ScanRow, all_scans, list_scans
+from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339
-from gateway.rest.common import ID_PATTERN, Allowed, Call, Cursor, Limit, PathId, View, csv_cell
-from storage.logs import ScanFilter
+from gateway.rest.common import ID_PATTERN, Allowed, Call, Cursor, Limit, PathId, Time, View, csv_cell, ms
+from gateway.rest.exports import CSV, NDJSON, Export, Format, wanted_format
+from storage.scan_log import ScanFilter
 
 IdFilter = Annotated[str | None, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
 CSV_COLUMNS = (
     "scan_id,verdict,reason,at,scanned_at,card_id,member_id,member_name,tier,gate_id,device_id,direction,inside,"
     "points_awarded"
 )
+Reason = Annotated[str, Query(pattern=f"^({'|'.join(SCAN_REASONS)})$")]
+From = Annotated[Time | None, Query(alias="from")]
 LogReader = Annotated[Call, Depends(Allowed("scans.read"))]
 router = APIRouter(prefix="/v1/events", tags=["check-ins"])
 
@@ -58,6 +62,38 @@ class ScanPage(View):
     stale: bool
 
 
+def in_order(since: Time | None, until: Time | None) -> None:
+    """Raises `Problem` (400) for a span of time that ends before it begins."""
+    if since is not None and until is not None and until <= since:
+        detail = "`until` must be after `from`."
+        raise Problem("malformed", detail, [FieldError(detail, parameter="until")])
+
+
+def _which(
+    verdict: Annotated[Literal["admitted", "refused"] | None, Query()] = None,
+    reason: Annotated[list[Reason] | None, Query(max_length=len(SCAN_REASONS))] = None,
+    card_id: IdFilter = None,
+    member_id: IdFilter = None,
+    gate_id: IdFilter = None,
+    direction: Annotated[Literal["entry", "exit"] | None, Query()] = None,
+    device_id: IdFilter = None,
+    since: From = None,
+    until: Annotated[Time | None, Query()] = None,
+) -> ScanFilter:
+    in_order(since, until)
+    return ScanFilter(
+        is_admitted=None if verdict is None else verdict == "admitted",
+        reasons=tuple(sorted(set(reason or ()))),
+        card_id=card_id,
+        member_id=member_id,
+        gate_id=gate_id,
+        device_id=device_id,
+        direction=direction,
+        since_ms=None if since is None else ms(since),
+        until_ms=None if until is None else ms(until),
+    )
+
+
 @router.get(
     "/{event_id}/checkins",
     summary="An event's scan log",
@@ -65,8 +101,9 @@ class ScanPage(View):
     responses={
         200: {
             "model": ScanPage,
-            "description": "A page, or with `Accept: text/csv` everything that passes the filters",
-            "content": {"text/csv": {"schema": {"type": "string"}}},
+            "description": "A page, or with `Accept: text/csv` or `application/x-ndjson` everything that passes the "
+            "filters, a line each (in NDJSON as in `items`)",
+            "content": {CSV: {"schema": {"type": "string"}}, NDJSON: {"schema": {"type": "string"}}},
         }
     },
 )
@@ -74,56 +111,56 @@ async def checkins(
     event_id: PathId,
     call: LogReader,
     request: Request,
-    verdict: Annotated[Literal["admitted", "refused"] | None, Query()] = None,
-    reason: Annotated[str | None, Query(min_length=1, max_length=40, pattern="^[a-z_]+$")] = None,
-    card_id: IdFilter = None,
-    gate_id: IdFilter = None,
-    direction: Annotated[Literal["entry", "exit"] | None, Query()] = None,
-    device_id: IdFilter = None,
+    which: Annotated[ScanFilter, Depends(_which)],
     limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     cursor: Cursor = None,
-) -> ScanPage | StreamingResponse:
-    """Newest first. Refusals are part of the record; scans whose credential failed its signature are not."""
+) -> ScanPage | Export[ScanRow]:
+    """Newest first. Refusals are part of the record; scans whose credential failed its signature are not. `from` and
+    `until` bound the time of the verdict (`at`), `until` excluded; several reasons are those with any of them.
+
+    With filters a page may be short, even empty, although `next_cursor` is set: go on until it is null. CSV and NDJSON
+    have no limit of rows, and come in full unless the connection breaks."""
     await call.query(GetEvent(call.tenant_id, event_id), EventView)
     is_fresh = await call.is_fresh()
-    wanted = ScanFilter(
-        is_admitted=None if verdict is None else verdict == "admitted",
-        reason=reason,
-        card_id=card_id,
-        gate_id=gate_id,
-        device_id=device_id,
-        direction=direction,
-    )
-    if "text/csv" in request.headers.get("accept", ""):
-        page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, cursor)
+    pool = call.parts.pool
+    form = _FORMATS.get(wanted_format(request.headers.get("accept", "")) or "")
+    if form is not None:
+        suffix = "csv" if form.media_type == CSV else "ndjson"
         headers = {
-            "content-disposition": f'attachment; filename="checkins-{event_id}.csv"',
+            "content-disposition": f'attachment; filename="checkins-{event_id}.{suffix}"',
             "x-mastervip-stale": "false" if is_fresh else "true",
         }
-        lines = _csv(call, event_id, wanted, page.rows, page.next_cursor)
-        return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
-    page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limit, cursor)
-    items = [_view(row) for row in page.rows]
+        pages = all_scans(pool, call.tenant_id, event_id, which, cursor)
+        return Export(request.app.state.exports, call.tenant_id, form, pages, headers)
+    page = await list_scans(pool, call.tenant_id, event_id, which, limit, cursor)
+    items = [ScanView(**_fields(row)) for row in page.rows]
     return ScanPage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
 
 
-async def _csv(
-    call: Call, event_id: str, wanted: ScanFilter, rows: list[ScanRow], next_cursor: str | None
-) -> AsyncIterator[str]:
-    """Page by page, so that memory stays bounded; the first page came with the request, so that its errors could be
-    told."""
-    yield CSV_COLUMNS + "\r\n"
-    written = 0
-    while True:
-        yield "".join(_line(row) for row in rows)
-        written += len(rows)
-        if next_cursor is None or written >= limits.CSV_ROWS_MAX:
-            return
-        page = await list_scans(call.parts.pool, call.tenant_id, event_id, wanted, limits.CSV_PAGE_ROWS, next_cursor)
-        rows, next_cursor = page.rows, page.next_cursor
+def _verdict(row: ScanRow) -> str:
+    return "refused" if row.reason else "admitted"
 
 
-def _line(row: ScanRow) -> str:
+def _fields(row: ScanRow) -> dict[str, Any]:
+    """Those of `ScanView`."""
+    return {
+        "scan_id": row.request_id,
+        "verdict": _verdict(row),
+        "reason": row.reason or None,
+        "at": rfc3339(row.at_ms),
+        "scanned_at": rfc3339(row.scanned_at_ms),
+        "card_id": row.card_id or None,
+        "member": {"id": row.member_id, "name": row.member_name} if row.member_id else None,
+        "tier": row.tier or None,
+        "gate_id": row.gate_id or None,
+        "device_id": row.device_id or None,
+        "direction": row.direction,
+        "inside": row.inside,
+        "points_awarded": row.points_awarded,
+    }
+
+
+def _csv_line(row: ScanRow) -> str:
     cells = (
         row.request_id,
         _verdict(row),
@@ -143,23 +180,11 @@ def _line(row: ScanRow) -> str:
     return ",".join(map(csv_cell, cells)) + "\r\n"
 
 
-def _verdict(row: ScanRow) -> str:
-    return "refused" if row.reason else "admitted"
+def _json_line(row: ScanRow) -> str:
+    return msgspec.json.encode(_fields(row)).decode() + "\n"
 
 
-def _view(row: ScanRow) -> ScanView:
-    return ScanView(
-        scan_id=row.request_id,
-        verdict=_verdict(row),
-        reason=row.reason or None,
-        at=rfc3339(row.at_ms),
-        scanned_at=rfc3339(row.scanned_at_ms),
-        card_id=row.card_id or None,
-        member=ScanMember(id=row.member_id, name=row.member_name) if row.member_id else None,
-        tier=row.tier or None,
-        gate_id=row.gate_id or None,
-        device_id=row.device_id or None,
-        direction=row.direction,
-        inside=row.inside,
-        points_awarded=row.points_awarded,
-    )
+_FORMATS: dict[str, Format[ScanRow]] = {
+    CSV: Format(CSV, _csv_line, CSV_COLUMNS + "\r\n"),
+    NDJSON: Format(NDJSON, _json_line),
+}

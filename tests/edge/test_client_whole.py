@@ -9,6 +9,7 @@ import io
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
         assert len([scan async for scan in vip.events.scan_log(event["id"], verdict="admitted")]) == 6
         csv = b"".join([piece async for piece in vip.events.scan_log_csv(event["id"])]).decode()
         assert csv.count("\r\n") == 7
+        log = [scan async for scan in vip.events.scan_log(event["id"], since=datetime(2020, 1, 1, tzinfo=UTC))]
+        assert [scan async for scan in vip.events.export_scans(event["id"])] == log
+        refused = vip.events.scan_log(event["id"], reason=["full", "gate_closed"], until="2100-01-01T00:00:00Z")
+        assert [scan async for scan in refused] == []
+        assert (await vip.events.statistics(event["id"], step="hour"))["totals"]["admitted"] == 6
 
         awarded = await vip.cards.award(card["id"], 50, note="thanks")
         await vip.cards.redeem(card["id"], 20)

@@ -67,7 +67,7 @@ async def test_the_scan_log(system: System) -> None:
 
 async def test_the_scan_log_as_csv(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     key, event, _ = await an_evening(system)
-    monkeypatch.setattr(limits, "CSV_PAGE_ROWS", 3)
+    monkeypatch.setattr(limits, "EXPORT_PAGE_ROWS", 3)
     answer = await system.call("GET", f"/v1/events/{event['id']}/checkins", token=key, Accept="text/csv")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8")
     rows = list(csv.DictReader(io.StringIO(answer.body.decode())))

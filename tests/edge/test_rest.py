@@ -223,6 +223,14 @@ async def test_a_scan_is_judged_once(system: System) -> None:
     assert (unknown.status, unknown.json()["code"]) == (404, "event_unknown")
 
 
+async def test_points_that_expire_before_they_are_awarded(system: System) -> None:
+    key = (await system.open_org())["key"]
+    card = await system.made("POST", "/v1/cards", {"member": {"name": "Ann"}}, key)
+    award = {"amount": 5, "expires_at": "2020-01-01T00:00:00Z"}
+    answer = await system.call("POST", f"/v1/cards/{card['id']}/points/award", award, key)
+    assert (answer.status, answer.json()["code"]) == (409, "expiry_invalid")
+
+
 async def test_points_and_leaderboard(system: System) -> None:
     key = (await system.open_org())["key"]
     ann, bob = [await system.made("POST", "/v1/cards", {"member": {"name": name}}, key) for name in ("Ann", "Bob")]

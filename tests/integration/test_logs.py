@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from actors.entry import Mark
-from actors.facts import ScanJudged
 from storage import logs
-from storage.logs import BadCursor, Item, Page, ScanFilter
+from storage.logs import BadCursor, Item, Page
 from storage.postgres import Pool, writer_pool
-from tests.support.histories import START_MS, Author
+from tests.support.histories import Author
 from tests.support.projection import project
 
 PARTITION = 5
@@ -35,16 +34,6 @@ async def author(pool: Pool) -> Author:
     return made
 
 
-def scans(author: Author, tenant_id: str = TENANT) -> list[tuple[ScanJudged, int]]:
-    """Newest first."""
-    found = [
-        (fact, position)
-        for fact, position in author.positions.values()
-        if isinstance(fact, ScanJudged) and (fact.tenant_id, fact.event_id) == (tenant_id, EVENT)
-    ]
-    return sorted(found, key=lambda pair: -pair[1])
-
-
 async def read_all(page_of: Callable[[str | None], Awaitable[Page]]) -> list[Item]:
     items: list[Item] = []
     cursor: str | None = None
@@ -55,53 +44,6 @@ async def read_all(page_of: Callable[[str | None], Awaitable[Page]]) -> list[Ite
         if cursor is None:
             return items
         assert page.items, "a page with a next one is not empty"
-
-
-@pytest.mark.parametrize("limit", [1, 7, 1_000, 5_000])
-async def test_the_scan_log_is_all_scans_newest_first(pool: Pool, author: Author, limit: int) -> None:
-    items = await read_all(lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), limit, cursor))
-    made = scans(author)
-    assert len(made) > 20
-    assert [item["position"] for item in items] == [position for _, position in made]
-    for item, (fact, _) in zip(items, made, strict=True):
-        assert all(value == getattr(fact, name) for name, value in item.items() if name != "position")
-
-
-FILTERS: tuple[tuple[ScanFilter, Callable[[ScanJudged], bool]], ...] = (
-    (ScanFilter(is_admitted=True), lambda fact: not fact.reason),
-    (ScanFilter(is_admitted=False), lambda fact: bool(fact.reason)),
-    (ScanFilter(reason="gate_closed"), lambda fact: fact.reason == "gate_closed"),
-    (ScanFilter(gate_id="gate_1"), lambda fact: fact.gate_id == "gate_1"),
-    (ScanFilter(card_id="card_1"), lambda fact: fact.card_id == "card_1"),
-    (ScanFilter(device_id="dev_1"), lambda fact: fact.device_id == "dev_1"),
-    (ScanFilter(direction="exit"), lambda fact: fact.direction == "exit"),
-    (ScanFilter(since_ms=START_MS + 3_000), lambda fact: fact.at_ms >= START_MS + 3_000),
-    (ScanFilter(until_ms=START_MS + 3_000), lambda fact: fact.at_ms < START_MS + 3_000),
-    (
-        ScanFilter(is_admitted=True, gate_id="gate_2", direction="entry"),
-        lambda fact: not fact.reason and fact.gate_id == "gate_2" and fact.direction == "entry",
-    ),
-)
-
-
-@pytest.mark.parametrize(("which", "keeps"), FILTERS)
-async def test_filters_keep_what_they_say(
-    pool: Pool, author: Author, which: ScanFilter, keeps: Callable[[ScanJudged], bool]
-) -> None:
-    items = await read_all(lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, which, 3, cursor))
-    kept = [position for fact, position in scans(author) if keeps(fact)]
-    assert 0 < len(kept) < len(scans(author))
-    assert [item["position"] for item in items] == kept
-
-
-async def test_rows_that_arrive_while_paging_neither_repeat_nor_hide(pool: Pool, author: Author) -> None:
-    before = [position for _, position in scans(author)]
-    first = await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5)
-    await project(pool, PARTITION, author.mark, author.entries(20))
-    rest = await read_all(
-        lambda cursor: logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5, cursor or first.next_cursor)
-    )
-    assert [item["position"] for item in first.items + rest] == before
 
 
 async def test_a_cards_ledger_is_newest_first(pool: Pool, author: Author) -> None:
@@ -140,12 +82,11 @@ async def test_a_page_is_bounded_both_ways(pool: Pool) -> None:
 @pytest.mark.parametrize("cursor", ["", "abc", "-1", "1.5", "٣", str(1 << 63), "1; DROP TABLE scans"])
 async def test_a_cursor_that_was_never_given_out_is_refused(pool: Pool, cursor: str) -> None:
     with pytest.raises(BadCursor):
-        await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(), 5, cursor)
+        await logs.ledger_of_card(pool, TENANT, "card_0", 5, cursor)
 
 
 async def test_an_id_that_cannot_exist_has_no_rows(pool: Pool, author: Author) -> None:
     assert await logs.ledger_of_card(pool, TENANT, "nul\0", 5) == Page([], None)
-    assert await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(since_ms=1 << 70), 5) == Page([], None)
 
 
 async def test_whether_a_fact_has_arrived(pool: Pool, author: Author) -> None:
