@@ -6,7 +6,6 @@ has been looked up before.
 
 from __future__ import annotations
 
-from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
 from actors.event import Attendance, Event
@@ -46,9 +45,9 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
     awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, seen.entries + 1))
     if not awards:
         return [_judged(card, event, seen, command, at_ms, "")]
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
-    if card.lots:
-        draft.expire_lapsed()
+    draft = LedgerDraft(tenant, card, at_ms)
+    if card.lots or card.holds:
+        draft.settle()
     event_earned = seen.earned
     for award in awards:
         event_earned += award.points

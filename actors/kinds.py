@@ -48,7 +48,7 @@ ROUTES: dict[type, Route] = {
     EventCreated: Route("event", Event.created),
     EventChanged: Route(touches=("event",)),
     ScanJudged: Route(touches=("event",)),
-    PointsPosted: Route(touches=("card", "event")),
+    PointsPosted: Route(touches=("card", "event", "tenant")),
 }
 NOWHERE = Route()
 

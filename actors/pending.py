@@ -35,7 +35,7 @@ def weight_of(fact: Fact) -> int:
     if isinstance(fact, ScanJudged):
         return weight + 4 * len(fact.member_name)
     if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
+        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
     if isinstance(fact, EventCreated | EventChanged):
         return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
     return 5 * weight

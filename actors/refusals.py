@@ -49,6 +49,14 @@ CAPACITY_INVALID: Final = "capacity_invalid"
 EXPIRY_INVALID: Final = "expiry_invalid"
 QUOTA_EXCEEDED: Final = "quota_exceeded"
 PRECONDITION_FAILED: Final = "precondition_failed"
+INSUFFICIENT_FUNDS: Final = "insufficient_funds"
+PENDING_INVALID: Final = "pending_invalid"
+ENTRY_NOT_PENDING: Final = "entry_not_pending"
+HOLD_UNKNOWN: Final = "hold_unknown"
+HOLD_CAPTURED: Final = "hold_captured"
+HOLD_RELEASED: Final = "hold_released"
+HOLD_LAPSED: Final = "hold_lapsed"
+TRANSFER_TO_ITSELF: Final = "transfer_to_itself"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -63,6 +71,14 @@ COMMAND_REASONS: Final = (
     EXPIRY_INVALID,
     QUOTA_EXCEEDED,
     PRECONDITION_FAILED,
+    INSUFFICIENT_FUNDS,
+    PENDING_INVALID,
+    ENTRY_NOT_PENDING,
+    HOLD_UNKNOWN,
+    HOLD_CAPTURED,
+    HOLD_RELEASED,
+    HOLD_LAPSED,
+    TRANSFER_TO_ITSELF,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -108,16 +108,17 @@ class Scope:
         return actor
 
     def ledger_entry(self, card_id: str, entry_seq: int) -> LedgerEntry | None:
-        """An entry that the card has, and whether it was reversed."""
+        """An entry that the card has, and how it was reversed or ended."""
         recent = self._memory.recent
         fact = recent.get(card_id, entry_seq)
         if fact is not None:
-            entry: LedgerEntry | None = LedgerEntry(fact, False)
+            entry: LedgerEntry | None = LedgerEntry(fact)
         elif self._known is not None and self._known.entry is not None:
             entry = self._known.entry[0]
         else:
             self._wants.ledger_entries.add((self.tenant_id, card_id, entry_seq))
             raise NotLoaded
-        if entry is not None and recent.is_reversed(card_id, entry_seq):
-            return LedgerEntry(entry.fact, True)
+        reversed_by = recent.reversed_by(card_id, entry_seq)
+        if entry is not None and reversed_by:
+            return LedgerEntry(entry.fact, reversed_by)
         return entry

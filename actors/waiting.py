@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from actors.codec import Message
 from actors.commands import ReversePoints
 from actors.facts import Fact
+from actors.points_commands import CapturePoints, ReleasePoints
 from actors.ports import LedgerEntry, Loaded, LoadRequest
 
 
@@ -81,7 +82,7 @@ class Known:
         if request in asked.requests:
             self.answer = loaded.requests.get(request)
             self.is_new = self.answer is None
-        if isinstance(message, ReversePoints):
+        if isinstance(message, ReversePoints | CapturePoints | ReleasePoints):
             key = (tenant_id, message.card_id, message.entry_seq)
             if key in asked.ledger_entries:
                 self.entry = (loaded.ledger_entries.get(key),)
