@@ -186,6 +186,11 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
         """The balance of the card's points after this entry, whichever account it moved."""
         return self.balance_after if self.account == "points" else self.other_after
 
+    @property
+    def wallet_after(self) -> int:
+        """The balance of the card's wallet after this entry."""
+        return self.other_after if self.account == "points" else self.balance_after
+
 
 class CommandRefused(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """A command other than a scan was refused; `reason` is from `actors.refusals`, `entity_id` what it was about."""

@@ -37,4 +37,13 @@ ALARMS = StateTable(
     (("tenant_id", "text"), ("kind", "text"), ("entity_id", "text")),
     (("partition_id", "integer"), ("wake_ms", "bigint")),
 )
-STATE_TABLES = (ALARMS,)
+TENANT_ACCOUNTS = StateTable("tenant_accounts", (("tenant_id", "text"), ("account", "text")), (("balance", "bigint"),))
+HOLDS = StateTable(
+    "holds",
+    (("tenant_id", "text"), ("card_id", "text"), ("entry_seq", "bigint")),
+    (
+        *(("account", "text"), ("held", "bigint"), ("captured", "bigint"), ("lapses_at_ms", "bigint")),
+        *(("state", "text"), ("parts", "text")),
+    ),
+)
+STATE_TABLES = (ALARMS, TENANT_ACCOUNTS, HOLDS)
