@@ -42,18 +42,8 @@ HISTORIES: dict[str, tuple[str, ...]] = {"requests": REQUESTS, "scans": SCANS, "
 TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position")
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
-    *(
-        "state",
-        "balance",
-        "wallet",
-        "entry_count",
-        "earned",
-        "earned_position",
-        "day",
-        "day_earned",
-        "day_position",
-        "position",
-    ),
+    *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
+    "position",
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (

@@ -79,6 +79,10 @@ async def change_an_account(system: System) -> None:
     )
 
 
+async def forget_an_account(system: System) -> None:
+    await system.sql("DELETE FROM tenant_accounts WHERE tenant_id = $1 AND account = 'wallet:spent'", SECOND)
+
+
 async def open_a_hold_again(system: System) -> None:
     await system.sql("UPDATE holds SET state = 'open' WHERE tenant_id = $1 AND state = 'capture'", FIRST)
 
@@ -283,6 +287,7 @@ PLANTED: dict[Plant, str] = {
     put_an_alarm_off: "alarms_rows",
     change_a_wallet: "cards_rows",
     change_an_account: "double_entry",
+    forget_an_account: "tenant_accounts_rows",
     open_a_hold_again: "holds_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
