@@ -7,13 +7,9 @@ that is shown.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from actors.commands import (
-    AwardPoints,
     ChangeCardState,
     ChangeEvent,
     ChangePlan,
@@ -23,53 +19,42 @@ from actors.commands import (
     CreateEvent,
     IssueCard,
     OpenTenant,
-    RedeemPoints,
     RenameCardHolder,
-    ReversePoints,
 )
+from actors.points_commands import TransferPoints
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
+from tests.simulation.oracle_points import Expected, PointsOracle, refused
 
-Expected = tuple[str, dict[str, Any]]
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle:
+class Oracle(PointsOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
-        self.tenants: dict[str, dict[str, Any]] = {}
-        self.cards: dict[str, dict[str, Any]] = {}
+        super().__init__()
         self.events: dict[str, dict[str, Any]] = {}
         # (event, card) -> who is inside, how often, since when
         self.visits: dict[tuple[str, str], dict[str, Any]] = {}
-        self.ledgers: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
-        self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
-        self.latest_day: dict[str, int] = defaultdict(int)
-        self.at_ms = 0
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
         card_id = getattr(command, "card_id", "")
-        alarm_ms = self._alarm(card_id)
+        alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
-        if self._alarm(card_id) != alarm_ms:
-            expected.append(("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": False}))
+        # (A transfer sets the alarms of two cards, each after the card's entries.)
+        if not isinstance(command, TransferPoints):
+            expected += self._alarm_of(card_id, alarm_ms)
         return expected
 
     def woken(self, card_id: str, at_ms: int) -> list[Expected]:
         """What a card's alarm leads to."""
         self.at_ms = at_ms
-        lapsed = self._lapse(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": True}), *lapsed]
-
-    def _alarm(self, card_id: str) -> int:
-        """When the next of a card's points lapse, 0 if none do."""
-        lots = self.cards[card_id]["lots"].values() if card_id in self.cards else ()
-        return min((expires for expires, left in lots if left), default=0)
+        lapsed = self.lapse(card_id)
+        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": True}), *lapsed]
 
     def _decide(self, command: Command) -> list[Expected]:
         match command:
@@ -80,6 +65,7 @@ class Oracle:
                     "overdraft_max": command.settings.overdraft_max,
                     "points": [(r.rule_id, r.version, r.points, r.once_per_event) for r in command.settings.rules],
                     "plan": command.settings.plan,
+                    "grace": command.settings.lapsed_grace_ms,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
@@ -90,11 +76,11 @@ class Oracle:
             case IssueCard():
                 cards = self.cards_in_force(command.tenant_id)
                 if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
-                    return _refused("quota_exceeded")
+                    return refused("quota_exceeded")
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(balance=0, earned=0, lots={})
+                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
                 return [("CardIssued", {**who, "cards_after": cards + 1})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
@@ -111,7 +97,7 @@ class Oracle:
             case ChangeCardState():
                 card = self.cards[command.card_id]
                 if card["state"] == "revoked" and command.state != "revoked":
-                    return _refused("card_revoked")
+                    return refused("card_revoked")
                 card["state"] = command.state
                 cards = self.cards_in_force(command.tenant_id)
                 return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
@@ -120,13 +106,7 @@ class Oracle:
                 return [("CardHolderRenamed", {"member_name": command.member_name})]
             case CheckIn():
                 return self._check_in(command)
-            case AwardPoints():
-                return self._award(command)
-            case RedeemPoints():
-                return self._redeem(command)
-            case ReversePoints():
-                return self._reverse(command)
-        raise AssertionError(command)
+        return self.decide_points(command)
 
     def cards_in_force(self, tenant_id: str) -> int:
         """How many cards count towards the plan: all but the revoked."""
@@ -137,6 +117,8 @@ class Oracle:
         for name in ("name", "time_zone", "overdraft_max"):
             if getattr(command, name) is not None:
                 tenant[name] = getattr(command, name)
+        if command.lapsed_grace_ms is not None:
+            tenant["grace"] = command.lapsed_grace_ms
         if command.checkin_points is not None:
             versions = [rule[1] for rule in tenant["points"] if rule[0] == "rule_checkin"]
             others = [rule for rule in tenant["points"] if rule[0] != "rule_checkin"]
@@ -151,7 +133,7 @@ class Oracle:
             gates = {gate.gate_id: gate_version(gate) for gate in terms["gates"]}
             now = gates.get(command.gate.gate_id, "") if command.gate else event_version(EventTerms(**terms))
             if now not in command.if_version:
-                return _refused("precondition_failed")
+                return refused("precondition_failed")
         for name in terms:
             if getattr(command, name, None) is not None:
                 terms[name] = getattr(command, name)
@@ -160,7 +142,7 @@ class Oracle:
             gates[command.gate.gate_id] = command.gate
             terms["gates"] = tuple(gates.values())
         if terms["capacity"] < 1 or terms["capacity"] < event["inside"]:
-            return _refused("capacity_invalid")
+            return refused("capacity_invalid")
         event["terms"] = terms
         return [("EventChanged", {"event_id": command.event_id})]
 
@@ -198,7 +180,7 @@ class Oracle:
             "card_inside": visit["inside"],
             "card_entries": visit["entries"],
             "points_awarded": awarded,
-            "points_balance": card["balance"] if card and card["tenant"] == command.tenant_id else 0,
+            "points_balance": card["points"] if card and card["tenant"] == command.tenant_id else 0,
             "first_at_ms": first[0],
             "first_device_id": first[1],
             "device_id": command.device_id,
@@ -237,138 +219,14 @@ class Oracle:
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self._lapse(command.card_id)
+        expected = self.lapse(command.card_id)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
-            expected.append(
-                self._post(command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule)
-            )
+            more = {"earned": points, "event_id": command.event_id, "drawn_on": "points:issued"}
+            expected.append(self._post(command, "award", points, cause, **more, rule=rule))
         return sum(rule[2] for rule in rules), expected
-
-    # --- points -----------------------------------------------------------------------------------------------------
-
-    def _post(self, command: Any, kind: str, amount: int, cause: str, **more: Any) -> Expected:
-        """Adds an entry; `lots` in `more` is (lot, left, expiry) as they are after it."""
-        card_id = command if isinstance(command, str) else command.card_id
-        card = self.cards[card_id]
-        card["balance"] += amount
-        zone = ZoneInfo(self.tenants[card["tenant"]]["time_zone"])
-        local = datetime.fromtimestamp(self.at_ms / 1000, UTC).astimezone(zone)
-        # A card's days only go forward, whatever becomes of its tenant's time zone.
-        day = max(int(local.strftime("%Y%m%d")), self.latest_day[card_id])
-        self.latest_day[card_id] = day
-        earned, event_id = more.get("earned", 0), more.get("event_id", "")
-        card["earned"] += earned
-        if more.get("earned_day", day) == day:
-            self.day_scores[card["tenant"], day, card_id] += earned
-        if event_id:
-            self.event_scores[event_id, card_id] += earned
-        for lot, left, expires in more.get("lots", ()):
-            card["lots"][lot] = (expires, left)
-        ledger = self.ledgers[card_id]
-        entry = {
-            "entry_seq": len(ledger) + 1,
-            "kind": kind,
-            "amount": amount,
-            "balance_after": card["balance"],
-            "cause": cause,
-            "rule": more.get("rule", ""),
-            "event_id": event_id,
-            "day": day,
-            "earned_after": card["earned"],
-            "day_earned_after": self.day_scores[card["tenant"], day, card_id],
-            "event_earned_after": self.event_scores[event_id, card_id] if event_id else 0,
-            "takings": {lot: part for lot, part in more.get("takings", {}).items() if part},
-            "lots": {lot: (expires, left) for lot, left, expires in more.get("lots", ())},
-            "reverses": more.get("reverses", 0),
-            "short_by": more.get("short_by", 0),
-        }
-        ledger.append({**entry, "earned": earned})
-        return ("PointsPosted", entry)
-
-    def _lapse(self, card_id: str) -> list[Expected]:
-        card = self.cards[card_id]
-        lapsed = sorted(
-            (expires, lot) for lot, (expires, left) in card["lots"].items() if left and expires <= self.at_ms
-        )
-        expected = []
-        for expires, lot in lapsed:
-            left = card["lots"][lot][1]
-            expected.append(
-                self._post(card_id, "expire", -left, f"expiry:{lot}", lots=[(lot, 0, expires)], takings={lot: left})
-            )
-        return expected
-
-    def _spend(self, card: dict[str, Any], amount: int, first: int = 0) -> dict[str, Any]:
-        """Soonest expiry first, then the oldest; `first` before all; the rest from points without expiry."""
-        lots = sorted((lot != first, expires, lot, left) for lot, (expires, left) in card["lots"].items() if left)
-        changed, takings = [], {}
-        for _, expires, lot, left in lots:
-            part = min(left, amount)
-            amount -= part
-            if part:
-                changed.append((lot, left - part, expires))
-                takings[lot] = part
-        return {"lots": changed, "takings": {**takings, 0: amount}}
-
-    def _award(self, command: AwardPoints) -> list[Expected]:
-        card = self.cards[command.card_id]
-        if not 1 <= command.amount <= 1_000_000_000:
-            return _refused("amount_invalid")
-        if command.expires_at_ms and command.expires_at_ms <= self.at_ms:
-            return _refused("expiry_invalid")
-        if card["state"] != "active":
-            return _refused("card_not_active")
-        expected = self._lapse(command.card_id)
-        lot = len(self.ledgers[command.card_id]) + 1
-        lots = [(lot, command.amount, command.expires_at_ms)] if command.expires_at_ms else []
-        return [*expected, self._post(command, "award", command.amount, "request", earned=command.amount, lots=lots)]
-
-    def _redeem(self, command: RedeemPoints) -> list[Expected]:
-        card = self.cards[command.card_id]
-        if not 1 <= command.amount <= 1_000_000_000:
-            return _refused("amount_invalid")
-        if card["state"] != "active":
-            return _refused("card_not_active")
-        lapsed = sum(left for expires, left in card["lots"].values() if expires <= self.at_ms)
-        if command.amount > card["balance"] - lapsed + self.tenants[command.tenant_id]["overdraft_max"]:
-            return _refused("insufficient_points")
-        expected = self._lapse(command.card_id)
-        spent = self._spend(card, command.amount)
-        return [*expected, self._post(command, "redeem", -command.amount, "request", **spent)]
-
-    def _reverse(self, command: ReversePoints) -> list[Expected]:
-        card, ledger = self.cards[command.card_id], self.ledgers[command.card_id]
-        if not 1 <= command.entry_seq <= len(ledger):
-            return _refused("entry_unknown")
-        original = ledger[command.entry_seq - 1]
-        if original["kind"] not in ("award", "redeem"):
-            return _refused("entry_not_reversible")
-        if any(entry["reverses"] == command.entry_seq for entry in ledger):
-            return _refused("already_reversed")
-        expected = self._lapse(command.card_id)
-        more: dict[str, Any] = {"reverses": command.entry_seq}
-        if original["kind"] == "award":
-            floor = self.tenants[command.tenant_id]["overdraft_max"]
-            taken = max(0, min(original["amount"], card["balance"] + floor))
-            more.update(self._spend(card, taken, first=next(iter(original["lots"]), 0)))
-            more.update(earned=-original["amount"], event_id=original["event_id"], earned_day=original["day"])
-            more["short_by"] = original["amount"] - taken
-            amount = -taken
-        else:
-            amount = -original["amount"]
-            back = {lot: part for lot, part in original["takings"].items() if lot}
-            now = {lot: card["lots"][lot] for lot in back}
-            more["lots"] = [(lot, now[lot][1] + part, now[lot][0]) for lot, part in back.items()]
-            more["takings"] = {lot: -part for lot, part in original["takings"].items()}
-        expected.append(self._post(command, "reverse", amount, f"reversal:{command.entry_seq}", **more))
-        return [*expected, *self._lapse(command.card_id)]
 
 
 def _is_valid(now_ms: int, from_ms: int, until_ms: int) -> bool:
     return from_ms <= now_ms and (until_ms == 0 or now_ms < until_ms)
-
-
-def _refused(reason: str) -> list[Expected]:
-    return [("CommandRefused", {"reason": reason})]
