@@ -94,7 +94,8 @@ POLICY: dict[str, Action] = {
     "cards.read": Action("See a card, its points and its ledger", _grants(_READERS + " member:own")),
     "cards.credential": Action("Get a card's credential", _grants(_MANAGERS + " member:own")),
     "cards.revocations": Action("Read which cards are revoked", _grants(_READERS + " device:tenant key:scan:tenant")),
-    "points.write": Action("Award, redeem and reverse points", _grants(_MANAGERS)),
+    "points.write": Action("Award, confirm, reverse and transfer points, top up wallets", _grants(_MANAGERS)),
+    "points.spend": Action("Redeem, hold, capture and release points; pay", _grants(_MANAGERS + " staff:tenant")),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),
