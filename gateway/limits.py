@@ -64,6 +64,7 @@ CSV_ROWS_MAX = 1_000_000
 CSV_PAGE_ROWS = 1_000
 READ_YOUR_WRITES_WAIT_MAX_MS = 2_000
 READ_YOUR_WRITES_POLL_MS = 25
+STATEMENT_ENTRIES_MAX = 100_000  # of one statement's period
 SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 
 # --- devices ----------------------------------------------------------------------------------------------------------

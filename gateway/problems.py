@@ -87,6 +87,7 @@ TABLE: dict[str, Row] = {
         503, "This organisation's partition is halted", "An operator has to look at it; try again later."
     ),
     refusals.INSUFFICIENT_FUNDS: Row(409, "Not enough money in the wallet", "Ask for less, or top it up first."),
+    refusals.EXPIRY_INVALID: Row(409, "The time is not valid", "Choose a time in the future; see `detail`."),
     refusals.PENDING_INVALID: Row(
         409, "The points cannot be pending so long", "Choose a time in the future, before they expire."
     ),
@@ -131,7 +132,9 @@ TABLE: dict[str, Row] = {
         409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."
     ),
     refusals.ENTRY_UNKNOWN: Row(409, "Unknown ledger entry", "Check the entry's seq in the card's ledger."),
-    refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
+    refusals.ENTRY_NOT_REVERSIBLE: Row(
+        409, "The ledger entry cannot be reversed", "A transfer is undone by one back."
+    ),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
     refusals.QUOTA_EXCEEDED: Row(409, "The plan is used up", "Upgrade to Premium, or revoke what is not needed."),

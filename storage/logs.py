@@ -1,4 +1,5 @@
-"""Read queries for lists: an event's scans, a card's ledger, cards, events, devices. Newest first where time matters.
+"""Read queries for lists: an event's scans, cards, events, devices. Newest first where time matters. (A card's ledger:
+`storage.statements`.)
 
 Rules:
 1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
@@ -74,11 +75,6 @@ FROM scans WHERE tenant_id = $1 AND event_id = $2 AND position < $3
     AND ($11::bigint IS NULL OR at_ms >= $11) AND ($12::bigint IS NULL OR at_ms < $12)
 ORDER BY position DESC LIMIT $4
 """
-_LEDGER = """
-SELECT entry_seq, position, at_ms, kind, amount, balance_after, cause, note, rule, event_id, reverses, short_by,
-    request_id
-FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq < $3 ORDER BY entry_seq DESC LIMIT $4
-"""
 _CARDS = """
 SELECT card_id, member_id, member_name, tier, state, valid_from_ms, valid_until_ms, issued_at_ms, balance, earned,
     entry_count
@@ -120,15 +116,8 @@ async def scans_of_event(
     source: Pool | Connection, tenant_id: str, event_id: str, which: ScanFilter, limit: int, cursor: str | None = None
 ) -> Page:
     """An event's scan log, newest first. Raises `BadCursor`, `StoreUnavailable`."""
-    key = (tenant_id, event_id, _before(cursor))
+    key = (tenant_id, event_id, before(cursor))
     return await _page(source, _SCANS, "position", limit, key, astuple(which))
-
-
-async def ledger_of_card(
-    source: Pool | Connection, tenant_id: str, card_id: str, limit: int, cursor: str | None = None
-) -> Page:
-    """A card's points ledger, newest first. Raises `BadCursor`, `StoreUnavailable`."""
-    return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, _before(cursor)))
 
 
 async def cards(
@@ -168,13 +157,13 @@ async def devices(
 async def card_states(source: Pool | Connection, tenant_id: str, since: int, limit: int) -> CardStates:
     """The cards whose state changed after position `since`, each as it is now, in the order of the changes; with
     `since` 0 all that are not active. Raises `StoreUnavailable`."""
-    rows = await _fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
+    rows = await fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
     return CardStates([CardState(*row) for row in rows[:limit]], len(rows) > limit)
 
 
 async def projected_seq(source: Pool | Connection, partition: int) -> int:
     """Up to which seq Postgres holds the partition's journal. Raises `StoreUnavailable`."""
-    rows = await _fetch(source, _POSITION, partition)
+    rows = await fetch(source, _POSITION, partition)
     return rows[0]["seq"] if rows else 0
 
 
@@ -195,12 +184,13 @@ async def _page(
     """The query's parameters are the key with the cursor last, the number of rows, the filters."""
     count = max(1, min(limit, PAGE_ROWS_MAX))
     # One row more than asked for tells whether there is a next page.
-    rows = await _fetch(source, query, *key, count + 1, *filters)
+    rows = await fetch(source, query, *key, count + 1, *filters)
     items = [dict(row) for row in rows[:count]]
     return Page(items, str(items[-1][cursor_column]) if len(rows) > count else None)
 
 
-async def _fetch(source: Pool | Connection, query: str, *parameters: object) -> Sequence[asyncpg.Record]:
+async def fetch(source: Pool | Connection, query: str, *parameters: object) -> Sequence[asyncpg.Record]:
+    """The rows of a query. Raises `StoreUnavailable`."""
     try:
         return await source.fetch(query, *parameters)
     except DATA_FAULTS:
@@ -210,7 +200,7 @@ async def _fetch(source: Pool | Connection, query: str, *parameters: object) -> 
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _before(cursor: str | None) -> int:
+def before(cursor: str | None) -> int:
     """The number that a cursor of a list newest first stands for: rows before it come next."""
     if cursor is None:
         return BIGINT_MAX

@@ -25,6 +25,7 @@ from gateway.rest import (
     api_keys,
     audit_log,
     auth,
+    card_points,
     cards,
     devices,
     events,
@@ -80,6 +81,7 @@ ROUTERS = (
     cards.batch_router,
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
+    card_points.router,
     events.router,
     scans.router,
     devices.router,

@@ -11,6 +11,7 @@ from actors.facts import ScanJudged
 from storage import logs
 from storage.logs import BadCursor, Item, Page, ScanFilter
 from storage.postgres import Pool, writer_pool
+from storage.statements import LedgerFilter, ledger_of_card
 from tests.support.histories import START_MS, Author
 from tests.support.projection import project
 
@@ -106,7 +107,7 @@ async def test_rows_that_arrive_while_paging_neither_repeat_nor_hide(pool: Pool,
 
 async def test_a_cards_ledger_is_newest_first(pool: Pool, author: Author) -> None:
     for card_id in ("card_0", "card_1"):
-        items = await read_all(lambda cursor, of=card_id: logs.ledger_of_card(pool, TENANT, of, 4, cursor))  # type: ignore[misc]
+        items = await read_all(lambda cursor, of=card_id: ledger_of_card(pool, TENANT, of, LedgerFilter(), 4, cursor))  # type: ignore[misc]
         made = [fact for (tenant, card, _), fact in author.postings.items() if (tenant, card) == (TENANT, card_id)]
         assert [item["entry_seq"] for item in items] == [fact.entry_seq for fact in reversed(made)]
         for item, fact in zip(items, reversed(made), strict=True):
@@ -144,7 +145,7 @@ async def test_a_cursor_that_was_never_given_out_is_refused(pool: Pool, cursor: 
 
 
 async def test_an_id_that_cannot_exist_has_no_rows(pool: Pool, author: Author) -> None:
-    assert await logs.ledger_of_card(pool, TENANT, "nul\0", 5) == Page([], None)
+    assert await ledger_of_card(pool, TENANT, "nul\0", LedgerFilter(), 5) == Page([], None)
     assert await logs.scans_of_event(pool, TENANT, EVENT, ScanFilter(since_ms=1 << 70), 5) == Page([], None)
 
 
