@@ -132,9 +132,7 @@ TABLE: dict[str, Row] = {
         409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."
     ),
     refusals.ENTRY_UNKNOWN: Row(409, "Unknown ledger entry", "Check the entry's seq in the card's ledger."),
-    refusals.ENTRY_NOT_REVERSIBLE: Row(
-        409, "The ledger entry cannot be reversed", "A transfer is undone by one back."
-    ),
+    refusals.ENTRY_NOT_REVERSIBLE: Row(409, "The ledger entry cannot be reversed", "A transfer is undone by one back."),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),
     refusals.QUOTA_EXCEEDED: Row(409, "The plan is used up", "Upgrade to Premium, or revoke what is not needed."),
