@@ -65,6 +65,7 @@ def decide_change_tenant(scope: Scope, command: ChangeTenant, at_ms: int) -> lis
         time_zone=settings.time_zone if command.time_zone is None else command.time_zone,
         overdraft_max=settings.overdraft_max if command.overdraft_max is None else command.overdraft_max,
         rules=rules,
+        lapsed_grace_ms=settings.lapsed_grace_ms if command.lapsed_grace_ms is None else command.lapsed_grace_ms,
     )
     name = tenant.name if command.name is None else command.name
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)]

@@ -1,10 +1,13 @@
-"""The virtual actor Card: a member's card with its points.
+"""The virtual actor Card: a member's card with its points and its wallet.
 
 Rules:
 1. State changes only in `apply`; what a fact does not say is not known here.
 2. `position` is that of the last fact applied; a fact at or before it changes nothing (loading = row + the journal's
    tail).
-3. `balance` = sum of all entries = the pool (points without expiry) + what is left in the lots.
+3. `balance` = sum of all entries of the points = the pool (points without expiry) + what is left in the lots + what is
+   held. What a hold puts aside has left its lots: it neither lapses nor is spent while the hold is open.
+4. What only time changes needs no fact: a lot that has lapsed counts no more, one that was pending until a time counts
+   from then on (`available`), whether or not anybody has looked.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import msgspec
 
 from actors.door_facts import CardNoted
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted
-from actors.terms import CardState, Lot
+from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
 
 
 class Card(msgspec.Struct, gc=False):
@@ -36,6 +39,8 @@ class Card(msgspec.Struct, gc=False):
     day_earned: int = 0
     day_position: int = 0
     lots: tuple[Lot, ...] = ()
+    wallet: int = 0
+    holds: tuple[Hold, ...] = ()
     position: int = 0
     attention: str = ""
 
@@ -68,9 +73,15 @@ class Card(msgspec.Struct, gc=False):
             self.attention = fact.attention
             return
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
-        assert fact.balance_after == self.balance + fact.amount, "a balance is the sum of its entries"
+        is_points = fact.account == "points"
+        before, other = (self.balance, self.wallet) if is_points else (self.wallet, self.balance)
+        assert fact.balance_after == before + fact.amount, "a balance is the sum of its entries"
+        assert fact.other_after == other, "an entry moves one account"
         self.entry_count = fact.entry_seq
-        self.balance = fact.balance_after
+        if is_points:
+            self.balance = fact.balance_after
+        else:
+            self.wallet = fact.balance_after
         if fact.earned_after != self.earned:
             self.earned = fact.earned_after
             self.earned_position = position
@@ -83,15 +94,54 @@ class Card(msgspec.Struct, gc=False):
             kept = [lot for lot in self.lots if lot.lot not in changed]
             kept += [lot for lot in fact.lots if lot.remaining]
             self.lots = tuple(sorted(kept, key=lambda lot: (lot.expires_at_ms, lot.lot)))
+        if fact.held:
+            self._hold(fact)
+
+    def _hold(self, fact: PointsPosted) -> None:
+        if fact.held > 0:
+            made = Hold(fact.entry_seq, fact.account, fact.held, fact.due_ms, held_parts(fact))
+            self.holds = (*self.holds, made)
+            return
+        kept = tuple(hold for hold in self.holds if hold.hold != fact.reverses)
+        assert len(kept) == len(self.holds) - 1, "a hold ends once"
+        self.holds = kept
 
     @property
     def pool(self) -> int:
-        """Points without expiry; below zero only where the tenant allows an overdraft."""
-        return self.balance - sum(lot.remaining for lot in self.lots)
+        """Points without expiry that are not held; below zero only where the tenant allows an overdraft."""
+        in_holds = sum(hold.held for hold in self.holds if hold.account == "points")
+        return self.balance - sum(lot.remaining for lot in self.lots) - in_holds
 
     def available(self, at_ms: int) -> int:
-        """What can be spent at `at_ms`: lots that have lapsed by then do not count, though their expiry may not be
-        posted yet."""
-        if not self.lots:
+        """What can be spent of the points at `at_ms`: neither lots that have lapsed by then or are pending, nor what is
+        held. What has fallen due by then counts as done, though it may not be posted yet."""
+        if not self.lots and not self.holds:
             return self.balance
-        return self.balance - sum(lot.remaining for lot in self.lots if lot.expires_at_ms <= at_ms)
+        found = self.balance
+        for lot in self.lots:
+            if lot.expires_at_ms <= at_ms or lot.available_from_ms > at_ms:
+                found -= lot.remaining
+        for hold in self.holds:
+            if hold.account == "points":
+                is_open = hold.lapses_at_ms > at_ms
+                found -= sum(part.remaining for part in hold.parts if is_open or part.expires_at_ms <= at_ms)
+        return found
+
+    def wallet_available(self, at_ms: int) -> int:
+        """What can be spent of the wallet at `at_ms`."""
+        return self.wallet - self.held("wallet", at_ms)
+
+    def held(self, account: Account, at_ms: int) -> int:
+        """What the holds put aside that are open at `at_ms`."""
+        return sum(hold.held for hold in self.holds if hold.account == account and hold.lapses_at_ms > at_ms)
+
+    def pending(self, at_ms: int) -> int:
+        """Points that show but cannot be spent yet at `at_ms`."""
+        return sum(lot.remaining for lot in self.lots if lot.available_from_ms > at_ms and lot.expires_at_ms > at_ms)
+
+
+def held_parts(fact: PointsPosted) -> tuple[Lot, ...]:
+    """What a hold puts aside of which lot, with the lots' expiry."""
+    expiry_of = {lot.lot: lot.expires_at_ms for lot in fact.lots}
+    expiry_of[POOL] = FAR_MS
+    return tuple(Lot(taking.lot, taking.amount, expiry_of[taking.lot]) for taking in fact.takings)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
 from actors.door_facts import EveryoneLeft
@@ -113,9 +112,9 @@ def points_of(
     awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, door.seen.entries + 1))
     if not awards:
         return ()
-    draft = LedgerDraft(card, at_ms, local_day(scanned_at_ms, tenant.settings.time_zone))
-    if card.lots:
-        draft.expire_lapsed()
+    draft = LedgerDraft(tenant, card, at_ms, earned_ms=scanned_at_ms)
+    if card.lots or card.holds:
+        draft.settle()
     attended = door.event.attendance.get(card.card_id)
     event_earned = attended.earned if attended is not None else 0
     for award in awards:

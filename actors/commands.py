@@ -19,7 +19,9 @@ from hashlib import blake2b
 import msgspec
 
 from actors.door_commands import DoorCommand
+from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.terms import (
+    Account,
     Admission,
     CardState,
     Direction,
@@ -57,6 +59,7 @@ class ChangeTenant(msgspec.Struct, frozen=True, array_like=True, tag=2):
     overdraft_max: int | None = None
     checkin_points: int | None = None
     if_version: tuple[str, ...] | None = None
+    lapsed_grace_ms: int | None = None
 
 
 class IssueCard(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -151,7 +154,9 @@ class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
 
 
 class AwardPoints(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """Gives `amount` points; `expires_at_ms` 0: they never expire."""
+    """Gives `amount` points; `expires_at_ms` 0: they never expire. They can be spent from `pending_until_ms` on, 0: at
+    once, `FAR_MS`: once they are confirmed. With `account` "wallet" it is a top-up; money neither expires nor is
+    pending."""
 
     tenant_id: str
     request_id: str
@@ -160,19 +165,25 @@ class AwardPoints(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False)
     amount: int
     note: str = ""
     expires_at_ms: int = 0
+    pending_until_ms: int = 0
+    account: Account = "points"
 
 
 class RedeemPoints(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """Takes `amount` points; with `account` "wallet" it is a payment."""
+
     tenant_id: str
     request_id: str
     fingerprint: bytes
     card_id: str
     amount: int
     note: str = ""
+    account: Account = "points"
 
 
 class ReversePoints(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
-    """Undoes ledger entry `entry_seq` (an award or a redemption), once."""
+    """Undoes ledger entry `entry_seq` (an award, a redemption, a capture, a top-up or a payment), once. A transfer is
+    undone by another, back."""
 
     tenant_id: str
     request_id: str
@@ -217,11 +228,24 @@ Command = (
     | ChangePlan
     | Wake
     | DoorCommand
+    | ConfirmPoints
+    | HoldPoints
+    | CapturePoints
+    | ReleasePoints
+    | TransferPoints
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
 # differ between tries.
 _NOT_ASKED = frozenset({"tenant_id", "request_id", "fingerprint", "device_id", "valid_from_ms", "valid_until_ms"})
+# Fields that commands got after their release, with what they are where they are not given: such a request keeps the
+# fingerprint from before.
+_GIVEN_SINCE: dict[str, object] = {
+    "if_version": None,
+    "lapsed_grace_ms": None,
+    "pending_until_ms": 0,
+    "account": "points",
+}
 _MADE_BY_THE_EDGE = {IssueCard: "card_id", CreateEvent: "event_id", OpenTenant: "tenant_id"}
 
 
@@ -252,8 +276,7 @@ def fingerprint(command: Command) -> bytes:
     left_out = {_MADE_BY_THE_EDGE.get(kind), *_NOT_ASKED}
     if kind is IssueCard:
         left_out -= {"valid_from_ms", "valid_until_ms"}
-    if getattr(command, "if_version", None) is None:
-        left_out.add("if_version")
+    left_out |= {name for name, first in _GIVEN_SINCE.items() if getattr(command, name, first) == first}
     asked = _told(command, left_out)
     return blake2b(msgspec.msgpack.encode((kind.__name__, asked)), digest_size=FINGERPRINT_BYTES).digest()
 
@@ -271,9 +294,11 @@ def _told(value: msgspec.Struct, left_out: Set[str | None] = frozenset()) -> lis
 
 
 def _as_asked(value: object) -> object:
-    """Settings that name the default plan are as they were before there were plans."""
-    if isinstance(value, TenantSettings) and value.plan == "premium":
-        return (value.time_zone, value.overdraft_max, value.rules)
+    """Settings that name the default plan (and no grace) are as they were before there were plans (and grace): a
+    request that was first tried then keeps its fingerprint."""
+    if isinstance(value, TenantSettings) and not value.lapsed_grace_ms:
+        asked = (value.time_zone, value.overdraft_max, value.rules)
+        return asked if value.plan == "premium" else (*asked, value.plan)
     if isinstance(value, EventTerms | Gate):
         return _told(value)
     if isinstance(value, tuple):

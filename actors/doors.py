@@ -3,13 +3,12 @@ back as facts."""
 
 from __future__ import annotations
 
-from actors.calendar import local_day
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, DoorCommand, NoteCard, SendOut
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event, attendance_key
 from actors.facts import AlarmSet, CommandRefused, Fact, ScanDetails, ScanJudged
 from actors.ledger import LedgerDraft
-from actors.points import post_reversal_of_award
+from actors.points import take_back
 from actors.refusals import (
     ANNUL_TOO_LATE,
     ANSWER_INVALID,
@@ -83,8 +82,8 @@ def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
     if not scan.points_awarded:
         return []
     card = scope.need("card", scan.card_id)
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, scope.tenant.settings.time_zone))
-    draft.expire_lapsed()
+    draft = LedgerDraft(scope.tenant, card, at_ms)
+    draft.settle()
     event_earned = scope.event.attendance[scan.card_id].earned
     left, entry_seq = scan.points_awarded, scan.award_seq
     while left > 0:
@@ -92,8 +91,8 @@ def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
         assert entry is not None, "an award is in the ledger"
         if entry.fact.cause == f"checkin:{scan.request_id}":
             left -= entry.fact.amount
-            if not entry.is_reversed:
-                post_reversal_of_award(scope.tenant, draft, entry.fact, event_earned)
+            if not entry.reversed_by:
+                take_back(scope.tenant, draft, entry.fact, event_earned)
                 event_earned -= entry.fact.amount
         entry_seq += 1
     return draft.finished()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.door_facts import DoorFact
-from actors.terms import CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
+from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
 
 
 class TenantOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -174,13 +174,19 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
 
 
 class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
-    """An entry of a card's points ledger.
+    """An entry of a card's ledger, of its points or of its wallet (`account`).
 
-    `entry_seq` counts the card's entries from 1. `amount` is signed, `balance_after` the sum of all entries so far.
-    `lots` are the expiring lots this entry changed, as they are now; `takings` what it took from which lot
-    (positive), or gave back (negative). `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at
-    the event `event_id`. `cause` is "request", "checkin:<scan id>", "reversal:<entry seq>" or "expiry:<lot>";
-    `reverses` the entry reversed, 0 if none; `short_by` how much of a reversal could not be taken.
+    `entry_seq` counts the card's entries of both accounts from 1. `amount` is signed, `balance_after` the sum of all
+    entries of the account so far, `other_after` the balance of the card's other account. `lots` are the lots this entry
+    changed, as they are now; `takings` what it took from which lot (positive), or gave back (negative).
+    `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at the event `event_id`. `cause` is
+    "request", "checkin:<scan id>", "reversal:<entry seq>", "expiry:<lot>", "hold:<entry seq>", "confirm:<entry seq>",
+    "transfer-to:<card id>" or "transfer-from:<card id>"; `reverses` the entry reversed or the hold ended, 0 if none;
+    `short_by` how much of a reversal could not be taken.
+
+    `contra_after` is the balance of the organisation's account that the amount was drawn on (`actors.accounts`); None
+    where no amount moved, and in facts from before there were such accounts. `held` is how much more (a hold's end:
+    less) is put aside from now on, `due_ms` when the hold lapses.
     """
 
     tenant_id: str
@@ -205,6 +211,21 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     takings: tuple[Taking, ...] = ()
     reverses: int = 0
     short_by: int = 0
+    account: Account = "points"
+    other_after: int = 0
+    contra_after: int | None = None
+    held: int = 0
+    due_ms: int = 0
+
+    @property
+    def points_after(self) -> int:
+        """The balance of the card's points after this entry, whichever account it moved."""
+        return self.balance_after if self.account == "points" else self.other_after
+
+    @property
+    def wallet_after(self) -> int:
+        """The balance of the card's wallet after this entry."""
+        return self.other_after if self.account == "points" else self.balance_after
 
 
 class CommandRefused(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):

@@ -48,8 +48,11 @@ from actors.doors import (
     decide_wake_event,
 )
 from actors.facts import Fact
-from actors.points import decide_award, decide_redeem, decide_reverse, decide_wake_card
+from actors.holds import decide_capture, decide_hold, decide_release
+from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
+from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.scope import Scope
+from actors.transfers import decide_transfer
 
 # What a decision is given: its scope, the command, and the time.
 Decision = Callable[[Scope, Any, int], list[Fact]]
@@ -91,6 +94,11 @@ HANDLERS: dict[type, Handler] = {
     ChangeAdmissionList: Handler("event_id", ("event",), decide_change_admission_list),
     AnswerQuestions: Handler("card_id", ("card", "event"), decide_answer),
     NoteCard: Handler("card_id", ("card",), decide_note_card),
+    ConfirmPoints: Handler("card_id", ("card",), decide_confirm),
+    HoldPoints: Handler("card_id", ("card",), decide_hold),
+    CapturePoints: Handler("card_id", ("card",), decide_capture),
+    ReleasePoints: Handler("card_id", ("card",), decide_release),
+    TransferPoints: Handler("card_id", ("card",), decide_transfer),
     Wake: Handler("entity_id", (), _wake),
 }
 

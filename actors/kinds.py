@@ -49,7 +49,7 @@ ROUTES: dict[type, Route] = {
     EventCreated: Route("event", Event.created),
     EventChanged: Route(touches=("event",)),
     ScanJudged: Route(touches=("event",)),
-    PointsPosted: Route(touches=("card", "event")),
+    PointsPosted: Route(touches=("card", "event", "tenant")),
     ScanAnnulled: Route(touches=("event",)),
     EveryoneLeft: Route(touches=("event",)),
     AdmissionListChanged: Route(touches=("event",)),

@@ -1,38 +1,57 @@
-"""Postings to a card's points ledger: which lots an amount comes from, and the facts that say so.
+"""Postings to a card's ledger: which lots an amount comes from, and the facts that say so.
 
 Rules:
-1. Spending takes the lot that expires soonest first, then the oldest, points without expiry last.
-2. A lot that has lapsed is posted as expired before anything else happens to the card, and only with what is left of
-   it.
-3. A reversal gives back to the lots that the points came from, with their old expiry; it happens once.
-4. A balance goes below zero only as far as the tenant's overdraft allows.
+1. Spending takes the lot that expires soonest first, then the oldest, points without expiry last; never pending ones.
+2. What has fallen due (lots that lapsed, holds that lapsed) is posted before anything else happens to the card, in the
+   order of the times at which it fell due, and of a lot only what is left of it. So it makes no difference when anybody
+   looks. Pending points that become spendable by time need no entry: nothing moves.
+3. A hold takes its points out of their lots, in spending order. While it is open they neither lapse nor are spent; what
+   comes back goes into the lots that it came from, with their old expiry, and lapses at once if that has passed.
+4. A reversal gives back to the lots that the points came from, with their old expiry; those that lapsed meanwhile live
+   on for the organisation's grace period. It happens once.
+5. What a reversal takes, it takes from the award's own lot, then as spending does, then from what is pending, then
+   below zero as far as the organisation's overdraft allows.
+6. A balance goes below zero only as far as that overdraft, a wallet's never.
+7. Each posting moves an account of the organisation by as much the other way (`actors.accounts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from actors.accounts import contra_of
+from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
-from actors.terms import POOL, EntryKind, Lot, Taking
+from actors.tenant import Tenant
+from actors.terms import FAR_MS, POOL, Account, EntryKind, Hold, Lot, Taking
 
 BALANCE_MAX = 10**15
 
 
 class LedgerDraft:
-    """Builds a run of postings for one card, each on top of the one before, without touching the card itself."""
+    """Builds a run of postings for one card, each on top of the one before, without touching card or organisation.
+    `before` is the draft of another card in the same decision: the organisation's accounts go on from there. What is
+    earned counts for the day of `earned_ms`, 0: of now."""
 
-    def __init__(self, card: Card, at_ms: int, day: int) -> None:
+    def __init__(
+        self, tenant: Tenant, card: Card, at_ms: int, before: LedgerDraft | None = None, earned_ms: int = 0
+    ) -> None:
+        self._tenant = tenant
         self._card = card
         self._at_ms = at_ms
         # A card remembers the score of one day only: were its day to go back (its tenant moved west, a slower clock
         # took over), the earlier day's score would begin again at nothing. So the points count for the later day.
-        self.day = day = max(day, card.day)
+        self.day = day = max(local_day(earned_ms or at_ms, tenant.settings.time_zone), card.day)
         self._entry_count = card.entry_count
         self._earned = card.earned
         self._day_earned = card.day_earned if card.day == day else 0
+        self._moved: dict[str, int] = before._moved if before is not None else {}
         self.balance = card.balance
+        self.wallet = card.wallet
         self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots}
+        self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.holds else {}
         self.facts: list[PointsPosted] = []
 
     def post(
@@ -53,13 +72,21 @@ class LedgerDraft:
         takings: tuple[Taking, ...] = (),
         reverses: int = 0,
         short_by: int = 0,
+        account: Account = "points",
+        held: int = 0,
+        due_ms: int = 0,
     ) -> PointsPosted:
         """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today."""
         self._entry_count += 1
         self._earned += earned
         if earned_day == self.day:
             self._day_earned += earned
-        self.balance += amount
+        if account == "points":
+            self.balance += amount
+            balance_after, other_after = self.balance, self.wallet
+        else:
+            self.wallet += amount
+            balance_after, other_after = self.wallet, self.balance
         for lot in lots:
             self.lots[lot.lot] = lot
         fact = PointsPosted(
@@ -72,7 +99,7 @@ class LedgerDraft:
             self._entry_count,
             kind,
             amount,
-            self.balance,
+            balance_after,
             cause,
             note,
             rule,
@@ -85,69 +112,202 @@ class LedgerDraft:
             takings,
             reverses,
             short_by,
+            account,
+            other_after,
+            self._contra_after(account, kind, amount) if amount else None,
+            held,
+            due_ms,
         )
         self.facts.append(fact)
         return fact
 
+    def _contra_after(self, account: Account, kind: EntryKind, amount: int) -> int:
+        contra = contra_of(account, kind, amount)
+        before = self._moved.get(contra)
+        if before is None:
+            before = self._tenant.accounts.get(contra, 0)
+        self._moved[contra] = after = before - amount
+        return after
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the entry that comes next."""
+        return self._entry_count + 1
+
     def finished(self) -> list[Fact]:
         """The postings, and the card's alarm where they change it."""
-        wake_ms = card_alarm_ms(self.lots.values())
-        if wake_ms == card_alarm_ms(self._card.lots):
+        wake_ms = card_alarm_ms(self.lots.values(), self.holds.values())
+        if wake_ms == card_alarm_ms(self._card.lots, self._card.holds):
             return list(self.facts)
         return [*self.facts, self._alarm(wake_ms, rang=False)]
 
     def woken(self) -> list[Fact]:
         """What the alarm led to."""
-        return [self._alarm(card_alarm_ms(self.lots.values()), rang=True), *self.facts]
+        return [self._alarm(card_alarm_ms(self.lots.values(), self.holds.values()), rang=True), *self.facts]
 
     def _alarm(self, wake_ms: int, *, rang: bool) -> AlarmSet:
         card = self._card
         return AlarmSet(card.tenant_id, "", b"", self._at_ms, "card", card.card_id, wake_ms, rang)
 
-    def expire_lapsed(self) -> None:
-        """Posts the expiry of every lot that has lapsed."""
+    # --- what falls due ---------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Posts all that has fallen due (rule 2)."""
+        if not self.lots and not self.holds:
+            return
+        due = [hold for hold in self.holds.values() if hold.lapses_at_ms <= self._at_ms]
+        for hold in sorted(due, key=lambda hold: (hold.lapses_at_ms, hold.hold)):
+            self._expire_lapsed(hold.lapses_at_ms - 1)
+            self.end_hold("lapse", hold, 0, f"hold:{hold.hold}")
+        self._expire_lapsed(self._at_ms)
+
+    def _expire_lapsed(self, until_ms: int) -> None:
         for lot in sorted(self.lots.values(), key=_spending_order):
-            if lot.remaining > 0 and lot.expires_at_ms <= self._at_ms:
+            if lot.remaining > 0 and lot.expires_at_ms <= until_ms:
                 self.post(
                     "expire",
                     -lot.remaining,
                     f"expiry:{lot.lot}",
-                    lots=(Lot(lot.lot, 0, lot.expires_at_ms),),
+                    lots=(_with(lot, 0),),
                     takings=(Taking(lot.lot, lot.remaining),),
                 )
 
-    def take(self, amount: int, first: int = POOL) -> tuple[tuple[Lot, ...], tuple[Taking, ...]]:
-        """What `amount` points are taken from: lot `first` if it still has some, then in spending order, the pool
-        for the rest. Returns the changed lots and the takings; the caller has made sure that so much may be taken."""
+    # --- what is taken, and given back ------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """The points that are put aside."""
+        return sum(hold.held for hold in self.holds.values() if hold.account == "points")
+
+    @property
+    def pool(self) -> int:
+        """Points without expiry that are not held."""
+        return self.balance - sum(lot.remaining for lot in self.lots.values()) - self.held
+
+    def take(
+        self, amount: int, first: int = POOL, *, is_reversal: bool = False
+    ) -> tuple[tuple[Lot, ...], tuple[Taking, ...]]:
+        """What `amount` points are taken from (rule 1; with `is_reversal` rule 5, `first` being the own lot). Returns
+        the changed lots and the takings; the caller has made sure that so much may be taken."""
+        lots = sorted(self.lots.values(), key=_spending_order)
+        active = [lot for lot in lots if lot.available_from_ms <= self._at_ms and lot.lot != first]
+        own = [lot for lot in lots if lot.lot == first]
         changed: list[Lot] = []
         takings: list[Taking] = []
-        rest = amount
-        for lot in sorted(self.lots.values(), key=lambda lot: (lot.lot != first, *_spending_order(lot))):
-            part = min(rest, lot.remaining)
-            if part > 0:
-                changed.append(Lot(lot.lot, lot.remaining - part, lot.expires_at_ms))
-                takings.append(Taking(lot.lot, part))
-                rest -= part
+        rest = _take(amount, [*own, *active], changed, takings)
+        if is_reversal:
+            from_pool = min(rest, max(0, self.pool))
+            pending = [lot for lot in lots if lot.available_from_ms > self._at_ms and lot.lot != first]
+            rest = from_pool + _take(rest - from_pool, pending, changed, takings)
         if rest:
             takings.append(Taking(POOL, rest))
         return tuple(changed), tuple(takings)
 
-    def give_back(self, redeemed: PointsPosted) -> tuple[tuple[Lot, ...], tuple[Taking, ...]]:
-        """The lots as they are once the points that `redeemed` took are back in them."""
-        expiry_of = {lot.lot: lot.expires_at_ms for lot in redeemed.lots}
-        changed = []
-        for taking in redeemed.takings:
+    def give_back(self, spent: PointsPosted, grace_ms: int) -> tuple[tuple[Lot, ...], tuple[Taking, ...]]:
+        """The lots as they are once the points that `spent` took are back in them (rule 4)."""
+        expiry_of = {lot.lot: lot.expires_at_ms for lot in spent.lots}
+        back = []
+        for taking in spent.takings:
             if taking.lot != POOL:
-                present = self.lots.get(taking.lot)
-                remaining = present.remaining if present else 0
-                changed.append(Lot(taking.lot, remaining + taking.amount, expiry_of[taking.lot]))
-        return tuple(changed), tuple(Taking(taking.lot, -taking.amount) for taking in redeemed.takings)
+                expires_at_ms = expiry_of[taking.lot]
+                if expires_at_ms <= self._at_ms:
+                    expires_at_ms = self._at_ms + grace_ms
+                back.append(Lot(taking.lot, taking.amount, expires_at_ms))
+        return self._filled(back), tuple(Taking(taking.lot, -taking.amount) for taking in spent.takings)
+
+    def _filled(self, back: Iterable[Lot]) -> tuple[Lot, ...]:
+        """The lots as they are with so much more in them. One that is there already keeps the later expiry."""
+        changed = []
+        for lot in back:
+            present = self.lots.get(lot.lot)
+            if present is None or not present.remaining:
+                changed.append(lot)
+            else:
+                expires_at_ms = max(present.expires_at_ms, lot.expires_at_ms)
+                changed.append(Lot(lot.lot, present.remaining + lot.remaining, expires_at_ms))
+        return tuple(changed)
+
+    # --- holds --------------------------------------------------------------------------------------------------------
+
+    def hold(self, account: Account, amount: int, lapses_at_ms: int, **more: Any) -> PointsPosted:
+        """Puts `amount` aside; the caller has made sure that so much is available."""
+        lots, takings = self.take(amount) if account == "points" else ((), (Taking(POOL, amount),))
+        fact = self.post(
+            "hold",
+            0,
+            "request",
+            lots=lots,
+            takings=takings,
+            account=account,
+            held=amount,
+            due_ms=lapses_at_ms,
+            **more,
+        )
+        expiry_of = {lot.lot: lot.expires_at_ms for lot in lots}
+        parts = tuple(Lot(taking.lot, taking.amount, expiry_of.get(taking.lot, FAR_MS)) for taking in takings)
+        self.holds[fact.entry_seq] = Hold(fact.entry_seq, account, amount, lapses_at_ms, parts)
+        return fact
+
+    def end_hold(self, kind: EntryKind, hold: Hold, captured: int, cause: str, **more: Any) -> PointsPosted:
+        """Ends a hold: what is captured goes, from its parts in their order, the rest comes back (rule 3)."""
+        del self.holds[hold.hold]
+        takings: list[Taking] = []
+        back: list[Lot] = []
+        rest = captured
+        for part in hold.parts:
+            taken = min(rest, part.remaining)
+            rest -= taken
+            if taken:
+                takings.append(Taking(part.lot, taken))
+            if part.lot != POOL:
+                back.append(_with(part, part.remaining - taken))
+        if not captured:
+            takings = [Taking(part.lot, -part.remaining) for part in hold.parts]
+        return self.post(
+            kind,
+            -captured,
+            cause,
+            # All of its lots, also those that nothing came back to: a reversal finds their expiry here.
+            lots=self._filled(back),
+            takings=tuple(takings),
+            reverses=hold.hold,
+            account=hold.account,
+            held=-hold.held,
+            due_ms=hold.lapses_at_ms,
+            **more,
+        )
+
+    def matured(self) -> tuple[Lot, ...]:
+        """Lots that were pending, are so no longer and never expire: emptied, for they are the pool's from now on."""
+        return tuple(
+            _with(lot, 0)
+            for lot in self.lots.values()
+            if lot.remaining and lot.expires_at_ms == FAR_MS and lot.available_from_ms <= self._at_ms
+        )
+
+
+def _take(amount: int, lots: Sequence[Lot], changed: list[Lot], takings: list[Taking]) -> int:
+    """Takes from these lots in their order; returns what they do not have."""
+    for lot in lots:
+        part = min(amount, lot.remaining)
+        if part > 0:
+            changed.append(_with(lot, lot.remaining - part))
+            takings.append(Taking(lot.lot, part))
+            amount -= part
+    return amount
+
+
+def _with(lot: Lot, remaining: int) -> Lot:
+    return Lot(lot.lot, remaining, lot.expires_at_ms, lot.available_from_ms)
 
 
 def _spending_order(lot: Lot) -> tuple[int, int]:
     return (lot.expires_at_ms, lot.lot)
 
 
-def card_alarm_ms(lots: Iterable[Lot]) -> int:
-    """When the first of these lots lapses; 0: none does."""
-    return min((lot.expires_at_ms for lot in lots if lot.remaining > 0), default=0)
+def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold]) -> int:
+    """When the first of these lots or holds lapses; 0: none does."""
+    times = [lot.expires_at_ms for lot in lots if lot.remaining > 0]
+    times += [hold.lapses_at_ms for hold in holds]
+    first = min(times, default=FAR_MS)
+    return 0 if first == FAR_MS else first

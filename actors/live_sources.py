@@ -161,7 +161,7 @@ class CardSource:
         elif isinstance(fact, CardHolderRenamed):
             self._name = fact.member_name
         else:
-            self._points = (fact.balance_after, fact.earned_after, fact.entry_seq)
+            self._points = (fact.points_after, fact.earned_after, fact.entry_seq)
 
     def snapshot(self, durable_seq: int) -> CardFeed:
         """See `Source`."""

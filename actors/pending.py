@@ -39,5 +39,5 @@ def weight_of(fact: Fact) -> int:
             weight += 600 + 4 * words + 70 * len(fact.details.questions)
         return weight + 4 * len(fact.member_name)
     if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
+        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
     return len(encode_fact(fact))

@@ -1,44 +1,71 @@
-"""Deciding points commands: award, redeem, reverse. Pure; refusals come back as facts."""
+"""Deciding points commands: award, redeem, reverse, confirm; with account "wallet" top-up and payment. Pure; refusals
+come back as facts.
+
+What begins something needs an active card. What ends or undoes something that was begun (reversal, confirmation, the
+end of a hold) does not: nobody loses points because their card was lost meanwhile.
+"""
 
 from __future__ import annotations
 
-from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.facts import CommandRefused, Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft
+from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.refusals import (
     ALREADY_REVERSED,
     AMOUNT_INVALID,
     CARD_NOT_ACTIVE,
+    ENTRY_NOT_PENDING,
     ENTRY_NOT_REVERSIBLE,
     ENTRY_UNKNOWN,
     EXPIRY_INVALID,
+    INSUFFICIENT_FUNDS,
     INSUFFICIENT_POINTS,
     LIMIT_REACHED,
+    PENDING_INVALID,
 )
 from actors.scope import Scope
 from actors.tenant import Tenant
-from actors.terms import LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Lot
+from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Account, EntryKind, Lot, Taking
+
+PointsCommand = (
+    AwardPoints
+    | RedeemPoints
+    | ReversePoints
+    | ConfirmPoints
+    | HoldPoints
+    | CapturePoints
+    | ReleasePoints
+    | TransferPoints
+)
+REVERSIBLE: frozenset[EntryKind] = frozenset({"award", "redeem", "capture", "top_up", "pay"})
 
 
 def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
-    """Posts an award, or refuses: amount, expiry, card's state, balance limit, in this order."""
+    """Posts an award or a top-up, or refuses: amount, expiry, pending, card's state, balance limit, in this order."""
     tenant, card = scope.tenant, scope.card
     if not 1 <= command.amount <= POINTS_PER_ENTRY_MAX:
-        return [_refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
-    if command.expires_at_ms and command.expires_at_ms <= at_ms:
-        return [_refused(command, EXPIRY_INVALID, "expires_at must lie in the future", at_ms)]
+        return [refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
+    if command.account == "wallet":
+        return _top_up(tenant, card, command, at_ms)
+    expires_at_ms, pending_until_ms = command.expires_at_ms, command.pending_until_ms
+    if expires_at_ms and expires_at_ms <= at_ms:
+        return [refused(command, EXPIRY_INVALID, "expires_at must lie in the future", at_ms)]
+    if pending_until_ms and pending_until_ms != FAR_MS and not at_ms < pending_until_ms < (expires_at_ms or FAR_MS):
+        detail = "pending_until must lie in the future, and before expires_at"
+        return [refused(command, PENDING_INVALID, detail, at_ms)]
     if card.state != "active":
-        return [_refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
+        return [refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
     if card.balance + command.amount > BALANCE_MAX:
-        return [_refused(command, LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}", at_ms)]
-    if command.expires_at_ms and len(card.lots) >= LOTS_PER_CARD_MAX:
+        return [refused(command, LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}", at_ms)]
+    has_lot = bool(expires_at_ms or pending_until_ms)
+    if has_lot and len(card.lots) >= LOTS_PER_CARD_MAX:
         detail = f"a card has at most {LOTS_PER_CARD_MAX} awards that expire; award without expiry, or redeem some"
-        return [_refused(command, LIMIT_REACHED, detail, at_ms)]
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
-    draft.expire_lapsed()
-    entry_seq = card.entry_count + len(draft.facts) + 1
+        return [refused(command, LIMIT_REACHED, detail, at_ms)]
+    draft = LedgerDraft(tenant, card, at_ms)
+    draft.settle()
+    own = (Lot(draft.next_seq, command.amount, expires_at_ms or FAR_MS, pending_until_ms),) if has_lot else ()
     draft.post(
         "award",
         command.amount,
@@ -48,26 +75,49 @@ def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
         note=command.note,
         earned=command.amount,
         earned_day=draft.day,
-        lots=(Lot(entry_seq, command.amount, command.expires_at_ms),) if command.expires_at_ms else (),
+        # The award's own lot first: reversals look for it there.
+        lots=(*own, *draft.matured()),
+    )
+    return draft.finished()
+
+
+def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> list[Fact]:
+    if command.expires_at_ms or command.pending_until_ms:
+        return [refused(command, EXPIRY_INVALID, "money neither expires nor is pending", at_ms)]
+    if card.state != "active":
+        return [refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
+    if card.wallet + command.amount > BALANCE_MAX:
+        return [refused(command, LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}", at_ms)]
+    draft = LedgerDraft(tenant, card, at_ms)
+    draft.settle()
+    draft.post(
+        "top_up",
+        command.amount,
+        "request",
+        request_id=command.request_id,
+        fingerprint=command.fingerprint,
+        note=command.note,
+        account="wallet",
     )
     return draft.finished()
 
 
 def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]:
-    """Posts a redemption, or refuses: amount, card's state, points available, in this order."""
+    """Posts a redemption or a payment, or refuses: amount, card's state, what is available, in this order."""
     tenant, card = scope.tenant, scope.card
     if not 1 <= command.amount <= POINTS_PER_ENTRY_MAX:
-        return [_refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
+        return [refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
     if card.state != "active":
-        return [_refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
-    available = card.available(at_ms)
-    if command.amount > available + tenant.settings.overdraft_max:
-        return [_refused(command, INSUFFICIENT_POINTS, f"{available} points are available", at_ms)]
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
-    draft.expire_lapsed()
-    lots, takings = draft.take(command.amount)
+        return [refused(command, CARD_NOT_ACTIVE, f"the card is {card.state}", at_ms)]
+    overdraft = tenant.settings.overdraft_max if command.account == "points" else 0
+    short = insufficient(command, card, command.account, command.amount, overdraft, at_ms)
+    if short:
+        return short
+    draft = LedgerDraft(tenant, card, at_ms)
+    draft.settle()
+    lots, takings = taken(draft, command.account, command.amount)
     draft.post(
-        "redeem",
+        "redeem" if command.account == "points" else "pay",
         -command.amount,
         "request",
         request_id=command.request_id,
@@ -75,8 +125,27 @@ def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]
         note=command.note,
         lots=lots,
         takings=takings,
+        account=command.account,
     )
     return draft.finished()
+
+
+def insufficient(
+    command: PointsCommand, card: Card, account: Account, amount: int, overdraft: int, at_ms: int
+) -> list[Fact]:
+    """The refusal of what is more than available, none where it is not."""
+    if account == "points":
+        available = card.available(at_ms)
+        reason, detail = INSUFFICIENT_POINTS, f"{available} points are available"
+    else:
+        available = card.wallet_available(at_ms)
+        reason, detail = INSUFFICIENT_FUNDS, f"{available} are available"
+    return [refused(command, reason, detail, at_ms)] if amount > available + overdraft else []
+
+
+def taken(draft: LedgerDraft, account: Account, amount: int) -> tuple[tuple[Lot, ...], tuple[Taking, ...]]:
+    """The lots changed and the takings, where so much is taken; a wallet has no lots."""
+    return draft.take(amount) if account == "points" else ((), (Taking(POOL, amount),))
 
 
 def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fact]:
@@ -87,17 +156,18 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     if 1 <= command.entry_seq <= card.entry_count:
         entry = scope.ledger_entry(card.card_id, command.entry_seq)
     if entry is None:
-        return [_refused(command, ENTRY_UNKNOWN, f"the card has no ledger entry {command.entry_seq}", at_ms)]
+        return [refused(command, ENTRY_UNKNOWN, f"the card has no ledger entry {command.entry_seq}", at_ms)]
     original = entry.fact
-    if original.kind not in ("award", "redeem"):
-        return [_refused(command, ENTRY_NOT_REVERSIBLE, f"entry {command.entry_seq} is of kind {original.kind}", at_ms)]
-    if entry.is_reversed:
-        return [_refused(command, ALREADY_REVERSED, f"entry {command.entry_seq} was reversed before", at_ms)]
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
-    draft.expire_lapsed()
-    if original.kind == "award":
+    if original.kind not in REVERSIBLE:
+        return [refused(command, ENTRY_NOT_REVERSIBLE, f"entry {command.entry_seq} is of kind {original.kind}", at_ms)]
+    if entry.reversed_by:
+        return [refused(command, ALREADY_REVERSED, f"entry {command.entry_seq} was reversed before", at_ms)]
+    draft = LedgerDraft(tenant, card, at_ms)
+    draft.settle()
+    if original.kind in ("award", "top_up"):
+        # The event at which it was earned; its score goes down, too.
         event = scope.find("event", original.event_id) if original.event_id else None
-        post_reversal_of_award(
+        take_back(
             tenant,
             draft,
             original,
@@ -107,7 +177,7 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
             note=command.note,
         )
     else:
-        lots, takings = draft.give_back(original)
+        lots, takings = draft.give_back(original, tenant.settings.lapsed_grace_ms)
         draft.post(
             "reverse",
             -original.amount,
@@ -118,20 +188,45 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
             lots=lots,
             takings=takings,
             reverses=command.entry_seq,
+            account=original.account,
         )
-        # What came back to a lot that has lapsed meanwhile lapses at once.
-        draft.expire_lapsed()
+        # What came back to a lot that has lapsed meanwhile lapses at once, where there is no grace.
+        draft.settle()
+    return draft.finished()
+
+
+def decide_confirm(scope: Scope, command: ConfirmPoints, at_ms: int) -> list[Fact]:
+    """Makes pending points spendable, or refuses: the entry unknown, not pending (any more), in this order."""
+    card = scope.card
+    if not 1 <= command.entry_seq <= card.entry_count:
+        return [refused(command, ENTRY_UNKNOWN, f"the card has no ledger entry {command.entry_seq}", at_ms)]
+    lot = next((lot for lot in card.lots if lot.lot == command.entry_seq), None)
+    if lot is None or lot.available_from_ms <= at_ms or lot.expires_at_ms <= at_ms:
+        return [refused(command, ENTRY_NOT_PENDING, f"entry {command.entry_seq} has no pending points", at_ms)]
+    draft = LedgerDraft(scope.tenant, card, at_ms)
+    draft.settle()
+    # Points without expiry are the pool's from now on.
+    remaining = 0 if lot.expires_at_ms == FAR_MS else lot.remaining
+    draft.post(
+        "confirm",
+        0,
+        f"confirm:{command.entry_seq}",
+        request_id=command.request_id,
+        fingerprint=command.fingerprint,
+        note=command.note,
+        lots=(Lot(lot.lot, remaining, lot.expires_at_ms),),
+    )
     return draft.finished()
 
 
 def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
-    """What has lapsed is posted, and the alarm set to what comes next."""
-    draft = LedgerDraft(card, at_ms, local_day(at_ms, scope.tenant.settings.time_zone))
-    draft.expire_lapsed()
+    """What has fallen due is posted, and the alarm set to what comes next."""
+    draft = LedgerDraft(scope.tenant, card, at_ms)
+    draft.settle()
     return draft.woken()
 
 
-def post_reversal_of_award(
+def take_back(
     tenant: Tenant,
     draft: LedgerDraft,
     original: PointsPosted,
@@ -141,11 +236,19 @@ def post_reversal_of_award(
     fingerprint: bytes = b"",
     note: str = "",
 ) -> None:
-    """Takes an award back as far as the tenant allows. `event_earned` is the card's score at the award's event before
-    that."""
-    taken = max(0, min(original.amount, draft.balance + tenant.settings.overdraft_max))
-    own_lot = original.lots[0].lot if original.lots else POOL
-    lots, takings = draft.take(taken, first=own_lot)
+    """Reverses an award or a top-up: takes what may be taken, and says what is short. `event_earned` is the card's
+    score at the award's event before that."""
+    lots: tuple[Lot, ...]
+    takings: tuple[Taking, ...]
+    if original.account == "points":
+        taken = max(0, min(original.amount, draft.balance - draft.held + tenant.settings.overdraft_max))
+        own_lot = original.entry_seq if original.lots and original.lots[0].lot == original.entry_seq else POOL
+        lots, takings = draft.take(taken, first=own_lot, is_reversal=True)
+        earned = -original.amount
+    else:
+        in_holds = sum(hold.held for hold in draft.holds.values() if hold.account == "wallet")
+        taken = max(0, min(original.amount, draft.wallet - in_holds))
+        lots, takings, earned = (), (Taking(POOL, taken),) if taken else (), 0
     draft.post(
         "reverse",
         -taken,
@@ -154,19 +257,19 @@ def post_reversal_of_award(
         fingerprint=fingerprint,
         note=note,
         event_id=original.event_id,
-        earned=-original.amount,
+        earned=earned,
         earned_day=original.day,
         event_earned_after=event_earned - original.amount if original.event_id else 0,
         lots=lots,
         takings=takings,
         reverses=original.entry_seq,
         short_by=original.amount - taken,
+        account=original.account,
     )
 
 
-def _refused(
-    command: AwardPoints | RedeemPoints | ReversePoints, reason: str, detail: str, at_ms: int
-) -> CommandRefused:
+def refused(command: PointsCommand, reason: str, detail: str, at_ms: int) -> CommandRefused:
+    """The refusal of a command about a card."""
     return CommandRefused(
         command.tenant_id,
         command.request_id,

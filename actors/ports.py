@@ -118,10 +118,11 @@ class LoadRequest(msgspec.Struct, frozen=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """A ledger entry as a reversal needs it: the fact itself, and whether an entry already reverses it."""
+    """A ledger entry as a reversal or a hold's end needs it: the fact itself, and the kind of the entry that already
+    reverses it or ended it, "" for none."""
 
     fact: PointsPosted
-    is_reversed: bool
+    reversed_by: str = ""
 
 
 class BoardScore(msgspec.Struct, frozen=True, gc=False):

@@ -1,5 +1,5 @@
-"""The ledger entries that may not be in Postgres yet, for reversals: a reversal cites an entry, and an entry is
-reversed once."""
+"""The ledger entries that may not be in Postgres yet, for reversals and the ends of holds: each cites an
+entry, and an entry is cited once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class RecentEntries:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._entries: dict[EntryKey, PointsPosted] = {}
-        self._reversed: set[EntryKey] = set()
+        # By the entry that is reversed: the kind of the one that does it.
+        self._reversed: dict[EntryKey, str] = {}
         self._order: deque[tuple[PointsPosted, int]] = deque()
 
     def take(self, fact: PointsPosted, position: int) -> None:
@@ -26,16 +27,16 @@ class RecentEntries:
         if fact.reverses:
             key = (fact.card_id, fact.reverses)
             assert key not in self._reversed, "an entry is reversed once"
-            self._reversed.add(key)
+            self._reversed[key] = fact.kind
         self._order.append((fact, position))
 
     def get(self, card_id: str, entry_seq: int) -> PointsPosted | None:
         """An entry in memory."""
         return self._entries.get((card_id, entry_seq))
 
-    def is_reversed(self, card_id: str, entry_seq: int) -> bool:
-        """Whether an entry in memory reverses it."""
-        return (card_id, entry_seq) in self._reversed
+    def reversed_by(self, card_id: str, entry_seq: int) -> str:
+        """The kind of the entry in memory that reverses it, "" for none."""
+        return self._reversed.get((card_id, entry_seq), "")
 
     def forget(self, projected_position: int, now_ms: int) -> None:
         """Drops what Postgres holds, once no look-up under way can have missed it."""
@@ -46,4 +47,4 @@ class RecentEntries:
                 return
             self._order.popleft()
             del self._entries[(fact.card_id, fact.entry_seq)]
-            self._reversed.discard((fact.card_id, fact.reverses))
+            self._reversed.pop((fact.card_id, fact.reverses), None)

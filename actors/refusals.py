@@ -59,6 +59,14 @@ SCAN_SUPERSEDED: Final = "scan_superseded"
 ANNUL_TOO_LATE: Final = "annul_too_late"
 QUESTION_UNKNOWN: Final = "question_unknown"
 ANSWER_INVALID: Final = "answer_invalid"
+INSUFFICIENT_FUNDS: Final = "insufficient_funds"
+PENDING_INVALID: Final = "pending_invalid"
+ENTRY_NOT_PENDING: Final = "entry_not_pending"
+HOLD_UNKNOWN: Final = "hold_unknown"
+HOLD_CAPTURED: Final = "hold_captured"
+HOLD_RELEASED: Final = "hold_released"
+HOLD_LAPSED: Final = "hold_lapsed"
+TRANSFER_TO_ITSELF: Final = "transfer_to_itself"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -81,6 +89,14 @@ COMMAND_REASONS: Final = (
     ANNUL_TOO_LATE,
     QUESTION_UNKNOWN,
     ANSWER_INVALID,
+    INSUFFICIENT_FUNDS,
+    PENDING_INVALID,
+    ENTRY_NOT_PENDING,
+    HOLD_UNKNOWN,
+    HOLD_CAPTURED,
+    HOLD_RELEASED,
+    HOLD_LAPSED,
+    TRANSFER_TO_ITSELF,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.facts import Fact
-from actors.terms import EventTerms, Lot, TenantSettings
+from actors.terms import EventTerms, Hold, Lot, TenantSettings
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -42,7 +42,9 @@ class TenantView(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """`available` is what can be spent at the time of asking: the balance without lots that have lapsed meanwhile."""
+    """`available` is what can be spent at the time of asking: the balance without lots that have lapsed meanwhile or
+    are pending, and without what is held. `pending` are the points that are so; `wallet` and `wallet_available` the
+    same of the wallet; `holds` those that are open."""
 
     tenant_id: str
     card_id: str
@@ -57,6 +59,10 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     earned: int
     entry_count: int
     lots: tuple[Lot, ...]
+    pending: int = 0
+    wallet: int = 0
+    wallet_available: int = 0
+    holds: tuple[Hold, ...] = ()
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):

@@ -48,6 +48,7 @@ class Residents:
             self.events[fact.event_id].apply(fact, position)
         elif isinstance(fact, PointsPosted):
             self.cards[fact.card_id].apply(fact, position)
+            self.tenants[fact.tenant_id].apply(fact, position)
             if fact.event_id:
                 self.events[fact.event_id].apply(fact, position)
         else:

@@ -136,13 +136,14 @@ class Scope:
         return answer[0]
 
     def ledger_entry(self, card_id: str, entry_seq: int) -> LedgerEntry | None:
-        """An entry that the card has, and whether it was reversed."""
+        """An entry that the card has, and how it was reversed or ended."""
         key = (self.tenant_id, card_id, entry_seq)
         recent = self._memory.recent
         fact = recent.get(card_id, entry_seq)
-        entry = LedgerEntry(fact, False) if fact is not None else self._loaded_entry(key)
-        if entry is not None and recent.is_reversed(card_id, entry_seq):
-            return LedgerEntry(entry.fact, True)
+        entry = LedgerEntry(fact) if fact is not None else self._loaded_entry(key)
+        reversed_by = recent.reversed_by(card_id, entry_seq)
+        if entry is not None and reversed_by:
+            return LedgerEntry(entry.fact, reversed_by)
         return entry
 
     def _loaded_entry(self, key: TenantLedgerEntry) -> LedgerEntry | None:

@@ -1,15 +1,19 @@
-"""The virtual actor Tenant: an organisation's settings and rules, and how many cards it has. State changes only in
-`apply`.
+"""The virtual actor Tenant: an organisation's settings and rules, how many cards it has, and its side of the double
+entry (`actors.accounts`). State changes only in `apply`.
 
 `cards` counts towards the plan: cards issued since there are plans and not revoked. Facts from before tell no count;
 they change nothing here.
+
+`accounts` has a position of its own: it changes with every posting to any card, settings nearly never, and each is
+stored by itself.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from actors.facts import CardIssued, CardStateChanged, TenantChanged, TenantOpened
+from actors.accounts import contra_of
+from actors.facts import CardIssued, CardStateChanged, PointsPosted, TenantChanged, TenantOpened
 from actors.terms import TenantSettings
 
 
@@ -21,14 +25,20 @@ class Tenant(msgspec.Struct, gc=False):
     settings: TenantSettings
     cards: int = 0
     position: int = 0
+    accounts: dict[str, int] = {}
+    accounts_position: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
         """The organisation as it is when just opened."""
         return cls(fact.tenant_id, fact.name, fact.settings, position=position)
 
-    def apply(self, fact: TenantChanged | CardIssued | CardStateChanged, position: int) -> None:
+    def apply(self, fact: TenantChanged | CardIssued | CardStateChanged | PointsPosted, position: int) -> None:
         """Takes in a fact about this tenant or one of its cards."""
+        if isinstance(fact, PointsPosted):
+            if fact.amount and position > self.accounts_position:
+                self._post(fact, position)
+            return
         if position <= self.position:
             return
         if isinstance(fact, TenantChanged):
@@ -39,3 +49,10 @@ class Tenant(msgspec.Struct, gc=False):
         else:
             return
         self.position = position
+
+    def _post(self, fact: PointsPosted, position: int) -> None:
+        contra = contra_of(fact.account, fact.kind, fact.amount)
+        after = self.accounts.get(contra, 0) - fact.amount
+        assert fact.contra_after is None or fact.contra_after == after, "accounts are the sum of what was drawn on them"
+        self.accounts[contra] = after
+        self.accounts_position = position

@@ -18,7 +18,22 @@ Reentry = Literal["none", "after_exit", "multiple"]
 EventState = Literal["open", "closed", "cancelled"]
 CardState = Literal["active", "suspended", "revoked"]
 Tier = Literal["bronze", "silver", "gold", "platinum", "diamond"]
-EntryKind = Literal["award", "redeem", "reverse", "expire"]
+EntryKind = Literal[
+    "award",
+    "redeem",
+    "reverse",
+    "expire",
+    "top_up",
+    "pay",
+    "hold",
+    "capture",
+    "release",
+    "lapse",
+    "confirm",
+    "transfer",
+]
+# What a card has: points, and a wallet of money in the smallest unit (VND).
+Account = Literal["points", "wallet"]
 Plan = Literal["free", "premium"]
 
 # Cards that an organisation on the Free plan has at a time; those that are revoked do not count.
@@ -36,18 +51,29 @@ ANNUL_MS_MAX = 15 * 60_000
 NEVER = -1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
+# Holds that are open at a time.
+HOLDS_PER_CARD_MAX = 50
+HOLD_MS_DEFAULT = 15 * 60_000
+HOLD_MS_MAX = 30 * 24 * 3_600_000
+LAPSED_GRACE_MS_MAX = 365 * 24 * 3_600_000
+# A transfer arrives in as many entries as it took points of different expiry.
+TRANSFER_ENTRIES_MAX = 20
+# The end of the year 9999: a lot that expires then never does, one that can be spent from then on must be confirmed.
+FAR_MS = 253_402_300_799_999
 # The lot that holds all points without expiry; which of them is spent makes no difference, so they are one lot.
 POOL = 0
 
 
 class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
-    """`overdraft_max` is how far below zero a points balance may go (0 = never). `time_zone` is an IANA name.
-    Organisations from before there were plans are on "premium"."""
+    """`overdraft_max` is how far below zero a points balance may go (0 = never); a wallet never does. `time_zone` is an
+    IANA name. Organisations from before there were plans are on "premium". `lapsed_grace_ms`: points that a reversal
+    gives back though they have lapsed meanwhile live so much longer."""
 
     time_zone: str = "UTC"
     overdraft_max: int = 0
     rules: tuple[Rule, ...] = ()
     plan: Plan = "premium"
+    lapsed_grace_ms: int = 0
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):
@@ -117,11 +143,13 @@ class EventTerms(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Points of one award that expire together: what is left of them at that point of the ledger."""
+    """Points of one award that expire together (`FAR_MS`: never), or are pending: what is left of them at that point of
+    the ledger. They can be spent from `available_from_ms` on (0: at once, `FAR_MS`: once confirmed)."""
 
     lot: int
     remaining: int
     expires_at_ms: int
+    available_from_ms: int = 0
 
 
 class Taking(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -129,3 +157,14 @@ class Taking(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     lot: int
     amount: int
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points or money put aside on a card, from ledger entry `hold` on until before `lapses_at_ms`. `parts` are what
+    was put aside of which lot (`POOL` for points without expiry), in spending order; they make up `held`."""
+
+    hold: int
+    account: Account
+    held: int
+    lapses_at_ms: int
+    parts: tuple[Lot, ...]

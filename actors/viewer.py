@@ -122,6 +122,10 @@ def _card_view(card: Card, now_ms: int) -> CardView:
         card.earned,
         card.entry_count,
         card.lots,
+        card.pending(now_ms),
+        card.wallet,
+        card.wallet_available(now_ms),
+        tuple(hold for hold in card.holds if hold.lapses_at_ms > now_ms),
     )
 
 

@@ -15,11 +15,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any
 
 import msgspec
 
-from actors.commands import AwardPoints, Command, RedeemPoints, ReversePoints, fingerprint
 from actors.facts import CommandRefused, PointsPosted, ScanJudged
 from actors.ports import StoreUnavailable
 from actors.replies import Done, Failed, Reply
@@ -45,13 +43,11 @@ from gateway.identity.callers import Caller
 from gateway.ids import is_id
 from gateway.limiter import LIMITED
 from gateway.parts import EdgeParts
+from gateway.points import VERBS, command_of
 from gateway.problems import Problem, problem_of
 from gateway.requests import (
-    AwardRequest,
     CheckInBatchRequest,
     CheckInRequest,
-    RedeemRequest,
-    ReverseRequest,
     check_check_in,
     check_note,
     decode,
@@ -64,22 +60,16 @@ from gateway.trace_ids import TraceIds
 CHECKINS = "/v1/checkins"
 CHECKINS_BATCH = "/v1/checkins:batch"
 CARDS_PREFIX = "/v1/cards/"
-POINTS_MARK = "/points/"
+CARD_STEPS = 5  # slashes in /v1/cards/{card_id}/points/{verb}
 
 _check_in_decoder = msgspec.json.Decoder(CheckInRequest)
 _batch_decoder = msgspec.json.Decoder(CheckInBatchRequest)
-_points_decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    "award": msgspec.json.Decoder(AwardRequest),
-    "redeem": msgspec.json.Decoder(RedeemRequest),
-    "reverse": msgspec.json.Decoder(ReverseRequest),
-}
 _encode = msgspec.json.Encoder().encode
 _Handler = Callable[[Scope, Receive, RequestHeaders, Caller], Awaitable[bytes]]
 
 
 OPERATIONS = frozenset(
-    {("POST", CHECKINS), ("POST", CHECKINS_BATCH)}
-    | {("POST", f"{CARDS_PREFIX}{{card_id}}{POINTS_MARK}{verb}") for verb in _points_decoders}
+    {("POST", CHECKINS), ("POST", CHECKINS_BATCH)} | {("POST", f"{CARDS_PREFIX}{{card_id}}/{verb}") for verb in VERBS}
 )
 """What is answered here: method and path template."""
 
@@ -88,7 +78,14 @@ def _template_of(path: str) -> str:
     """The template of a path on this lane."""
     if path in (CHECKINS, CHECKINS_BATCH):
         return path
-    return f"{CARDS_PREFIX}{{card_id}}{POINTS_MARK}{path.rpartition('/')[2]}"
+    return f"{CARDS_PREFIX}{{card_id}}/{_split(path)[1]}"
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path below a card's: the card's id, and the last two steps ("points/award")."""
+    head, _, verb = path.rpartition("/")
+    head, _, group = head.rpartition("/")
+    return head[len(CARDS_PREFIX) :], f"{group}/{verb}"
 
 
 class FastLane:
@@ -120,7 +117,7 @@ class FastLane:
             return "checkins", self._check_in
         if path == CHECKINS_BATCH:
             return "checkins:batch", self._check_in_batch
-        if path.startswith(CARDS_PREFIX) and POINTS_MARK in path and path.rpartition("/")[2] in _points_decoders:
+        if path.startswith(CARDS_PREFIX) and path.count("/") >= CARD_STEPS and _split(path)[1] in VERBS:
             return "points", self._points
         return None
 
@@ -247,16 +244,18 @@ class FastLane:
     # --- points -------------------------------------------------------------------------------------------------------
 
     async def _points(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
-        card_id, _, verb = scope["path"][len(CARDS_PREFIX) :].partition(POINTS_MARK)
-        if caller.reach("points.write") is None:
+        card_id, name = _split(scope["path"])
+        verb = VERBS[name]
+        if caller.reach(verb.action) is None:
             raise Problem(caller.refusal)
         self._admit(caller)
         body = await read_body(receive, headers.content_bytes, limits.BODY_BYTES_MAX)
-        request: AwardRequest | RedeemRequest | ReverseRequest = decode(_points_decoders[verb], body)
+        request = decode(verb.decoder, body)
         check_note(request.note)
         if not is_id(card_id):
             raise unknown_card(card_id)
-        command = _points_command(caller.tenant_id, headers.idempotency_key or self._ids.request_id(), card_id, request)
+        request_id = headers.idempotency_key or self._ids.request_id()
+        command = command_of(verb, caller.tenant_id, request_id, card_id, request)
         reply = await self._engine.ask(command)
         if isinstance(reply, Done) and isinstance(reply.fact, PointsPosted):
             return _encode(render.points_answer(reply.fact, reply.replayed))
@@ -315,17 +314,3 @@ def _item_id(key: str | None, index: int) -> str | None:
     """Items without a scan id get theirs from the batch's Idempotency-Key, so that a retry of the batch is
     recognised."""
     return None if key is None else blake2b(f"{index}|{key}".encode(), digest_size=16).hexdigest()
-
-
-def _points_command(
-    tenant_id: str, request_id: str, card_id: str, request: AwardRequest | RedeemRequest | ReverseRequest
-) -> Command:
-    command: AwardPoints | RedeemPoints | ReversePoints
-    if isinstance(request, AwardRequest):
-        expires_at_ms = time_ms(request.expires_at, "#/expires_at")
-        command = AwardPoints(tenant_id, request_id, b"", card_id, request.amount, request.note, expires_at_ms)
-    elif isinstance(request, RedeemRequest):
-        command = RedeemPoints(tenant_id, request_id, b"", card_id, request.amount, request.note)
-    else:
-        command = ReversePoints(tenant_id, request_id, b"", card_id, request.entry_seq, request.note)
-    return msgspec.structs.replace(command, fingerprint=fingerprint(command))

@@ -85,6 +85,7 @@ STATISTICS_READS_MAX = 1  # at a gateway; others wait, within …
 STATISTICS_TIMEOUT_MS = 8_000
 READ_YOUR_WRITES_WAIT_MAX_MS = 2_000
 READ_YOUR_WRITES_POLL_MS = 25
+STATEMENT_ENTRIES_MAX = 100_000  # of one statement's period
 SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 
 # --- devices ----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from gateway.problems import FieldError, Problem
 from storage import logs
 from storage.postgres import Pool
 from storage.scan_log import ScanFilter, scans_of_event
+from storage.statements import LedgerFilter, ledger_of_card
 
 Row = TypeVar("Row")
 
@@ -77,6 +78,9 @@ class LedgerRow(msgspec.Struct, frozen=True):
     event_id: str
     reverses: int
     short_by: int
+    account: str
+    held: int
+    due_ms: int
 
 
 class ScanRow(msgspec.Struct, frozen=True):
@@ -140,13 +144,15 @@ async def list_devices(
     )
 
 
-async def list_ledger(pool: Pool, tenant_id: str, card_id: str, limit: int, cursor: str | None) -> Page[LedgerRow]:
+async def list_ledger(
+    pool: Pool, tenant_id: str, card_id: str, which: LedgerFilter, limit: int, cursor: str | None
+) -> Page[LedgerRow]:
     """A card's ledger, newest first."""
     return await _list(
         LedgerRow,
-        ("ledger", tenant_id, card_id),
+        ("ledger", tenant_id, card_id, *msgspec.structs.astuple(which)),
         cursor,
-        lambda after: logs.ledger_of_card(pool, tenant_id, card_id, limit, after),
+        lambda after: ledger_of_card(pool, tenant_id, card_id, which, limit, after),
     )
 
 

@@ -86,6 +86,17 @@ TABLE: dict[str, Row] = {
     refusals.HALTED: Row(
         503, "This organisation's partition is halted", "An operator has to look at it; try again later."
     ),
+    refusals.INSUFFICIENT_FUNDS: Row(409, "Not enough money in the wallet", "Ask for less, or top it up first."),
+    refusals.EXPIRY_INVALID: Row(409, "The time is not valid", "Choose a time in the future; see `detail`."),
+    refusals.PENDING_INVALID: Row(
+        409, "The points cannot be pending so long", "Choose a time in the future, before they expire."
+    ),
+    refusals.ENTRY_NOT_PENDING: Row(409, "The entry has no pending points", "Look at the balance; nothing is to do."),
+    refusals.HOLD_UNKNOWN: Row(409, "The card has no such hold", "Check the entry; GET .../balance shows open holds."),
+    refusals.HOLD_CAPTURED: Row(409, "The hold was captured", "Nothing is to do; reverse the capture to undo it."),
+    refusals.HOLD_RELEASED: Row(409, "The hold was released", "Make another hold, or redeem."),
+    refusals.HOLD_LAPSED: Row(409, "The hold has lapsed", "Make another hold, or redeem."),
+    refusals.TRANSFER_TO_ITSELF: Row(409, "Both cards are the same", "Name another card in to_card_id."),
     "internal": Row(500, "An error on our side", "Try again; tell us if it stays."),
     refusals.TENANT_UNKNOWN: Row(404, "Unknown organisation", "Check the id."),
     refusals.CARD_UNKNOWN: Row(404, "Unknown card", "Check the id."),
@@ -121,7 +132,7 @@ TABLE: dict[str, Row] = {
         409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."
     ),
     refusals.ENTRY_UNKNOWN: Row(409, "Unknown ledger entry", "Check the entry's seq in the card's ledger."),
-    refusals.ENTRY_NOT_REVERSIBLE: Row(409, "This ledger entry cannot be reversed", "Only awards and redemptions can."),
+    refusals.ENTRY_NOT_REVERSIBLE: Row(409, "The ledger entry cannot be reversed", "A transfer is undone by one back."),
     refusals.ALREADY_REVERSED: Row(409, "The ledger entry is reversed already", "Nothing is left to do."),
     refusals.EXPIRY_INVALID: Row(409, "The expiry is not valid", "Points expire after now; see `detail`."),
     refusals.CAPACITY_INVALID: Row(409, "The capacity is not valid", "See `detail`."),

@@ -101,7 +101,8 @@ class VerdictFrame(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="ve
 
 
 class LedgerEntryView(msgspec.Struct, frozen=True, gc=False):
-    """A ledger entry; `amount` is signed. `reverses` is the entry undone, `short_by` what of it could not be taken."""
+    """A ledger entry; `amount` is signed. `reverses` is the entry undone, `short_by` what of it could not be taken.
+    `held` is how much more (a hold's end: less) is put aside, `due_at` when the hold lapses."""
 
     seq: int
     kind: str
@@ -115,10 +116,13 @@ class LedgerEntryView(msgspec.Struct, frozen=True, gc=False):
     event_id: str | None
     reverses: int | None
     short_by: int
+    account: str
+    held: int
+    due_at: str | None
 
 
 class PointsAnswer(msgspec.Struct, frozen=True, gc=False):
-    """The answer to `POST /v1/cards/{id}/points/…`."""
+    """The answer to `POST /v1/cards/{id}/points/…` and `/wallet/…`; `balance` is that of the entry's account."""
 
     request_id: str
     replayed: bool
@@ -211,7 +215,7 @@ def _details(details: ScanDetails) -> tuple[Any, ...]:
 
 
 def points_answer(fact: PointsPosted, replayed: bool) -> PointsAnswer:
-    """The outcome of an award, redemption or reversal."""
+    """The outcome of what moves points or money."""
     return PointsAnswer(fact.request_id, replayed, fact.card_id, fact.balance_after, ledger_entry(fact))
 
 
@@ -230,6 +234,9 @@ def ledger_entry(fact: PointsPosted) -> LedgerEntryView:
         fact.event_id or None,
         fact.reverses or None,
         fact.short_by,
+        fact.account,
+        fact.held,
+        rfc3339_or_none(fact.due_ms),
     )
 
 

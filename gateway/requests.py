@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from actors.refusals import SCAN_REASONS
-from actors.terms import Direction
+from actors.terms import Account, Direction
 from gateway import limits
 from gateway.ids import is_id, is_request_id
 from gateway.problems import Problem, malformed, pointer_of
@@ -38,6 +38,7 @@ Note = Annotated[
     str, msgspec.Meta(max_length=limits.NOTE_CHARS_MAX, extra_json_schema={"pattern": "^[^\\x00-\\x1f]*$"})
 ]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
+EntrySeq = Annotated[int, msgspec.Meta(ge=1, le=limits.SAFE_INTEGER_MAX)]
 Amount = Annotated[int, msgspec.Meta(ge=-limits.SAFE_INTEGER_MAX, le=limits.SAFE_INTEGER_MAX)]
 
 
@@ -81,11 +82,14 @@ class CheckInBatchRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AwardRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Points to give; they expire at `expires_at`, or never."""
+    """Points to give; they expire at `expires_at`, or never. They cannot be spent before `pending_until`, or, with
+    `pending`, until they are confirmed."""
 
     amount: Amount
     note: Note = ""
     expires_at: Time | None = None
+    pending: bool = False
+    pending_until: Time | None = None
 
 
 class RedeemRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -95,10 +99,63 @@ class RedeemRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     note: Note = ""
 
 
-class ReverseRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class MoneyRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Money, in the smallest unit (VND)."""
+
+    amount: Amount
+    note: Note = ""
+
+
+class TopUpRequest(MoneyRequest):
+    """Money that comes into the wallet, in the smallest unit (VND)."""
+
+
+class PayRequest(MoneyRequest):
+    """Money that is paid from the wallet, in the smallest unit (VND)."""
+
+
+class EntryRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The ledger entry that it is about."""
+
+    entry_seq: EntrySeq
+    note: Note = ""
+
+
+class ReverseRequest(EntryRequest):
     """The ledger entry to undo."""
 
-    entry_seq: Annotated[int, msgspec.Meta(ge=1, le=limits.SAFE_INTEGER_MAX)]
+
+class ConfirmRequest(EntryRequest):
+    """The award whose pending points can be spent from now on."""
+
+
+class ReleaseRequest(EntryRequest):
+    """The hold to let go."""
+
+
+class HoldRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What to put aside, until it is captured or released or, at `lapses_at` (15 minutes from now), lapses."""
+
+    amount: Amount
+    account: Account = "points"
+    lapses_at: Time | None = None
+    note: Note = ""
+
+
+class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The hold to capture, all or `amount` of it; the rest is let go."""
+
+    entry_seq: EntrySeq
+    amount: Amount | None = None
+    note: Note = ""
+
+
+class TransferRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What to give to another card of the organisation."""
+
+    to_card_id: Id
+    amount: Amount
+    account: Account = "points"
     note: Note = ""
 
 

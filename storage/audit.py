@@ -24,6 +24,7 @@ from actors.facts import Fact
 from actors.ids import partition_of, position_of
 from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
+from storage.audit_accounts import AccountsCheck
 from storage.audit_checks import (
     ChainCheck,
     Finding,
@@ -64,6 +65,9 @@ CHECKS: dict[str, str] = {
     "requests": "every fact answers one request or is caused by one that does",
     "attendance": "inside = ins - outs, within the capacity, at every prefix; counts and re-entry are right",
     "ledger": "balance = sum of entries, never below the overdraft, at every prefix; entries contiguous",
+    "double_entry": "all accounts of an organisation, its own and its cards', sum to zero at every prefix",
+    "holds": "what was put aside = captured + let go + still open; a hold ends once",
+    "transfers": "both cards have their part, or neither",
     "award_causes": "every award for a check-in cites exactly one admitted scan",
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
@@ -133,6 +137,7 @@ class Replay:
         self.attendance = AttendanceCheck(findings)
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
+        self.accounts = AccountsCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -152,6 +157,7 @@ class Replay:
             return []
         rows: list[tuple[str, Row]] = []
         self.ledger.begin_entry()
+        self.accounts.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
             self.facts += 1
@@ -160,12 +166,14 @@ class Replay:
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
+            self.accounts.take(fact, position, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self.ledger.begin_entry()
+        self.accounts.begin_entry()
         return rows
 
     def _apply(self, fact: Fact, position: int, place: str) -> None:
@@ -331,12 +339,16 @@ async def _tenants(connection: Connection, partition: int, partition_count: int)
 
 async def _compare_states(connection: Connection, replay: Replay, findings: Findings, partition_count: int) -> None:
     tenants = await _tenants(connection, replay.partition, partition_count)
-    expected = replay.states.expected(replay.world, replay.attendance, replay.ledger)
+    expected = replay.states.expected(replay.world, replay.attendance, replay.ledger, replay.accounts)
     for table, (columns, _) in STATES.items():
         rows = await _rows(connection, table, columns, tenants)
         compare_states(findings, table, expected[table], map(normalised(table), rows))
     counts = await _rows(connection, "tenants", ("tenant_id", "cards"), tenants)
     replay.plans.compare_rows(counts, await _rows(connection, "cards", ("tenant_id", "state"), tenants))
+    replay.accounts.compare_rows(
+        await _rows(connection, "cards", ("tenant_id", "balance", "wallet"), tenants),
+        await _rows(connection, "tenant_accounts", ("tenant_id", "balance"), tenants),
+    )
     compare_scores(
         findings,
         replay.ledger,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from itertools import pairwise
+from typing import get_args
 
 import msgspec
 
@@ -29,7 +30,7 @@ from actors.facts import (
 from actors.ids import partition_of
 from actors.kinds import NOWHERE, ROUTES, id_of
 from actors.refusals import COMMAND_REASONS
-from actors.terms import TenantSettings
+from actors.terms import EntryKind, TenantSettings
 
 FINDINGS_KEPT_PER_CHECK_MAX = 10
 FINGERPRINT_BYTES = 8
@@ -156,16 +157,21 @@ class RequestCheck:
             self._findings.add("requests", f"{place}: refused for {fact.reason!r}, which is no known reason")
 
 
+_OTHER = {"points": "wallet", "wallet": "points"}
+
+
 class _Book(msgspec.Struct):
-    """A card's ledger: amounts by entry (0-based), what each award earned on which day and where, what was reversed."""
+    """A card's ledger: amounts by entry (0-based), what each award earned on which day and where, what was reversed.
+    `balances` are those of points and wallet."""
 
     amounts: array[int]
     kinds: bytearray
     days: array[int]
     events: dict[int, str]
     reversed: set[int]
-    balance: int = 0
+    balances: dict[str, int]
     in_lots: int = 0
+    held: int = 0
 
 
 class Score(msgspec.Struct, gc=False):
@@ -176,7 +182,11 @@ class Score(msgspec.Struct, gc=False):
     position: int = 0
 
 
-_KINDS = ("award", "redeem", "reverse", "expire")
+_KINDS: tuple[EntryKind, ...] = get_args(EntryKind)
+_GIVE: frozenset[EntryKind] = frozenset({"award", "top_up"})
+_SPEND: frozenset[EntryKind] = frozenset({"redeem", "capture", "pay"})
+# What time takes may go below an overdraft that was lowered meanwhile, and so may what was put aside before.
+_BELOW_OVERDRAFT: frozenset[EntryKind] = frozenset({"expire", "capture"})
 
 
 class LedgerCheck:
@@ -221,16 +231,20 @@ class LedgerCheck:
         key = (fact.tenant_id, fact.card_id)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = _Book(array("q"), bytearray(), array("i"), {}, set())
+            book = self._books[key] = _Book(array("q"), bytearray(), array("i"), {}, set(), {"points": 0, "wallet": 0})
         if fact.entry_seq != len(book.amounts) + 1:
             self._findings.add(
                 "ledger", f"{place}: entry {fact.entry_seq} of {fact.card_id} follows {len(book.amounts)}"
             )
-        if fact.balance_after != book.balance + fact.amount:
+        before, other = book.balances[fact.account], book.balances[_OTHER[fact.account]]
+        if (fact.balance_after, fact.other_after) != (before + fact.amount, other):
             self._findings.add(
-                "ledger", f"{place}: {fact.card_id} has {fact.balance_after} after {book.balance} and {fact.amount}"
+                "ledger",
+                f"{place}: {fact.card_id} has {fact.balance_after} and {fact.other_after} after {before} and {other}, "
+                f"and {fact.amount} to its {fact.account}",
             )
-        book.balance = fact.balance_after
+        book.balances[fact.account] = fact.balance_after
+        self._lots_of(fact, book, place)
         self._floor(fact, book, place)
         self._takings(fact, place)
         self._scores(fact, book, position, place)
@@ -242,32 +256,46 @@ class LedgerCheck:
         if fact.event_id:
             book.events[fact.entry_seq] = fact.event_id
 
-    def _floor(self, fact: PointsPosted, book: _Book, place: str) -> None:
+    def _lots_of(self, fact: PointsPosted, book: _Book, place: str) -> None:
         for lot in fact.lots:
             key = (fact.tenant_id, fact.card_id, lot.lot)
             book.in_lots += lot.remaining - self._lots.get(key, 0)
             self._lots[key] = lot.remaining
             if lot.remaining < 0:
                 self._findings.add("ledger", f"{place}: lot {lot.lot} of {fact.card_id} has {lot.remaining}")
+
+    def _floor(self, fact: PointsPosted, book: _Book, place: str) -> None:
+        if fact.account == "wallet":
+            if fact.balance_after < 0:
+                self._findings.add("ledger", f"{place}: the wallet of {fact.card_id} has {fact.balance_after}")
+            return
+        book.held += fact.held
         # A tenant may lower its overdraft while a card is below it; then only the expiry of lots goes on falling.
         now = self._settings.get(fact.tenant_id, TenantSettings()).overdraft_max
-        floor = self._overdraft_max.get(fact.tenant_id, 0) if fact.kind == "expire" else now
+        floor = self._overdraft_max.get(fact.tenant_id, 0) if fact.kind in _BELOW_OVERDRAFT else now
         if fact.amount < 0 and fact.balance_after < -floor:
             self._findings.add("ledger", f"{place}: {fact.card_id} has {fact.balance_after}, the overdraft is {floor}")
-        if fact.amount < 0 and book.balance - book.in_lots < -self._overdraft_max.get(fact.tenant_id, 0):
-            self._findings.add("ledger", f"{place}: {fact.card_id} has {book.in_lots} in lots of {book.balance}")
+        pool = fact.balance_after - book.in_lots - book.held
+        if (fact.amount < 0 or fact.held > 0) and pool < -self._overdraft_max.get(fact.tenant_id, 0):
+            self._findings.add(
+                "ledger",
+                f"{place}: {fact.card_id} has {book.in_lots} in lots and {book.held} held of {fact.balance_after}",
+            )
 
     def _takings(self, fact: PointsPosted, place: str) -> None:
-        if fact.kind == "award":
+        if fact.kind in _GIVE or (fact.kind == "transfer" and fact.amount > 0):
             if fact.amount <= 0 or fact.takings:
                 self._findings.add("ledger", f"{place}: an award of {fact.amount} that takes {fact.takings}")
-        elif sum(taking.amount for taking in fact.takings) != -fact.amount:
+            return
+        # What is put aside leaves its lots, and comes back to them where it is not captured.
+        wanted = -fact.amount if fact.amount else fact.held
+        if sum(taking.amount for taking in fact.takings) != wanted:
             self._findings.add("ledger", f"{place}: takes {fact.takings} for {fact.amount}")
 
     def _scores(self, fact: PointsPosted, book: _Book, position: int, place: str) -> None:
         """Adds what the posting earned, here and today, to the scores so far; compares with what the fact says."""
         earned, event_id, counts_today = (fact.amount, fact.event_id, True) if fact.kind == "award" else (0, "", False)
-        if fact.reverses:
+        if fact.reverses and fact.kind == "reverse":
             original = self._original(fact, book, place)
             if original is not None:
                 was_award, amount, day, event_id = original
@@ -295,22 +323,22 @@ class LedgerCheck:
     def _original(self, fact: PointsPosted, book: _Book, place: str) -> tuple[bool, int, int, str] | None:
         """Whether the reversed entry was an award, its amount, day and event."""
         index = fact.reverses - 1
-        if not 0 <= index < len(book.amounts) or fact.kind != "reverse":
+        if not 0 <= index < len(book.amounts):
             self._findings.add("reversals", f"{place} ({fact.kind}) reverses entry {fact.reverses}, which is not there")
             return None
         kind, amount = _KINDS[book.kinds[index]], book.amounts[index]
-        if kind not in ("award", "redeem"):
+        if kind not in _GIVE | _SPEND:
             self._findings.add("reversals", f"{place} reverses entry {fact.reverses}, which is of kind {kind}")
         if fact.reverses in book.reversed:
             self._findings.add("reversals", f"{place} reverses entry {fact.reverses} a second time")
         book.reversed.add(fact.reverses)
-        is_award = kind == "award"
-        if -fact.amount + (fact.short_by if is_award else 0) != amount or (is_award and fact.amount > 0):
+        is_given = kind in _GIVE
+        if -fact.amount + (fact.short_by if is_given else 0) != amount or (is_given and fact.amount > 0):
             self._findings.add(
                 "reversals",
                 f"{place} posts {fact.amount}, short by {fact.short_by}, for entry {fact.reverses} of {amount}",
             )
-        return is_award, amount, book.days[index], book.events.get(fact.reverses, "")
+        return kind == "award", amount, book.days[index], book.events.get(fact.reverses, "")
 
     def _cause(self, fact: PointsPosted, place: str) -> None:
         key = (fact.tenant_id, fact.cause.removeprefix("checkin:"))

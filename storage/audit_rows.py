@@ -19,6 +19,7 @@ from actors.card import Card
 from actors.event import Event
 from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
+from storage.audit_accounts import AccountsCheck
 from storage.audit_checks import Findings, LedgerCheck, Score
 from storage.audit_doors import AttendanceCheck, Attended
 from storage.audit_whole_rows import WholeRows
@@ -38,16 +39,17 @@ DETAILS = SCANS[-6:]
 LEDGER = (
     *("position", "tenant_id", "card_id", "entry_seq", "partition_id", "at_ms", "kind", "amount", "balance_after"),
     *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
+    *("account", "other_after", "held", "due_ms"),
 )
 HISTORIES: dict[str, tuple[str, ...]] = {"requests": REQUESTS, "scans": SCANS, "ledger": LEDGER}
 
 TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position")
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
-    *("state", "balance", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position", "position"),
-    "attention",
+    *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
+    *("position", "attention"),
 )
-LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "position")
+LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (
     *("tenant_id", "event_id", "terms", "name", "state", "capacity", "doors_open_ms", "doors_close_ms"),
     *("created_at_ms", "inside", "admitted", "refused", "position", "session_id", "left_ms"),
@@ -145,7 +147,7 @@ class StateRows:
         if isinstance(fact, PointsPosted):
             for lot in fact.lots:
                 key = (fact.tenant_id, fact.card_id, lot.lot)
-                self.lots[key] = (*key, lot.remaining, lot.expires_at_ms, position)
+                self.lots[key] = (*key, lot.remaining, lot.expires_at_ms, lot.available_from_ms, position)
         elif isinstance(fact, CardIssued):
             self.made_at_ms[fact.card_id] = fact.at_ms
         elif isinstance(fact, EventCreated):
@@ -154,7 +156,7 @@ class StateRows:
             self.made_at_ms[fact.tenant_id] = fact.at_ms
 
     def expected(
-        self, world: WorldState, attendance: AttendanceCheck, ledger: LedgerCheck
+        self, world: WorldState, attendance: AttendanceCheck, ledger: LedgerCheck, accounts: AccountsCheck
     ) -> dict[str, dict[Row, Row]]:
         """All rows of state by table and key, from the replayed actors."""
         tenants = {
@@ -168,6 +170,7 @@ class StateRows:
             "events": {key: self._event(event) for key, event in world.events.items()},
             "attendance": _attendance(world, attendance, ledger),
             **self.rows.expected,
+            **accounts.expected(),
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
         }
 

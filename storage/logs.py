@@ -1,5 +1,6 @@
-"""Read queries for lists: a card's ledger, cards, events, devices. Newest first where time matters. (The scan log has
-a module of its own, `storage.scan_log`.)
+"""Read queries for lists: cards, events, devices. Newest first where time matters. (The scan log is in
+`storage.scan_log`, a card's ledger in `storage.statements`.)
+
 
 Rules:
 1. Pages are keyset pages: the cursor is the key of the last row that was given out, so a page costs the same however
@@ -51,11 +52,6 @@ class CardStates(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-_LEDGER = """
-SELECT entry_seq, position, at_ms, kind, amount, balance_after, cause, note, rule, event_id, reverses, short_by,
-    request_id
-FROM ledger WHERE tenant_id = $1 AND card_id = $2 AND entry_seq < $3 ORDER BY entry_seq DESC LIMIT $4
-"""
 _CARDS = """
 SELECT card_id, member_id, member_name, tier, state, valid_from_ms, valid_until_ms, issued_at_ms, balance, earned,
     entry_count
@@ -91,13 +87,6 @@ FROM devices WHERE tenant_id = $1 AND device_id > $2 AND ($4::text IS NULL OR ev
 ORDER BY device_id LIMIT $3
 """
 _POSITION = "SELECT seq FROM positions WHERE partition_id = $1"
-
-
-async def ledger_of_card(
-    source: Pool | Connection, tenant_id: str, card_id: str, limit: int, cursor: str | None = None
-) -> Page:
-    """A card's points ledger, newest first. Raises `BadCursor`, `StoreUnavailable`."""
-    return await _page(source, _LEDGER, "entry_seq", limit, (tenant_id, card_id, number_before(cursor)))
 
 
 async def cards(

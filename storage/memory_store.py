@@ -39,7 +39,8 @@ class _Projected:
         self.requests: dict[TenantRequest, tuple[Fact, int]] = {}
         self.claims: dict[str, int] = {}
         self.ledger: dict[TenantLedgerEntry, PointsPosted] = {}
-        self.reversed: set[TenantLedgerEntry] = set()
+        # By the entry that is reversed: the kind of the one that does it.
+        self.reversed: dict[TenantLedgerEntry, str] = {}
         # (tenant, day) → card → (score, position at which it was reached)
         self.days: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
 
@@ -61,7 +62,7 @@ class _Projected:
         if isinstance(fact, PointsPosted):
             self.ledger[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
             if fact.reverses:
-                self.reversed.add((fact.tenant_id, fact.card_id, fact.reverses))
+                self.reversed[fact.tenant_id, fact.card_id, fact.reverses] = fact.kind
             if fact.day:
                 scores = self.days.setdefault((fact.tenant_id, fact.day), {})
                 if scores.get(fact.card_id, (None, 0))[0] != fact.day_earned_after:
@@ -97,12 +98,12 @@ class MemoryStore:
         return Loaded(
             projected=projected.mark,
             # Copies: what is loaded lives on in the reader.
-            tenants={key: copy(world.tenants[key]) for key in request.tenants if key in world.tenants},
+            tenants={key: deepcopy(world.tenants[key]) for key in request.tenants if key in world.tenants},
             cards={key: copy(world.cards[key]) for key in request.cards if key in world.cards},
             events={key: _copy_of_event(world.events[key]) for key in request.events if key in world.events},
             requests={key: projected.requests[key] for key in request.requests if key in projected.requests},
             ledger_entries={
-                key: LedgerEntry(projected.ledger[key], key in projected.reversed)
+                key: LedgerEntry(projected.ledger[key], projected.reversed.get(key, ""))
                 for key in request.ledger_entries
                 if key in projected.ledger
             },

@@ -38,7 +38,7 @@ from actors.ports import (
     TenantRequest,
 )
 from actors.tenant import Tenant
-from actors.terms import EventTerms, Lot, TenantSettings
+from actors.terms import EventTerms, Hold, Lot, TenantSettings
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
 
@@ -53,14 +53,21 @@ _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
 _TENANTS = "SELECT tenant_id, name, settings, cards, position FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
-    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.attention, t.position
+    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
+    t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
-SELECT t.tenant_id, t.card_id, t.lot, t.remaining, t.expires_at_ms
+SELECT t.tenant_id, t.card_id, t.lot, t.remaining, t.expires_at_ms, t.available_from_ms
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN lots AS t USING (tenant_id, card_id)
 WHERE t.remaining > 0 ORDER BY t.tenant_id, t.card_id, t.expires_at_ms, t.lot
 """
+_HOLDS = """
+SELECT t.tenant_id, t.card_id, t.entry_seq, t.account, t.held, t.lapses_at_ms, t.parts
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN holds AS t USING (tenant_id, card_id)
+WHERE t.state = 'open' ORDER BY t.tenant_id, t.card_id, t.entry_seq
+"""
+_ACCOUNTS = "SELECT tenant_id, account, balance, position FROM tenant_accounts WHERE tenant_id = ANY($1::text[])"
 _EVENTS = """
 SELECT t.tenant_id, t.event_id, t.terms, t.inside, t.admitted, t.refused, t.position, t.session_id, t.left_ms
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, event_id) JOIN events AS t USING (tenant_id, event_id)
@@ -78,8 +85,9 @@ SELECT t.tenant_id, t.request_id, t.partition_id, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, request_id) JOIN requests AS t USING (tenant_id, request_id)
 """
 _LEDGER_ENTRIES = """
-SELECT t.tenant_id, t.card_id, t.entry_seq, t.partition_id, t.position, EXISTS (SELECT FROM ledger AS r
-    WHERE r.tenant_id = t.tenant_id AND r.card_id = t.card_id AND r.reverses > 0 AND r.reverses = t.entry_seq)
+SELECT t.tenant_id, t.card_id, t.entry_seq, t.partition_id, t.position, coalesce((SELECT r.kind
+    FROM ledger AS r
+    WHERE r.tenant_id = t.tenant_id AND r.card_id = t.card_id AND r.reverses > 0 AND r.reverses = t.entry_seq), '')
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (tenant_id, card_id, entry_seq)
 JOIN ledger AS t USING (tenant_id, card_id, entry_seq)
 """
@@ -108,6 +116,7 @@ WHERE partition_id = $1 AND wake_ms > 0 AND wake_ms <= $2 ORDER BY wake_ms LIMIT
 
 _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
+_parts_decoder = msgspec.json.Decoder(tuple[Lot, ...])
 
 # Where a fact stands: partition and position.
 _Place = tuple[int, int]
@@ -171,11 +180,17 @@ async def _position(connection: Connection, partition: int) -> Mark:
 
 
 async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]:
-    rows = await connection.fetch(_TENANTS, list(keys)) if keys else ()
-    return {
+    if not keys:
+        return {}
+    tenants = {
         tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position)
-        for tenant_id, name, settings, cards, position in rows
+        for tenant_id, name, settings, cards, position in await connection.fetch(_TENANTS, list(keys))
     }
+    for tenant_id, account, balance, position in await connection.fetch(_ACCOUNTS, list(keys)):
+        tenant = tenants[tenant_id]
+        tenant.accounts[account] = balance
+        tenant.accounts_position = max(tenant.accounts_position, position)
+    return tenants
 
 
 async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantCard, Card]:
@@ -184,10 +199,14 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     lots: dict[TenantCard, list[Lot]] = {}
     for tenant_id, card_id, *lot in await connection.fetch(_LOTS, *_columns(keys)):
         lots.setdefault((tenant_id, card_id), []).append(Lot(*lot))
+    holds: dict[TenantCard, list[Hold]] = {}
+    for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
+        holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
-    for *values, attention, position in await connection.fetch(_CARDS, *_columns(keys)):
+    for *values, wallet, attention, position in await connection.fetch(_CARDS, *_columns(keys)):
         key = (values[0], values[1])
-        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position, attention])
+        parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
+        cards[key] = Card(*[*values, *parts, position, attention])
     return cards
 
 
@@ -224,16 +243,16 @@ async def _ledger_entries(
 ) -> dict[TenantLedgerEntry, LedgerEntry]:
     if not keys:
         return {}
-    found: dict[TenantLedgerEntry, tuple[_Place, bool]] = {}
+    found: dict[TenantLedgerEntry, tuple[_Place, str]] = {}
     rows = await connection.fetch(_LEDGER_ENTRIES, *_columns(keys))
-    for tenant_id, card_id, entry_seq, partition, position, is_reversed in rows:
-        found[tenant_id, card_id, entry_seq] = ((partition, position), is_reversed)
+    for tenant_id, card_id, entry_seq, partition, position, reversed_by in rows:
+        found[tenant_id, card_id, entry_seq] = ((partition, position), reversed_by)
     facts = await _facts(connection, (place for place, _ in found.values()))
     entries: dict[TenantLedgerEntry, LedgerEntry] = {}
-    for key, (place, is_reversed) in found.items():
+    for key, (place, reversed_by) in found.items():
         fact = facts[place]
         assert isinstance(fact, PointsPosted), "a ledger row stands for a posting"
-        entries[key] = LedgerEntry(fact, is_reversed)
+        entries[key] = LedgerEntry(fact, reversed_by)
     return entries
 
 

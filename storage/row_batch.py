@@ -22,8 +22,9 @@ class TenantRow(msgspec.Struct, gc=False):
 
 
 class CardChange(msgspec.Struct, gc=False):
-    """What happened to a card that was issued before. `first_entry_seq` and `balance_before` (None without points) must
-    continue the present row. The `state`, the `earned` and the `day` group each come whole or are None."""
+    """What happened to a card that was issued before. `first_entry_seq`, `balance_before` and `wallet_before` (None
+    without postings) must continue the present row. The `state`, the `earned` and the `day` group each come whole or
+    are None."""
 
     tenant_id: str
     card_id: str
@@ -34,8 +35,10 @@ class CardChange(msgspec.Struct, gc=False):
     attention: str | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
+    wallet_before: int | None = None
     entry_count: int | None = None
     balance: int | None = None
+    wallet: int | None = None
     earned: int | None = None
     earned_position: int | None = None
     day: int | None = None
@@ -117,6 +120,8 @@ class RowBatch(msgspec.Struct):
     detailed_scans: list[Row] = msgspec.field(default_factory=list)
     left: set[tuple[str, str]] = msgspec.field(default_factory=set)
     day_scores: dict[tuple[str, int, str], DayScore] = msgspec.field(default_factory=dict)
+    # What postings that tell no balance drew on accounts, with the position of the last (`storage.rows_points`).
+    drawn: dict[tuple[str, str], tuple[int, int]] = msgspec.field(default_factory=dict)
     # By table of `storage.state_tables` and key.
     states: dict[str, dict[Row, Row]] = msgspec.field(default_factory=dict)
 

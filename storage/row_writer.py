@@ -42,6 +42,7 @@ DETAILED_SCANS = (*SCANS, "zone_id", "session_id", "is_offline", "conflict", "fo
 LEDGER = (
     *("tenant_id", "card_id", "entry_seq", "position", "partition_id", "at_ms", "kind", "amount", "balance_after"),
     *("cause", "note", "rule", "event_id", "reverses", "short_by", "request_id"),
+    *("account", "other_after", "held", "due_ms"),
 )
 
 
@@ -69,10 +70,11 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
-    state_position, balance, entry_count, earned, earned_position, day, day_earned, day_position, position, attention)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*5 integer bigint*3 text")}
+    state_position, balance, wallet, entry_count, earned, earned_position, day, day_earned, day_position, position,
+    attention)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text")}
 """
-# $17, $18: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $19, $20: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -83,23 +85,25 @@ UPDATE cards AS t SET
     attention = coalesce(u.attention, t.attention),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
+    wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $17::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $19::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $18::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $20::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text*2 bigint*6 integer bigint*2")}
+FROM {_arrays("text*2 bigint text bigint text*2 bigint*8 integer bigint*2")}
     AS u (tenant_id, card_id, position, state, state_position, member_name, attention, first_entry_seq, balance_before,
-    entry_count, balance, earned, earned_position, day, day_earned, day_position)
+    wallet_before, entry_count, balance, wallet, earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
-    OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before))
+    OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before AND t.wallet = u.wallet_before))
 """
 _LOTS = f"""
-INSERT INTO lots AS t (tenant_id, card_id, lot, remaining, expires_at_ms, position)
-SELECT * FROM {_arrays("text*2 bigint*4")}
+INSERT INTO lots AS t (tenant_id, card_id, lot, remaining, expires_at_ms, available_from_ms, position)
+SELECT * FROM {_arrays("text*2 bigint*5")}
 ON CONFLICT (tenant_id, card_id, lot) DO UPDATE SET
-    remaining = excluded.remaining, expires_at_ms = excluded.expires_at_ms, position = excluded.position
+    remaining = excluded.remaining, expires_at_ms = excluded.expires_at_ms,
+    available_from_ms = excluded.available_from_ms, position = excluded.position
 WHERE t.position < excluded.position
 """
 _EVENTS_CREATED = f"""
@@ -153,7 +157,7 @@ _LEFT_ATTENDANCE = f"""
 UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
 """
 _LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
-# $7: as $17 above.
+# $7: as $19 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -168,6 +172,14 @@ _CLAIMS = """
 INSERT INTO claims AS t (tenant_id, partition_id, until_ms)
 SELECT u.tenant_id, $3, u.until_ms FROM unnest($1::text::text[], $2::bigint[]) AS u (tenant_id, until_ms)
 ON CONFLICT (tenant_id) DO UPDATE SET until_ms = greatest(t.until_ms, excluded.until_ms)
+"""
+# What postings drew that do not tell the account's balance (`storage.rows_points`, rule 2).
+_DRAWN = f"""
+INSERT INTO tenant_accounts AS t (tenant_id, account, balance, position)
+SELECT * FROM {_arrays("text*2 bigint*2")}
+ON CONFLICT (tenant_id, account) DO UPDATE SET
+    balance = t.balance + excluded.balance, position = excluded.position
+WHERE t.position < excluded.position
 """
 
 
@@ -204,6 +216,7 @@ async def write(connection: Connection, batch: RowBatch, expected: Mark, reached
             await connection.execute(statement, *map(list, zip(*sorted(batch.left), strict=True)))
     await _write_set(connection, "attendance", _ATTENDANCE, [astuple(row) for row in batch.attendance.values()])
     await _write_by_certainty(connection, "day_scores", _DAY_SCORES, batch.day_scores.values(), 1)
+    await _write_set(connection, "tenant_accounts", _DRAWN, [(*key, *drawn) for key, drawn in batch.drawn.items()])
     for table in STATE_TABLES:
         rows = batch.states.get(table.name)
         if rows:
@@ -296,7 +309,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             *(card.tenant_id, card.card_id, card.member_id, card.member_name, card.tier),
             *(card.valid_from_ms, card.valid_until_ms, at_ms, card.state),
             batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
-            *(card.balance, card.entry_count, card.earned, card.earned_position),
+            *(card.balance, card.wallet, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position, card.attention),
         )
         for card, at_ms in batch.cards_issued.values()

@@ -36,6 +36,7 @@ from actors.facts import (
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from storage.row_batch import CardChange, DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_doors import take_door_fact, take_scan
+from storage.rows_points import take_accounts
 from storage.state_tables import ALARMS
 
 
@@ -132,13 +133,18 @@ def _points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
             fact.reverses,
             fact.short_by,
             fact.request_id,
+            fact.account,
+            fact.other_after,
+            fact.held,
+            fact.due_ms,
         )
     )
+    take_accounts(batch, fact, position)
     issued = batch.cards_issued.get((tenant_id, card_id))
     if issued is None:
         _card_points(batch, fact, position)
     else:
-        _continues(fact, issued[0].entry_count, issued[0].balance)
+        _continues(fact, issued[0].entry_count, issued[0].balance, issued[0].wallet)
         issued[0].apply(fact, position)
     for lot in fact.lots:
         batch.lots[tenant_id, card_id, lot.lot] = (
@@ -147,6 +153,7 @@ def _points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
             lot.lot,
             lot.remaining,
             lot.expires_at_ms,
+            lot.available_from_ms,
             position,
         )
     if fact.day:
@@ -163,15 +170,16 @@ def _card_points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     card.position = position
     if card.entry_count is None:
         card.first_entry_seq = fact.entry_seq
-        card.balance_before = fact.balance_after - fact.amount
+        card.balance_before, card.wallet_before = _before(fact)
         card.earned_position = position
     else:
-        _continues(fact, card.entry_count, card.balance or 0)
+        _continues(fact, card.entry_count, card.balance or 0, card.wallet or 0)
         if fact.earned_after != card.earned:
             card.earned_position = position
             card.earned_is_certain = True
     card.entry_count = fact.entry_seq
-    card.balance = fact.balance_after
+    card.balance = fact.points_after
+    card.wallet = fact.wallet_after
     card.earned = fact.earned_after
     day, day_earned = fact.day, fact.day_earned_after
     if day and (day, day_earned) != (card.day, card.day_earned):
@@ -181,11 +189,17 @@ def _card_points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
         card.day_position = position
 
 
-def _continues(fact: PointsPosted, entry_count: int, balance: int) -> None:
-    if fact.entry_seq != entry_count + 1 or fact.balance_after != balance + fact.amount:
+def _before(fact: PointsPosted) -> tuple[int, int]:
+    """The balances of points and wallet before an entry."""
+    before = fact.balance_after - fact.amount
+    return (before, fact.other_after) if fact.account == "points" else (fact.other_after, before)
+
+
+def _continues(fact: PointsPosted, entry_count: int, balance: int, wallet: int) -> None:
+    if fact.entry_seq != entry_count + 1 or _before(fact) != (balance, wallet):
         raise ValueError(
             f"ledger entry {fact.entry_seq} of {fact.amount} to {fact.balance_after} on card {fact.card_id} does not "
-            f"follow entry {entry_count} at {balance}"
+            f"follow entry {entry_count} at {balance} points, {wallet} in the wallet"
         )
 
 

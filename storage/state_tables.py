@@ -50,4 +50,13 @@ ANSWERS = StateTable(
     (*_EVENT, ("card_id", "text"), ("question_id", "text")),
     (("answer", "text"), ("at_ms", "bigint")),
 )
-STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS)
+TENANT_ACCOUNTS = StateTable("tenant_accounts", (("tenant_id", "text"), ("account", "text")), (("balance", "bigint"),))
+HOLDS = StateTable(
+    "holds",
+    (("tenant_id", "text"), ("card_id", "text"), ("entry_seq", "bigint")),
+    (
+        *(("account", "text"), ("held", "bigint"), ("captured", "bigint"), ("lapses_at_ms", "bigint")),
+        *(("state", "text"), ("parts", "text")),
+    ),
+)
+STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS)

@@ -121,6 +121,14 @@ class Cards(Blocking[cards.Cards]):
     award = _waits(cards.Cards.award)
     redeem = _waits(cards.Cards.redeem)
     reverse = _waits(cards.Cards.reverse)
+    statement = _waits(cards.Cards.statement)
+    confirm = _waits(cards.Cards.confirm)
+    hold = _waits(cards.Cards.hold)
+    capture = _waits(cards.Cards.capture)
+    release = _waits(cards.Cards.release)
+    transfer = _waits(cards.Cards.transfer)
+    top_up = _waits(cards.Cards.top_up)
+    pay = _waits(cards.Cards.pay)
 
 
 class Events(Blocking[events.Events]):

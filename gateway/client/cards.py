@@ -10,6 +10,7 @@ from gateway.client.caller import Noun, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 CARDS = "/v1/cards"
+Account = Literal["points", "wallet"]
 
 
 class Cards(Noun):
@@ -104,13 +105,27 @@ class Cards(Noun):
         `codes`; the others are those of the `ahead` steps after it, up to an hour's, for when there is no network."""
         return await self._get(path(CARDS, card_id, "credential"), format="rotating", ahead=ahead)
 
-    async def balance(self, card_id: str) -> Json:
-        """Its points."""
-        return await self._get(path(CARDS, card_id, "balance"))
+    async def balance(self, card_id: str, *, at: Time = None) -> Json:
+        """Its points and its wallet; with `at`, what it had then."""
+        return await self._get(path(CARDS, card_id, "balance"), **given(at=at))
 
-    def ledger(self, card_id: str) -> AsyncIterator[Json]:
-        """The entries of its ledger, newest first."""
-        return self._caller.items(path(CARDS, card_id, "ledger"))
+    def ledger(
+        self,
+        card_id: str,
+        *,
+        account: Account | None = None,
+        kind: str | None = None,
+        since: Time = None,
+        until: Time = None,
+    ) -> AsyncIterator[Json]:
+        """The entries of its ledger, newest first; of one account or kind, from `since` until before `until`."""
+        which = {"account": account, "kind": kind, "from": since, "until": until}
+        return self._caller.items(path(CARDS, card_id, "ledger"), **given(**which))
+
+    async def statement(self, card_id: str, since: Time, until: Time, *, account: Account | None = None) -> Json:
+        """What an account had at `since`, what came and went, and what it had at `until`."""
+        which = {"from": since, "until": until, "account": account}
+        return await self._get(path(CARDS, card_id, "statement"), **given(**which))
 
     async def award(
         self,
@@ -119,23 +134,90 @@ class Cards(Noun):
         *,
         note: str | None = None,
         expires_at: Time = None,
+        pending: bool | None = None,
+        pending_until: Time = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Gives points."""
-        body = given(amount=amount, note=note, expires_at=expires_at)
-        return await self._post(path(CARDS, card_id, "points", "award"), body, idempotency_key)
+        """Gives points. They cannot be spent before `pending_until`; with `pending`, until they are confirmed."""
+        body = given(amount=amount, note=note, expires_at=expires_at, pending=pending, pending_until=pending_until)
+        return await self._move(card_id, "points/award", body, idempotency_key)
 
     async def redeem(
         self, card_id: str, amount: int, *, note: str | None = None, idempotency_key: str | None = None
     ) -> Json:
         """Takes points."""
-        return await self._post(
-            path(CARDS, card_id, "points", "redeem"), given(amount=amount, note=note), idempotency_key
-        )
+        return await self._move(card_id, "points/redeem", given(amount=amount, note=note), idempotency_key)
 
     async def reverse(
         self, card_id: str, entry_seq: int, *, note: str | None = None, idempotency_key: str | None = None
     ) -> Json:
         """Undoes an entry of the ledger."""
-        body = given(entry_seq=entry_seq, note=note)
-        return await self._post(path(CARDS, card_id, "points", "reverse"), body, idempotency_key)
+        return await self._move(card_id, "points/reverse", given(entry_seq=entry_seq, note=note), idempotency_key)
+
+    async def confirm(
+        self, card_id: str, entry_seq: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """The pending points of an award can be spent from now on."""
+        return await self._move(card_id, "points/confirm", given(entry_seq=entry_seq, note=note), idempotency_key)
+
+    async def hold(
+        self,
+        card_id: str,
+        amount: int,
+        *,
+        account: Account | None = None,
+        lapses_at: Time = None,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Puts points or money aside; the answer's `entry.seq` is what `capture` and `release` cite."""
+        body = given(amount=amount, account=account, lapses_at=lapses_at, note=note)
+        return await self._move(card_id, "points/hold", body, idempotency_key)
+
+    async def capture(
+        self,
+        card_id: str,
+        entry_seq: int,
+        *,
+        amount: int | None = None,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Takes what a hold put aside, or `amount` of it; the rest is let go."""
+        body = given(entry_seq=entry_seq, amount=amount, note=note)
+        return await self._move(card_id, "points/capture", body, idempotency_key)
+
+    async def release(
+        self, card_id: str, entry_seq: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Lets go what a hold put aside."""
+        return await self._move(card_id, "points/release", given(entry_seq=entry_seq, note=note), idempotency_key)
+
+    async def transfer(
+        self,
+        card_id: str,
+        to_card_id: str,
+        amount: int,
+        *,
+        account: Account | None = None,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Gives points or money to another card of the organisation."""
+        body = given(to_card_id=to_card_id, amount=amount, account=account, note=note)
+        return await self._move(card_id, "points/transfer", body, idempotency_key)
+
+    async def top_up(
+        self, card_id: str, amount: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Puts money into the wallet."""
+        return await self._move(card_id, "wallet/top-up", given(amount=amount, note=note), idempotency_key)
+
+    async def pay(
+        self, card_id: str, amount: int, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Takes money from the wallet."""
+        return await self._move(card_id, "wallet/pay", given(amount=amount, note=note), idempotency_key)
+
+    async def _move(self, card_id: str, verb: str, body: Json, idempotency_key: str | None) -> Json:
+        return await self._post(path(CARDS, card_id, *verb.split("/")), body, idempotency_key)

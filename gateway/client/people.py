@@ -21,13 +21,19 @@ class Orgs(Noun):
         *,
         time_zone: str | None = None,
         overdraft_max: int | None = None,
+        lapsed_grace_ms: int | None = None,
         checkin_points: int | None = None,
         plan: str | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
         """A new one, with its first API key in `api_key`."""
         body = given(
-            name=name, time_zone=time_zone, overdraft_max=overdraft_max, checkin_points=checkin_points, plan=plan
+            name=name,
+            time_zone=time_zone,
+            overdraft_max=overdraft_max,
+            lapsed_grace_ms=lapsed_grace_ms,
+            checkin_points=checkin_points,
+            plan=plan,
         )
         return await self._post(ORGS, body, idempotency_key)
 

@@ -97,7 +97,8 @@ POLICY: dict[str, Action] = {
     "cards.keys": Action(
         "Read the public keys of cards' credentials", _grants(_READERS + " device:tenant key:scan:tenant")
     ),
-    "points.write": Action("Award, redeem and reverse points", _grants(_MANAGERS)),
+    "points.write": Action("Award, confirm, reverse and transfer points, top up wallets", _grants(_MANAGERS)),
+    "points.spend": Action("Redeem, hold, capture and release points; pay", _grants(_MANAGERS + " staff:tenant")),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),

@@ -27,6 +27,7 @@ from gateway.rest import (
     audit_log,
     auth,
     card_credentials,
+    card_points,
     cards,
     devices,
     event_doors,
@@ -87,6 +88,7 @@ ROUTERS = (
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     card_credentials.router,
+    card_points.router,
     events.router,
     scans.router,
     event_doors.router,

@@ -28,7 +28,7 @@ from actors.terms import CardState, Tier
 from gateway import limits
 from gateway.admin_log import actor_of
 from gateway.ids import derived_id
-from gateway.lists import CardRow, LedgerRow, list_cards, list_ledger
+from gateway.lists import CardRow, list_cards
 from gateway.members import store
 from gateway.members.fields import NewMember
 from gateway.members.model import Member, new_member
@@ -142,25 +142,6 @@ class CardStateView(View):
     state: str
 
 
-class LotView(View):
-    """Points that expire."""
-
-    lot: int
-    remaining: int
-    expires_at: str
-
-
-class BalanceView(View):
-    """`balance` is the sum of the ledger; `available` what can be spent now; `earned` what was ever awarded."""
-
-    card_id: str
-    balance: int
-    available: int
-    earned: int
-    entries: int
-    lots: list[LotView]
-
-
 class ListedCardView(CardView):
     """A card in a list."""
 
@@ -171,31 +152,6 @@ class CardPage(View):
     """A page of cards. `stale`: what was just confirmed may be missing."""
 
     items: list[ListedCardView]
-    next_cursor: str | None
-    stale: bool
-
-
-class LedgerEntry(View):
-    """An entry; `amount` is signed. `reverses` is the entry it undoes, `short_by` what of that could not be taken."""
-
-    seq: int
-    kind: str
-    amount: int
-    balance_after: int
-    at: str
-    cause: str
-    request_id: str | None
-    note: str
-    rule: str | None
-    event_id: str | None
-    reverses: int | None
-    short_by: int
-
-
-class LedgerPage(View):
-    """A page of entries. `stale`: what was just confirmed may be missing."""
-
-    items: list[LedgerEntry]
     next_cursor: str | None
     stale: bool
 
@@ -266,32 +222,6 @@ async def resume(card_id: PathId, call: Changer, body: StateChange | None = None
 async def revoke(card_id: PathId, call: Changer, body: StateChange | None = None) -> CardStateView:
     """Scans are refused with `card_revoked` from now on."""
     return await _change_state(call, card_id, "revoked", body)
-
-
-@router.get("/{card_id}/balance", summary="A card's points")
-async def balance(card_id: PathId, call: CardReader) -> BalanceView:
-    """From the engine, durable state only."""
-    view = await seen_card(call, card_id)
-    lots = [LotView(lot=lot.lot, remaining=lot.remaining, expires_at=rfc3339(lot.expires_at_ms)) for lot in view.lots]
-    return BalanceView(
-        card_id=view.card_id,
-        balance=view.balance,
-        available=view.available,
-        earned=view.earned,
-        entries=view.entry_count,
-        lots=lots,
-    )
-
-
-@router.get("/{card_id}/ledger", summary="A card's points ledger")
-async def ledger(
-    card_id: PathId, call: CardReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
-) -> LedgerPage:
-    """Newest first."""
-    await seen_card(call, card_id)
-    is_fresh = await call.is_fresh()
-    page = await list_ledger(call.parts.pool, call.tenant_id, card_id, limit, cursor)
-    return LedgerPage(items=[_entry(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 async def seen_card(call: Call, card_id: str) -> EngineCardView:
@@ -414,21 +344,4 @@ def _listed(row: CardRow) -> ListedCardView:
         valid_from=rfc3339_or_none(row.valid_from_ms),
         valid_until=rfc3339_or_none(row.valid_until_ms),
         balance=row.balance,
-    )
-
-
-def _entry(row: LedgerRow) -> LedgerEntry:
-    return LedgerEntry(
-        seq=row.entry_seq,
-        kind=row.kind,
-        amount=row.amount,
-        balance_after=row.balance_after,
-        at=rfc3339(row.at_ms),
-        cause=row.cause,
-        request_id=row.request_id or None,
-        note=row.note,
-        rule=row.rule or None,
-        event_id=row.event_id or None,
-        reverses=row.reverses or None,
-        short_by=row.short_by,
     )

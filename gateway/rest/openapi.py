@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from gateway import requests
+from gateway.points import VERBS
 from gateway.problems import TABLE
 from gateway.render import PointsAnswer, Verdict
 from gateway.rest.common import REQUEST_ID_PARAMETER
@@ -62,7 +63,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_hot_paths(spec: dict[str, Any]) -> None:
-    bodies = (requests.CheckInRequest, requests.AwardRequest, requests.RedeemRequest, requests.ReverseRequest)
+    bodies = (requests.CheckInRequest, *(verb.body for verb in VERBS.values()))
     answers = (Verdict, PointsAnswer, BatchVerdicts)
     _, components = msgspec.json.schema_components([*bodies, *answers], ref_template=_REF)
     spec["components"]["schemas"].update(components)
@@ -79,10 +80,10 @@ def _add_hot_paths(spec: dict[str, Any]) -> None:
     paths["/v1/checkins:batch"] = _post(
         "check-ins", "Check in up to 1,000, each by itself", batch, "BatchVerdicts", "For uploads after a time offline."
     )
-    for verb, body in (("award", "AwardRequest"), ("redeem", "RedeemRequest"), ("reverse", "ReverseRequest")):
-        path = f"/v1/cards/{{card_id}}/points/{verb}"
+    for name, verb in VERBS.items():
+        path = f"/v1/cards/{{card_id}}/{name}"
         paths[path] = _post(
-            "points", f"{verb.capitalize()} points", body, "PointsAnswer", "A refusal is 409 with its code."
+            "points", verb.summary, verb.body.__name__, "PointsAnswer", "A refusal is 409 with its code."
         )
         card = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_.-]+$"}
         paths[path]["post"]["parameters"] = [{"name": "card_id", "in": "path", "required": True, "schema": card}]

@@ -26,7 +26,7 @@ from actors.facts import TenantChanged, TenantOpened
 from actors.queries import GetTenant
 from actors.refusals import TENANT_UNKNOWN
 from actors.replies import TenantView
-from actors.terms import CARDS_PER_FREE_TENANT_MAX, POINTS_PER_ENTRY_MAX, Plan, TenantSettings
+from actors.terms import CARDS_PER_FREE_TENANT_MAX, LAPSED_GRACE_MS_MAX, POINTS_PER_ENTRY_MAX, Plan, TenantSettings
 from actors.versions import tenant_version
 from gateway import limits
 from gateway.access_feed import AccessChange
@@ -51,6 +51,7 @@ CHECKIN_POINTS_DEFAULT = 10
 CHECKIN_RULE_ID = "rule_checkin"
 
 Points = Annotated[int, Field(ge=0, le=POINTS_PER_ENTRY_MAX)]
+Grace = Annotated[int, Field(ge=0, le=LAPSED_GRACE_MS_MAX)]
 Overdraft = Annotated[int, Field(ge=0, le=limits.SAFE_INTEGER_MAX)]
 Opener = Annotated[Call, Depends(Allowed("orgs.create"))]
 OrgLister = Annotated[Call, Depends(Allowed("orgs.list"))]
@@ -64,12 +65,14 @@ router = APIRouter(prefix="/v1/orgs", tags=["organisations"])
 
 
 class NewOrg(Body):
-    """`checkin_points` is what the rule "Points per check-in" awards for a card's first entry to an event; 0 =
+    """`lapsed_grace_ms` is how long points live that a reversal gives back though they have lapsed meanwhile.
+    `checkin_points` is what the rule "Points per check-in" awards for a card's first entry to an event; 0 =
     nothing. The plan is the platform's to choose (Premium where it does not); others begin on Free."""
 
     name: Name
     time_zone: TimeZone = "UTC"
     overdraft_max: Overdraft = 0
+    lapsed_grace_ms: Grace = 0
     checkin_points: Points = CHECKIN_POINTS_DEFAULT
     plan: Plan | None = None
 
@@ -91,6 +94,7 @@ class OrgChange(Body):
     name: Name | None = None
     time_zone: TimeZone | None = None
     overdraft_max: Overdraft | None = None
+    lapsed_grace_ms: Grace | None = None
     checkin_points: Points | None = None
     branding: BrandingChange | None = None
     locale: Locale | None = None
@@ -129,6 +133,7 @@ class OrgView(View):
     state: OrgState
     time_zone: str
     overdraft_max: int
+    lapsed_grace_ms: int
     checkin_points: int
     usage: UsageView
     branding: BrandingView
@@ -173,7 +178,7 @@ async def open_org(body: NewOrg, call: Opener) -> NewOrgView:
     secret = api_keys.secret_of(call.parts.secrets, tenant_id, key_id)
     await _take_place(call, owner_id, tenant_id, key_id, hash_secret(secret))
     rule = Rule(CHECKIN_RULE_ID, 1, "Points per check-in", "checkin", body.checkin_points)
-    settings = TenantSettings(body.time_zone, body.overdraft_max, (rule,), plan)
+    settings = TenantSettings(body.time_zone, body.overdraft_max, (rule,), plan, body.lapsed_grace_ms)
     try:
         opened = await call.tell(OpenTenant(tenant_id, call.request_id, b"", body.name, settings), TenantOpened)
     except Problem:
@@ -222,6 +227,7 @@ async def change_org(org_id: PathId, body: OrgChange, call: OrgChanger, edit: Ed
         body.overdraft_max,
         body.checkin_points,
         edit.versions,
+        body.lapsed_grace_ms,
     )
     is_engines = any(value is not None for value in msgspec.structs.astuple(asked)[3:])
     changes = body.model_dump(include={"locale", "allowed_origins"}, exclude_none=True)
@@ -403,6 +409,7 @@ def _fields(view: TenantView, profile: Profile) -> dict[str, Any]:
         "state": profile.state,
         "time_zone": settings.time_zone,
         "overdraft_max": settings.overdraft_max,
+        "lapsed_grace_ms": settings.lapsed_grace_ms,
         "checkin_points": sum(rule.points for rule in settings.rules if rule.rule_id == CHECKIN_RULE_ID),
         "usage": {"cards": view.cards, "cards_max": CARDS_PER_FREE_TENANT_MAX if settings.plan == "free" else None},
         "branding": {name: getattr(profile, name) for name in BrandingView.model_fields},

@@ -18,6 +18,7 @@ from fastapi.routing import iter_route_contexts
 
 from gateway import doorway
 from gateway.identity.policy import POLICY, PRINCIPALS, Principal, Reach
+from gateway.points import VERBS
 from gateway.rest.common import Allowed
 from gateway.rest.docs import page_head
 from gateway.sockets import live, scan, topics
@@ -26,9 +27,7 @@ SOCKET = "SOCKET"
 HOT_PATHS: dict[str, str] = {
     "/v1/checkins": doorway.ACTION,
     "/v1/checkins:batch": doorway.ACTION,
-    "/v1/cards/{card_id}/points/award": "points.write",
-    "/v1/cards/{card_id}/points/redeem": "points.write",
-    "/v1/cards/{card_id}/points/reverse": "points.write",
+    **{f"/v1/cards/{{card_id}}/{name}": verb.action for name, verb in VERBS.items()},
 }
 """POSTs of the fast lane; what it asks for is in `gateway.fast_lane` and `gateway.doorway`."""
 # What a route needs besides, for something of what it answers.

@@ -127,7 +127,7 @@ async def test_what_is_loaded_is_what_the_facts_lead_to(stage: Stage, seed: int)
             assert digest_of(found[key]) == digest_of(state)  # type: ignore[index]
     assert loaded.requests == author.positions
     assert {key: entry.fact for key, entry in loaded.ledger_entries.items()} == author.postings
-    assert {key for key, entry in loaded.ledger_entries.items() if entry.is_reversed} == author.reversed
+    assert {key for key, entry in loaded.ledger_entries.items() if entry.reversed_by} == author.reversed
 
 
 @pytest.mark.parametrize("seed", SEEDS)

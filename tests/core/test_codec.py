@@ -1,8 +1,8 @@
 """Encodings: facts as released, and nothing decoded that is not exactly what it should be.
 
 `tests/golden/facts_v1.json` is what the first release wrote, for every kind of fact. It is never edited: new kinds and
-new fields get a file of their own (`facts_v2.json`: plans, `facts_v3.json`: names), and journals in the field hold what
-is in this one.
+new fields get a file of their own (`facts_v2.json`: plans, `facts_v3.json`: names, `facts_v4_points.json`: double
+entry, holds and wallets), and journals in the field hold what is in this one.
 """
 
 from __future__ import annotations

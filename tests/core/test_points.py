@@ -44,7 +44,7 @@ class Account:
     def reverse(self, entry_seq: int, at_ms: int = NOW_MS) -> list[Fact]:
         found = self.entries[entry_seq - 1] if 1 <= entry_seq <= len(self.entries) else None
         is_reversed = any(entry.reverses == entry_seq for entry in self.entries)
-        entry = LedgerEntry(found, is_reversed) if found else None
+        entry = LedgerEntry(found, "reverse" if is_reversed else "") if found else None
         return self.take(decide_reverse(scope(self.tenant, self.card, entry=entry), reverse(entry_seq), at_ms))
 
     @property
@@ -173,7 +173,7 @@ def test_a_reversed_check_in_award_leaves_the_events_board_too() -> None:
         "org", "", b"", NOW_MS, "card", "Ann", 1, "award", 10, 10, "checkin:x", "", "r:1", "event", 20270115, 10, 10, 10
     )
     the_event = event(attendance={"card": Attendance(True, 1, earned=10)})
-    cited = scope(account.tenant, account.card, the_event, entry=LedgerEntry(original, False))
+    cited = scope(account.tenant, account.card, the_event, entry=LedgerEntry(original))
     (fact,) = decide_reverse(cited, reverse(1), NOW_MS)
     assert isinstance(fact, PointsPosted)
     assert (fact.event_id, fact.event_earned_after) == ("event", 0)

@@ -24,6 +24,30 @@ async def test_one_balance_spent_by_many_at_once(system: System) -> None:
     assert (await system.made("GET", f"{path}/balance", token=org["key"]))["balance"] == 0
 
 
+async def test_one_hold_and_one_wallet_wanted_by_many_at_once(system: System) -> None:
+    org = await system.open_org()
+    card = await system.made("POST", "/v1/cards", {"member": {"name": "Lan"}}, org["key"])
+    path = f"/v1/cards/{card['id']}"
+    await system.made("POST", f"{path}/points/award", {"amount": 70}, org["key"])
+    await system.made("POST", f"{path}/wallet/top-up", {"amount": 70}, org["key"])
+    held = await system.made("POST", f"{path}/points/hold", {"amount": 30}, org["key"])
+    asked: list[tuple[str, dict[str, int]]] = []
+    for number in range(AT_ONCE):
+        asked.append((f"points/{('capture', 'release')[number % 2]}", {"entry_seq": held["entry"]["seq"]}))
+        asked.append(("points/redeem", {"amount": 1}))
+        asked.append(("wallet/pay", {"amount": 1}))
+    answers = await asyncio.gather(*(system.call("POST", f"{path}/{verb}", body, org["key"]) for verb, body in asked))
+    done = Counter(verb for (verb, _), answer in zip(asked, answers, strict=True) if answer.status == 200)
+    ends = done["points/capture"] + done["points/release"]
+    assert (ends, done["wallet/pay"]) == (1, 70)
+    balance = await system.made("GET", f"{path}/balance", token=org["key"])
+    spent = done["points/redeem"] + 30 * done["points/capture"]
+    assert (balance["balance"], balance["held"], balance["wallet"]["balance"]) == (70 - spent, 0, 0)
+    codes = {answer.json()["code"] for answer in answers if answer.status != 200}
+    end = "hold_captured" if done["points/capture"] else "hold_released"
+    assert codes <= {end, "insufficient_points", "insufficient_funds"}
+
+
 async def test_the_last_place_wanted_by_many_at_once(system: System) -> None:
     org = await system.open_org()
     items = {"items": [{"member": {"name": "Lan"}}] * AT_ONCE}

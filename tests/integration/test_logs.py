@@ -10,6 +10,7 @@ from actors.entry import Mark
 from storage import logs
 from storage.logs import BadCursor, Item, Page
 from storage.postgres import Pool, writer_pool
+from storage.statements import LedgerFilter, ledger_of_card
 from tests.support.histories import Author
 from tests.support.projection import project
 
@@ -48,7 +49,7 @@ async def read_all(page_of: Callable[[str | None], Awaitable[Page]]) -> list[Ite
 
 async def test_a_cards_ledger_is_newest_first(pool: Pool, author: Author) -> None:
     for card_id in ("card_0", "card_1"):
-        items = await read_all(lambda cursor, of=card_id: logs.ledger_of_card(pool, TENANT, of, 4, cursor))  # type: ignore[misc]
+        items = await read_all(lambda cursor, of=card_id: ledger_of_card(pool, TENANT, of, LedgerFilter(), 4, cursor))  # type: ignore[misc]
         made = [fact for (tenant, card, _), fact in author.postings.items() if (tenant, card) == (TENANT, card_id)]
         assert [item["entry_seq"] for item in items] == [fact.entry_seq for fact in reversed(made)]
         for item, fact in zip(items, reversed(made), strict=True):
@@ -82,11 +83,11 @@ async def test_a_page_is_bounded_both_ways(pool: Pool) -> None:
 @pytest.mark.parametrize("cursor", ["", "abc", "-1", "1.5", "٣", str(1 << 63), "1; DROP TABLE scans"])
 async def test_a_cursor_that_was_never_given_out_is_refused(pool: Pool, cursor: str) -> None:
     with pytest.raises(BadCursor):
-        await logs.ledger_of_card(pool, TENANT, "card_0", 5, cursor)
+        await ledger_of_card(pool, TENANT, "card_0", LedgerFilter(), 5, cursor)
 
 
 async def test_an_id_that_cannot_exist_has_no_rows(pool: Pool, author: Author) -> None:
-    assert await logs.ledger_of_card(pool, TENANT, "nul\0", 5) == Page([], None)
+    assert await ledger_of_card(pool, TENANT, "nul\0", LedgerFilter(), 5) == Page([], None)
 
 
 async def test_whether_a_fact_has_arrived(pool: Pool, author: Author) -> None:

@@ -41,7 +41,7 @@ COVETED_ONE_BY_ONE = (
 # Objects that take whatever the organisation keeps, with the reason why that is safe.
 OPEN_OBJECTS: dict[str, str] = {}
 JUDGED_ITEM_BY_ITEM = "/v1/checkins:batch"
-HOT = ("/v1/checkins", JUDGED_ITEM_BY_ITEM, "/v1/cards/{card_id}/points/")
+HOT = ("/v1/checkins", JUDGED_ITEM_BY_ITEM, "/v1/cards/{card_id}/points/", "/v1/cards/{card_id}/wallet/")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

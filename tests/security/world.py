@@ -177,9 +177,21 @@ async def _member(bundle: Bundle) -> str:
 async def _card(bundle: Bundle) -> str:
     card = await bundle.made("/v1/cards", {"member_id": await bundle.get("member")})
     bundle.ids["credential"] = card["credential"]
-    for _ in range(2):
-        await bundle.made(f"/v1/cards/{card['id']}/points/award", {"amount": POINTS})
+    path = f"/v1/cards/{card['id']}"
+    # Entries 3 and 4 are what can be confirmed, and captured or released (`tests.security.fields`).
+    for verb, asked in (
+        ("points/award", {"amount": POINTS}),
+        ("points/award", {"amount": POINTS}),
+        ("points/award", {"amount": 1, "pending": True}),
+        ("points/hold", {"amount": 1}),
+        ("wallet/top-up", {"amount": POINTS}),
+    ):
+        await bundle.made(f"{path}/{verb}", asked)
     return str(card["id"])
+
+
+async def _other_card(bundle: Bundle) -> str:
+    return str((await bundle.made("/v1/cards", {"member_id": await bundle.get("member")}))["id"])
 
 
 async def _credential(bundle: Bundle) -> str:
@@ -287,6 +299,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "org": _org,
     "member": _member,
     "card": _card,
+    "other_card": _other_card,
     "credential": _credential,
     "event": _event,
     "gate": _gate,
@@ -307,7 +320,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
 
 # What belongs to an object of a kind.
 DEPENDENTS = {
-    "member": ("card", "credential", "scan"),
+    "member": ("card", "credential", "other_card", "scan"),
     "card": ("credential", "scan"),
     "event": ("gate", "scan"),
 }

@@ -13,6 +13,7 @@ import actors.board
 import actors.checkin
 import actors.partition
 import actors.recovery
+from actors.calendar import local_day
 from actors.card import Card
 from actors.entry import Mark
 from actors.facts import CardIssued, CardStateChanged
@@ -363,9 +364,9 @@ def real_zombie_halts_at_the_hint() -> Iterator[None]:
 
 @planted
 def real_day_goes_back() -> Iterator[None]:
-    def init(original: Any, self: Any, card: Card, at_ms: int, day: int) -> None:
-        original(self, card, at_ms, day)
-        self.day = day
+    def init(original: Any, self: Any, tenant: Any, card: Card, at_ms: int, before: Any = None) -> None:
+        original(self, tenant, card, at_ms, before)
+        self.day = day = local_day(at_ms, tenant.settings.time_zone)
         self._day_earned = card.day_earned if card.day == day else 0
 
     with around(LedgerDraft, "__init__", init):

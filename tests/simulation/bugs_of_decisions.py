@@ -58,7 +58,7 @@ def every_revocation_makes_room() -> Iterator[None]:
 
 @planted
 def reversal_not_remembered() -> Iterator[None]:
-    with patch.object(RecentEntries, "is_reversed", lambda self, card_id, entry_seq: False):
+    with patch.object(RecentEntries, "reversed_by", lambda self, card_id, entry_seq: ""):
         yield
 
 
@@ -75,7 +75,7 @@ def expiry_reads_another_clock() -> Iterator[None]:
         original(self)
         self._at_ms -= 40
 
-    with around(LedgerDraft, "expire_lapsed", expire):
+    with around(LedgerDraft, "settle", expire):
         yield
 
 

@@ -23,6 +23,7 @@ from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDet
 from actors.handlers import order_key
 from actors.ids import position_of, seq_of
 from actors.partition import Partition
+from actors.points_commands import TransferPoints
 from actors.queries import GetBoard, GetTopic, Query
 from actors.refusals import ID_REUSED, UNAVAILABLE
 from actors.replies import (
@@ -39,6 +40,7 @@ from actors.replies import (
     TopicData,
     TopicView,
 )
+from actors.terms import FAR_MS
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.world import Violation, World
@@ -201,12 +203,17 @@ class Checker(Watcher):
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
         check(
-            sum(entry["amount"] for entry in ledger[: fact.entry_seq]) == fact.balance_after,
+            sum(entry["amount"] for entry in ledger[: fact.entry_seq] if entry["account"] == fact.account)
+            == fact.balance_after,
             f"7: the balance of {fact.card_id} is not the sum of its ledger",
         )
-        if fact.amount < 0 and fact.kind != "expire":
-            floor = -self.oracle.tenants[fact.tenant_id]["overdraft_max"]
+        if fact.amount < 0 and (fact.account == "wallet" or fact.kind not in ("expire", "capture")):
+            floor = 0 if fact.account == "wallet" else -self.oracle.tenants[fact.tenant_id]["overdraft_max"]
             check(fact.balance_after >= floor, f"8: {fact.card_id} at {fact.balance_after}, floor {floor}")
+        if fact.kind == "reverse":
+            self._note_reversal(ledger[fact.reverses - 1], fact)
+        if fact.kind == "hold":
+            self._world.note(f"held {fact.account}")
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
@@ -221,14 +228,25 @@ class Checker(Watcher):
                 rows = [(card, -negative) for negative, _, card in ranked]
                 self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
 
+    def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
+        if original["kind"] == "capture":
+            self._world.note("a capture reversed")
+        spent_of = original["lots"] if fact.amount > 0 else {}
+        if any(lot.expires_at_ms > spent_of.get(lot.lot, (FAR_MS,))[0] for lot in fact.lots):
+            self._world.note("a lapsed lot came back")
+        if fact.amount < 0 and any(lot.available_from_ms > fact.at_ms for lot in fact.lots):
+            self._world.note("pending points taken back")
+
     def _card(self, card_id: str) -> dict[str, Any]:
         card = self.oracle.cards[card_id]
         return {
             "state": card["state"],
-            "balance": card["balance"],
+            "balance": card["points"],
+            "wallet": card["wallet"],
             "earned": card["earned"],
             "entry_count": len(self.oracle.ledgers[card_id]),
-            "lots": sorted((expires, lot, left) for lot, (expires, left) in card["lots"].items() if left),
+            "lots": sorted((expires, lot, left, since) for lot, (expires, left, since) in card["lots"].items() if left),
+            "holds": {key: (hold["account"], hold["amount"], hold["until"]) for key, hold in card["holds"].items()},
         }
 
     def _event(self, event_id: str) -> dict[str, Any]:
@@ -238,7 +256,8 @@ class Checker(Watcher):
 
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
-        settings = (tenant["time_zone"], tenant["overdraft_max"], list(tenant["points"]), tenant["plan"])
+        rules = list(tenant["points"])
+        settings = (tenant["time_zone"], tenant["overdraft_max"], rules, tenant["plan"], tenant["grace"])
         return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
     # --- what is told -----------------------------------------------------------------------------------------------
@@ -301,6 +320,8 @@ class Checker(Watcher):
         elif reply.code.endswith("_unknown"):
             kind = reply.code.removesuffix("_unknown")
             entity = str(getattr(message, f"{kind}_id", ""))
+            if kind == "card" and isinstance(message, TransferPoints) and self._is_known(message, token):
+                entity = message.to_card_id
             existed = self.history[kind, entity].positions if kind != "board" and entity else []
             known_seq = token.tail_seq if isinstance(message, Command) else token.seen_seq
             if not existed or seq_of(existed[0]) > known_seq:
@@ -310,13 +331,24 @@ class Checker(Watcher):
             check(tenant != message.tenant_id, f"1: {reply.code} for {message}, which existed")
             self._world.note("another tenant's entity is unknown")
 
+    def _is_known(self, message: TransferPoints, token: Token) -> bool:
+        """Whether the card that gives was there, so that it can only be the other that is not."""
+        existed = self.history["card", message.card_id].positions
+        owner = self.oracle.cards.get(message.card_id, {}).get("tenant")
+        return bool(existed) and seq_of(existed[0]) <= token.tail_seq and owner == message.tenant_id
+
     def _told_view(self, token: Token, message: Any, reply: Reply) -> None:
         since = position_of(token.seen_seq + 1, 0) - 1
         if isinstance(reply, CardView):
-            view = {name: getattr(reply, name) for name in ("state", "balance", "earned", "entry_count")}
-            view["lots"] = [(lot.expires_at_ms, lot.lot, lot.remaining) for lot in reply.lots]
+            names = ("state", "balance", "wallet", "earned", "entry_count")
+            view = {name: getattr(reply, name) for name in names}
+            view["lots"] = [(lot.expires_at_ms, lot.lot, lot.remaining, lot.available_from_ms) for lot in reply.lots]
+            view["holds"] = {hold.hold: (hold.account, hold.held, hold.lapses_at_ms) for hold in reply.holds}
             check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
-            check(view in self.history["card", reply.card_id].since(since), f"1: undurable or outdated {view}")
+            then = self.history["card", reply.card_id].since(since)
+            # A hold whose time is over is not shown, though its end may not be posted yet.
+            shown = [{**one, "holds": _still_open(one["holds"], view["holds"], self._world.now_ms)} for one in then]
+            check(view in shown, f"1: undurable or outdated {view}")
         elif isinstance(reply, EventView):
             terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
             counts = {name: getattr(reply, name) for name in ("inside", "admitted", "refused")}
@@ -324,7 +356,8 @@ class Checker(Watcher):
             check(shown in self.history["event", reply.event_id].since(since), f"1: undurable or outdated {shown}")
         elif isinstance(reply, TenantView):
             rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
-            settings = (reply.settings.time_zone, reply.settings.overdraft_max, rules, reply.settings.plan)
+            told = reply.settings
+            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, BoardView):
@@ -445,6 +478,12 @@ class Checker(Watcher):
 _PLAIN = ScanDetails()
 
 
+def _still_open(
+    holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
+) -> dict[int, tuple[str, int, int]]:
+    return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
+
+
 def _plain(name: str, value: Any) -> Any:
     """Lots and takings as the oracle writes them."""
     if name == "details":
@@ -454,5 +493,5 @@ def _plain(name: str, value: Any) -> Any:
     if name == "takings":
         return {taking.lot: taking.amount for taking in value}
     if name == "lots":
-        return {lot.lot: (lot.expires_at_ms, lot.remaining) for lot in value}
+        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
     return value

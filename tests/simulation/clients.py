@@ -25,10 +25,11 @@ from actors.commands import (
     ReversePoints,
     fingerprint,
 )
+from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.queries import GetBoard, GetCard, GetEvent, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
-from actors.terms import EventTerms, Gate, TenantSettings
+from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
 from actors.versions import event_version, gate_version
 from rules.model import Rule
 from tests.simulation.checker import Checker, check
@@ -80,6 +81,7 @@ class Client:
         self._open: list[Pending] = []
         self._seen_topics: dict[tuple[str, str], tuple[int, int]] = {}
         self._entries: dict[tuple[str, str], int] = {}
+        self._holds: dict[tuple[str, str], int] = {}
         self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
         self._terms: dict[str, EventTerms] = {}
         self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
@@ -143,15 +145,8 @@ class Client:
             command = check_in(rng, self._world.now_ms, head, event_id, card_id)
             if rng.random() < 0.12:
                 command = at_doors(rng, head, event_id, card_id, self._scans[tenant_id])
-        elif dice < 0.58:
-            expires = rng.choice((0, 0, self._world.now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
-            amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
-            command = AwardPoints(*head, card_id, amount, "", expires)
-        elif dice < 0.69:
-            command = RedeemPoints(*head, card_id, rng.randint(1, 60))
         elif dice < 0.80:
-            latest = self._entries.get((tenant_id, card_id), 3)
-            command = ReversePoints(*head, card_id, max(1, latest + rng.choice((1, 0, 0, 0, -1, -2, -4, -8))))
+            command = self._points_command(head, card_id)
         elif dice < 0.87:
             revokes = 0.1 if card_id in CARDS[tenant_id] else 1.0
             state = rng.choice(
@@ -169,8 +164,46 @@ class Client:
             command = ChangePlan(*head, rng.choice(("free", "free", "premium")))
         else:
             zone, overdraft = rng.choice(TIME_ZONES), rng.choice((None, 0, 20))
-            command = ChangeTenant(*head, f"Org {rng.randint(1, 9)}", zone, overdraft, rng.choice((None, 0, 10)))
+            grace = rng.choice((None, 0, 300))
+            points = rng.choice((None, 0, 10))
+            command = ChangeTenant(*head, f"Org {rng.randint(1, 9)}", zone, overdraft, points, None, grace)
         return self._signed(command)
+
+    def _points_command(self, head: tuple[str, str, bytes], card_id: str) -> Command:
+        rng, now_ms = self._world.rng, self._world.now_ms
+        account = rng.choice(("points", "points", "points", "wallet"))
+        latest = self._entries.get((head[0], card_id), 3)
+        cited = max(1, latest + rng.choice((1, 0, 0, 0, 0, -1, -2, -4, -8)))
+        dice = rng.random()
+        if dice < 0.36:
+            amount = rng.choice((1, 5, 10, 30, 30, 0, 2_000_000_000)) if rng.random() < 0.3 else rng.randint(1, 40)
+            if account == "wallet":
+                return AwardPoints(*head, card_id, amount, account="wallet")
+            expires = rng.choice((0, 0, now_ms + rng.choice((-5, 40, 200, 700, 2_000, 60_000))))
+            pending = rng.choice((0, 0, 0, FAR_MS, now_ms + rng.choice((-5, 30, 300, 900))))
+            return AwardPoints(*head, card_id, amount, "", expires, pending)
+        if dice < 0.54:
+            return RedeemPoints(*head, card_id, rng.randint(1, 60), account=account)
+        if dice < 0.70:
+            return ReversePoints(*head, card_id, cited)
+        if dice < 0.80:
+            lapses = rng.choice((0, now_ms + rng.choice((-5, 20, 100, 400, 3_000))))
+            return HoldPoints(*head, card_id, rng.randint(0, 30), "", lapses, account)
+        if dice < 0.92:
+            return self._end_of_hold(head, card_id, cited)
+        if dice < 0.95:
+            return ConfirmPoints(*head, card_id, cited)
+        return TransferPoints(*head, card_id, self._pick(head[0], CARDS), rng.randint(0, 30), account=account)
+
+    def _end_of_hold(self, head: tuple[str, str, bytes], card_id: str, cited: int) -> Command:
+        """Of a hold that this client knows of, as a rule."""
+        rng = self._world.rng
+        known = [(card, hold) for (tenant_id, card), hold in self._holds.items() if tenant_id == head[0]]
+        if known and rng.random() < 0.9:
+            card_id, cited = rng.choice(known)
+        if rng.random() < 0.3:
+            return ReleasePoints(*head, card_id, cited)
+        return CapturePoints(*head, card_id, cited, rng.choice((None, 2, 8, 40)))
 
     def _change_event(self, head: tuple[str, str, bytes], event_id: str) -> ChangeEvent:
         rng, now_ms = self._world.rng, self._world.now_ms
@@ -285,6 +318,8 @@ class Client:
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
+            if fact.kind == "hold":
+                self._holds[fact.tenant_id, fact.card_id] = fact.entry_seq
         elif isinstance(reply, Done) and type(reply.fact).__name__ == "ScanJudged":
             scan: Any = reply.fact
             if not scan.reason and scan.direction == "entry":
@@ -319,7 +354,8 @@ def founding_commands(client: Client) -> list[Command]:
     for tenant_id in TENANTS:
         rules = (Rule("rule_checkin", 1, "Points", "checkin", 7), Rule("rule_more", 1, "More", "checkin", 3, False))
         plan = world.rng.choice(("free", "free", "premium"))
-        settings = TenantSettings("Asia/Ho_Chi_Minh", world.rng.choice((0, 0, 15)), rules, plan)
+        overdraft, grace = world.rng.choice((0, 0, 15)), world.rng.choice((0, 200))
+        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace)
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         for card_id in CARDS[tenant_id]:

@@ -7,13 +7,11 @@ that is shown.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from actors.commands import (
-    AwardPoints,
     ChangeCardState,
     ChangeEvent,
     ChangePlan,
@@ -23,50 +21,42 @@ from actors.commands import (
     CreateEvent,
     IssueCard,
     OpenTenant,
-    RedeemPoints,
     RenameCardHolder,
-    ReversePoints,
 )
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
+from actors.points_commands import TransferPoints
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
-from tests.simulation.oracle_doors import DoorOracle, Expected, refused
+from tests.simulation.oracle_doors import DoorOracle, Expected
+from tests.simulation.oracle_points import PointsOracle, refused
 
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle(DoorOracle):
+class Oracle(DoorOracle, PointsOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tenants: dict[str, dict[str, Any]] = {}
-        self.cards: dict[str, dict[str, Any]] = {}
         self.events: dict[str, dict[str, Any]] = {}
         # Which scans were judged: at which event, and whether they let somebody in.
         self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
-        self.ledgers: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
-        self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
-        self.latest_day: dict[str, int] = defaultdict(int)
-        self.at_ms = 0
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
         card_id = getattr(command, "card_id", "")
-        alarm_ms = self._alarm(card_id)
+        alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
         if isinstance(command, CheckIn):
             scan = next(fields for kind, fields in expected if kind == "ScanJudged")
             is_entry = not scan["reason"] and command.direction == "entry"
             self.judged[command.tenant_id, command.request_id] = (command.event_id, is_entry)
-        return [*expected, *self._alarm_if_moved(card_id, alarm_ms)]
-
-    def _alarm_if_moved(self, card_id: str, alarm_ms: int) -> list[Expected]:
-        now = self._alarm(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": now, "rang": False})] if now != alarm_ms else []
+        # (A transfer sets the alarms of two cards, each after the card's entries.)
+        if not isinstance(command, TransferPoints):
+            expected += self._alarm_of(card_id, alarm_ms)
+        return expected
 
     def woken(self, card_id: str, at_ms: int) -> list[Expected]:
         """What an alarm leads to."""
@@ -76,13 +66,8 @@ class Oracle(DoorOracle):
             rang = ("AlarmSet", {"entity_id": event_id, "wake_ms": exit_ms(terms, at_ms), "rang": True})
             leaving = self.inside(event_id) and terms["exit_all_minute"] >= 0
             return [rang, *(self.leave(event_id) if leaving else [])]
-        lapsed = self._lapse(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": True}), *lapsed]
-
-    def _alarm(self, card_id: str) -> int:
-        """When the next of a card's points lapse, 0 if none do."""
-        lots = self.cards[card_id]["lots"].values() if card_id in self.cards else ()
-        return min((expires for expires, left in lots if left), default=0)
+        lapsed = self.lapse(card_id)
+        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": True}), *lapsed]
 
     def _decide(self, command: Command) -> list[Expected]:
         match command:
@@ -93,6 +78,7 @@ class Oracle(DoorOracle):
                     "overdraft_max": command.settings.overdraft_max,
                     "points": [(r.rule_id, r.version, r.points, r.once_per_event) for r in command.settings.rules],
                     "plan": command.settings.plan,
+                    "grace": command.settings.lapsed_grace_ms,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
@@ -107,7 +93,7 @@ class Oracle(DoorOracle):
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(balance=0, earned=0, lots={}, attention="")
+                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={}, attention="")
                 return [("CardIssued", {**who, "cards_after": cards + 1})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
@@ -138,13 +124,7 @@ class Oracle(DoorOracle):
                 return self.check_in(command)
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
                 return self.at_doors(command)
-            case AwardPoints():
-                return self._award(command)
-            case RedeemPoints():
-                return self._redeem(command)
-            case ReversePoints():
-                return self._reverse(command)
-        raise AssertionError(command)
+        return self.decide_points(command)
 
     def cards_in_force(self, tenant_id: str) -> int:
         """How many cards count towards the plan: all but the revoked."""
@@ -155,6 +135,8 @@ class Oracle(DoorOracle):
         for name in ("name", "time_zone", "overdraft_max"):
             if getattr(command, name) is not None:
                 tenant[name] = getattr(command, name)
+        if command.lapsed_grace_ms is not None:
+            tenant["grace"] = command.lapsed_grace_ms
         if command.checkin_points is not None:
             versions = [rule[1] for rule in tenant["points"] if rule[0] == "rule_checkin"]
             others = [rule for rule in tenant["points"] if rule[0] != "rule_checkin"]
@@ -208,15 +190,12 @@ class Oracle(DoorOracle):
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self._lapse(command.card_id)
+        expected = self.lapse(command.card_id)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
-            expected.append(
-                self._post(
-                    command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule, when=when
-                )
-            )
+            more = {"earned": points, "event_id": command.event_id, "drawn_on": "points:issued", "when": when}
+            expected.append(self._post(command, "award", points, cause, **more, rule=rule))
         return sum(rule[2] for rule in rules), expected
 
     def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
@@ -224,134 +203,12 @@ class Oracle(DoorOracle):
         card_id = scan["key"][1]
         if not scan["awards"]:
             return []
-        alarm_ms = self._alarm(card_id)
-        expected = self._lapse(card_id)
+        alarm_ms = self.alarm(card_id)
+        expected = self.lapse(card_id)
         for entry_seq in scan["awards"]:
             if not any(entry["reverses"] == entry_seq for entry in self.ledgers[card_id]):
-                expected.append(self._reversal_of_award(card_id, entry_seq))
-        return [*expected, *self._alarm_if_moved(card_id, alarm_ms)]
-
-    # --- points -----------------------------------------------------------------------------------------------------
-
-    def _post(self, command: Any, kind: str, amount: int, cause: str, **more: Any) -> Expected:
-        """Adds an entry; `lots` in `more` is (lot, left, expiry) as they are after it."""
-        card_id = command if isinstance(command, str) else command.card_id
-        card = self.cards[card_id]
-        card["balance"] += amount
-        zone = ZoneInfo(self.tenants[card["tenant"]]["time_zone"])
-        local = datetime.fromtimestamp(more.get("when", self.at_ms) / 1000, UTC).astimezone(zone)
-        # A card's days only go forward, whatever becomes of its tenant's time zone.
-        day = max(int(local.strftime("%Y%m%d")), self.latest_day[card_id])
-        self.latest_day[card_id] = day
-        earned, event_id = more.get("earned", 0), more.get("event_id", "")
-        card["earned"] += earned
-        if more.get("earned_day", day) == day:
-            self.day_scores[card["tenant"], day, card_id] += earned
-        if event_id:
-            self.event_scores[event_id, card_id] += earned
-        for lot, left, expires in more.get("lots", ()):
-            card["lots"][lot] = (expires, left)
-        ledger = self.ledgers[card_id]
-        entry = {
-            "entry_seq": len(ledger) + 1,
-            "kind": kind,
-            "amount": amount,
-            "balance_after": card["balance"],
-            "cause": cause,
-            "rule": more.get("rule", ""),
-            "event_id": event_id,
-            "day": day,
-            "earned_after": card["earned"],
-            "day_earned_after": self.day_scores[card["tenant"], day, card_id],
-            "event_earned_after": self.event_scores[event_id, card_id] if event_id else 0,
-            "takings": {lot: part for lot, part in more.get("takings", {}).items() if part},
-            "lots": {lot: (expires, left) for lot, left, expires in more.get("lots", ())},
-            "reverses": more.get("reverses", 0),
-            "short_by": more.get("short_by", 0),
-        }
-        ledger.append({**entry, "earned": earned})
-        return ("PointsPosted", entry)
-
-    def _lapse(self, card_id: str) -> list[Expected]:
-        card = self.cards[card_id]
-        lapsed = sorted(
-            (expires, lot) for lot, (expires, left) in card["lots"].items() if left and expires <= self.at_ms
-        )
-        expected = []
-        for expires, lot in lapsed:
-            left = card["lots"][lot][1]
-            expected.append(
-                self._post(card_id, "expire", -left, f"expiry:{lot}", lots=[(lot, 0, expires)], takings={lot: left})
-            )
-        return expected
-
-    def _spend(self, card: dict[str, Any], amount: int, first: int = 0) -> dict[str, Any]:
-        """Soonest expiry first, then the oldest; `first` before all; the rest from points without expiry."""
-        lots = sorted((lot != first, expires, lot, left) for lot, (expires, left) in card["lots"].items() if left)
-        changed, takings = [], {}
-        for _, expires, lot, left in lots:
-            part = min(left, amount)
-            amount -= part
-            if part:
-                changed.append((lot, left - part, expires))
-                takings[lot] = part
-        return {"lots": changed, "takings": {**takings, 0: amount}}
-
-    def _award(self, command: AwardPoints) -> list[Expected]:
-        card = self.cards[command.card_id]
-        if not 1 <= command.amount <= 1_000_000_000:
-            return refused("amount_invalid")
-        if command.expires_at_ms and command.expires_at_ms <= self.at_ms:
-            return refused("expiry_invalid")
-        if card["state"] != "active":
-            return refused("card_not_active")
-        expected = self._lapse(command.card_id)
-        lot = len(self.ledgers[command.card_id]) + 1
-        lots = [(lot, command.amount, command.expires_at_ms)] if command.expires_at_ms else []
-        return [*expected, self._post(command, "award", command.amount, "request", earned=command.amount, lots=lots)]
-
-    def _redeem(self, command: RedeemPoints) -> list[Expected]:
-        card = self.cards[command.card_id]
-        if not 1 <= command.amount <= 1_000_000_000:
-            return refused("amount_invalid")
-        if card["state"] != "active":
-            return refused("card_not_active")
-        lapsed = sum(left for expires, left in card["lots"].values() if expires <= self.at_ms)
-        if command.amount > card["balance"] - lapsed + self.tenants[command.tenant_id]["overdraft_max"]:
-            return refused("insufficient_points")
-        expected = self._lapse(command.card_id)
-        spent = self._spend(card, command.amount)
-        return [*expected, self._post(command, "redeem", -command.amount, "request", **spent)]
-
-    def _reverse(self, command: ReversePoints) -> list[Expected]:
-        card, ledger = self.cards[command.card_id], self.ledgers[command.card_id]
-        if not 1 <= command.entry_seq <= len(ledger):
-            return refused("entry_unknown")
-        original = ledger[command.entry_seq - 1]
-        if original["kind"] not in ("award", "redeem"):
-            return refused("entry_not_reversible")
-        if any(entry["reverses"] == command.entry_seq for entry in ledger):
-            return refused("already_reversed")
-        expected = self._lapse(command.card_id)
-        if original["kind"] == "award":
-            return [*expected, self._reversal_of_award(command.card_id, command.entry_seq)]
-        more: dict[str, Any] = {"reverses": command.entry_seq}
-        back = {lot: part for lot, part in original["takings"].items() if lot}
-        now = {lot: card["lots"][lot] for lot in back}
-        more["lots"] = [(lot, now[lot][1] + part, now[lot][0]) for lot, part in back.items()]
-        more["takings"] = {lot: -part for lot, part in original["takings"].items()}
-        cause = f"reversal:{command.entry_seq}"
-        expected.append(self._post(command, "reverse", -original["amount"], cause, **more))
-        return [*expected, *self._lapse(command.card_id)]
-
-    def _reversal_of_award(self, card_id: str, entry_seq: int) -> Expected:
-        card, original = self.cards[card_id], self.ledgers[card_id][entry_seq - 1]
-        floor = self.tenants[card["tenant"]]["overdraft_max"]
-        taken = max(0, min(original["amount"], card["balance"] + floor))
-        more: dict[str, Any] = {"reverses": entry_seq, "short_by": original["amount"] - taken}
-        more.update(self._spend(card, taken, first=next(iter(original["lots"]), 0)))
-        more.update(earned=-original["amount"], event_id=original["event_id"], earned_day=original["day"])
-        return self._post(card_id, "reverse", -taken, f"reversal:{entry_seq}", **more)
+                expected.append(self.taken_from(card_id, entry_seq))
+        return [*expected, *self._alarm_of(card_id, alarm_ms)]
 
 
 def exit_ms(terms: dict[str, Any], after_ms: int) -> int:
@@ -360,8 +217,7 @@ def exit_ms(terms: dict[str, Any], after_ms: int) -> int:
         return 0
     zone = ZoneInfo(terms["time_zone"])
     local = datetime.fromtimestamp(after_ms / 1000, UTC).astimezone(zone)
-    due = local.replace(
-        hour=terms["exit_all_minute"] // 60, minute=terms["exit_all_minute"] % 60, second=0, microsecond=0
-    )
+    hour, minute = divmod(terms["exit_all_minute"], 60)
+    due = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
     due_ms = round(due.timestamp() * 1000)
     return due_ms if due_ms > after_ms else due_ms + 86_400_000

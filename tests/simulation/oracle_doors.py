@@ -7,8 +7,8 @@ from typing import Any
 
 from actors.commands import CheckIn
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
+from tests.simulation.oracle_points import Expected, refused
 
-Expected = tuple[str, dict[str, Any]]
 UNFORCIBLE = ("credential_invalid", "card_revoked", "event_cancelled", "gate_unknown", "full", "not_inside")
 # So short that some come too late.
 ANNUL_MS = 700
@@ -23,6 +23,7 @@ class DoorOracle:
     at_ms: int
 
     def __init__(self) -> None:
+        super().__init__()
         # (event, card, session) -> who is inside, how often, since when, where
         self.visits: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.scans: dict[tuple[str, str], dict[str, Any]] = {}
@@ -226,7 +227,7 @@ class DoorOracle:
             "card_inside": visit["inside"],
             "card_entries": visit["entries"],
             "points_awarded": awarded,
-            "points_balance": card["balance"] if card else 0,
+            "points_balance": card["points"] if card else 0,
             "first_at_ms": first[0],
             "first_gate_id": first[1],
             "first_device_id": first[2],
@@ -362,8 +363,3 @@ def _unseen() -> dict[str, Any]:
 
 def _is_valid(now_ms: int, from_ms: int, until_ms: int) -> bool:
     return from_ms <= now_ms and (until_ms == 0 or now_ms < until_ms)
-
-
-def refused(reason: str) -> list[Expected]:
-    """A refusal."""
-    return [("CommandRefused", {"reason": reason})]

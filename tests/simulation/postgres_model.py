@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.accounts import contra_of
 from actors.card import Card
 from actors.codec import decode_facts
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
@@ -31,7 +32,7 @@ from actors.facts import (
 from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
 from actors.tenant import Tenant
-from actors.terms import Lot
+from actors.terms import FAR_MS, Hold, Lot
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.world import World
 
@@ -49,13 +50,16 @@ class PostgresModel:
         self.is_away = False
         self.tenants: dict[str, tuple[Any, ...]] = {}
         self.cards: dict[tuple[str, str], dict[str, Any]] = {}
-        self.lots: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        self.lots: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
+        self.holds: dict[tuple[str, str], dict[int, Hold]] = {}
+        # By tenant and account: balance, position.
+        self.accounts: dict[tuple[str, str], tuple[int, int]] = {}
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
         self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
-        self.reversed: set[tuple[str, str, int]] = set()
+        self.reversed: dict[tuple[str, str, int], str] = {}
         self.alarms: dict[tuple[str, str, str], int] = {}
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
 
@@ -104,6 +108,7 @@ class PostgresModel:
                     "who": (fact.member_id, fact.member_name, fact.tier, fact.valid_from_ms, fact.valid_until_ms),
                     "state": "active",
                     "points": (0, 0, 0, 0),
+                    "wallet": 0,
                     "day": (0, 0, 0),
                     "position": position,
                 }
@@ -197,12 +202,16 @@ class PostgresModel:
         assert ledger_key not in self.ledger, "the ledger has a primary key"
         self.ledger[ledger_key] = fact
         if fact.reverses:
-            self.reversed.add((*key, fact.reverses))
+            assert (*key, fact.reverses) not in self.reversed, "reversals have a unique index"
+            self.reversed[*key, fact.reverses] = fact.kind
         card = self.cards[key]
         _, earned, earned_position, _ = card["points"]
         if earned != fact.earned_after:
             earned, earned_position = fact.earned_after, position
-        card["points"] = (fact.balance_after, earned, earned_position, fact.entry_seq)
+        points, wallet = (fact.balance_after, fact.other_after)[:: 1 if fact.account == "points" else -1]
+        card["points"] = (points, earned, earned_position, fact.entry_seq)
+        card["wallet"] = wallet
+        self._write_accounts(fact, position)
         if (fact.day, fact.day_earned_after) != card["day"][:2]:
             card["day"] = (fact.day, fact.day_earned_after, position)
         card["position"] = position
@@ -211,12 +220,24 @@ class PostgresModel:
         if before is None or before.score != fact.day_earned_after:
             scores[fact.card_id] = BoardScore(fact.card_id, fact.member_name, fact.day_earned_after, position)
         for lot in fact.lots:
-            self.lots.setdefault(key, {})[lot.lot] = (lot.expires_at_ms, lot.remaining)
+            self.lots.setdefault(key, {})[lot.lot] = (lot.expires_at_ms, lot.remaining, lot.available_from_ms)
         if fact.event_id:
             event_key = (fact.tenant_id, fact.event_id)
             self.events[event_key]["position"] = position
             row = self.attendance.setdefault(event_key, {}).setdefault(fact.card_id, {})
             row.update(earned=fact.event_earned_after, earned_position=position)
+
+    def _write_accounts(self, fact: PointsPosted, position: int) -> None:
+        if fact.contra_after is not None:
+            drawn_on = contra_of(fact.account, fact.kind, fact.amount)
+            self.accounts[fact.tenant_id, drawn_on] = (fact.contra_after, position)
+        holds = self.holds.setdefault((fact.tenant_id, fact.card_id), {})
+        if fact.held > 0:
+            expiry = {lot.lot: lot.expires_at_ms for lot in fact.lots}
+            parts = tuple(Lot(one.lot, one.amount, expiry.get(one.lot, FAR_MS)) for one in fact.takings)
+            holds[fact.entry_seq] = Hold(fact.entry_seq, fact.account, fact.held, fact.due_ms, parts)
+        elif fact.held:
+            del holds[fact.reverses]
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +250,7 @@ class PostgresModel:
             {key: self.event(key) for key in request.events if key in self.events},
             {key: self.requests[key] for key in request.requests if key in self.requests},
             {
-                key: LedgerEntry(self.ledger[key], key in self.reversed)
+                key: LedgerEntry(self.ledger[key], self.reversed.get(key, ""))
                 for key in request.ledger_entries
                 if key in self.ledger
             },
@@ -243,12 +264,15 @@ class PostgresModel:
         return tuple(sorted(due))
 
     def load_tenant(self, tenant_id: str) -> Tenant:
-        return Tenant(tenant_id, *self.tenants[tenant_id])
+        own = {name: row for (owner, name), row in self.accounts.items() if owner == tenant_id}
+        balances = {name: balance for name, (balance, _) in own.items()}
+        latest = max((position for _, position in own.values()), default=0)
+        return Tenant(tenant_id, *self.tenants[tenant_id], balances, latest)
 
     def card(self, key: tuple[str, str]) -> Card:
         row = self.cards[key]
         balance, earned, earned_position, entry_count = row["points"]
-        lots = sorted((at_ms, lot, left) for lot, (at_ms, left) in self.lots.get(key, {}).items() if left)
+        lots = sorted((at_ms, lot, left, since) for lot, (at_ms, left, since) in self.lots.get(key, {}).items() if left)
         return Card(
             *key,
             *row["who"],
@@ -258,7 +282,9 @@ class PostgresModel:
             earned_position,
             entry_count,
             *row["day"],
-            tuple(Lot(lot, left, at_ms) for at_ms, lot, left in lots),
+            tuple(Lot(lot, left, at_ms, since) for at_ms, lot, left, since in lots),
+            row["wallet"],
+            tuple(self.holds.get(key, {}).values()),
             row["position"],
             row.get("attention", ""),
         )

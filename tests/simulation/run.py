@@ -226,9 +226,22 @@ class Run:
                 check(digest_of(actor) == digest_of(live[key]), f"8: replay {actor}\n  live {live[key]}")
         for card_id, card in self.checker.oracle.cards.items():
             found = full[card_id]
-            wanted = (card["balance"], card["state"], card["earned"])
-            check((found.balance, found.state, found.earned) == wanted, f"8: {found}, oracle {card}")
+            wanted = (card["points"], card["wallet"], card["state"], card["earned"])
+            check((found.balance, found.wallet, found.state, found.earned) == wanted, f"8: {found}, oracle {card}")
+        for tenant_id in self.checker.oracle.tenants:
+            self._audit_accounts(full, tenant_id)
         check(set(self.checker.answers) == set(postgres.requests), "2: requests in Postgres")
+
+    def _audit_accounts(self, full: dict[str, Any], tenant_id: str) -> None:
+        """Double entry: what the organisation's accounts gave, its cards have."""
+        oracle = self.checker.oracle
+        accounts = full[tenant_id].accounts
+        wanted = {name: balance for (owner, name), balance in oracle.accounts.items() if owner == tenant_id}
+        check(accounts == wanted, f"7: {accounts}, oracle {wanted}")
+        has = sum(card["points"] + card["wallet"] for card in oracle.cards.values() if card["tenant"] == tenant_id)
+        check(sum(accounts.values()) + has == 0, f"7: cards have {has}, accounts of {tenant_id} say {accounts}")
+        for account in ("points:transferred", "wallet:transferred"):
+            check(not accounts.get(account, 0), f"10: some of a transfer did not arrive: {accounts}")
 
     def _audit_topics(self) -> None:
         """Updates of a topic follow each other without a hole, and a subscriber who comes back gets what it missed."""

@@ -69,6 +69,24 @@ async def change_an_amount(system: System) -> None:
     await system.sql("UPDATE ledger SET amount = amount + 1 WHERE tenant_id = $1 AND entry_seq = 1", SECOND)
 
 
+async def change_a_wallet(system: System) -> None:
+    await system.sql("UPDATE cards SET wallet = wallet - 1 WHERE card_id = $1", f"card_{FIRST}_1")
+
+
+async def change_an_account(system: System) -> None:
+    await system.sql(
+        "UPDATE tenant_accounts SET balance = balance + 1 WHERE tenant_id = $1 AND account = 'points:issued'", FIRST
+    )
+
+
+async def forget_an_account(system: System) -> None:
+    await system.sql("DELETE FROM tenant_accounts WHERE tenant_id = $1 AND account = 'wallet:spent'", SECOND)
+
+
+async def open_a_hold_again(system: System) -> None:
+    await system.sql("UPDATE holds SET state = 'open' WHERE tenant_id = $1 AND state = 'capture'", FIRST)
+
+
 async def put_an_alarm_off(system: System) -> None:
     await system.sql("UPDATE alarms SET wake_ms = wake_ms + 1 WHERE tenant_id = $1", FIRST)
 
@@ -292,6 +310,10 @@ PLANTED: dict[Plant, str] = {
     lose_an_annulment: "annulments_rows",
     change_an_answer: "answers_rows",
     hide_a_conflict: "scans_rows",
+    change_a_wallet: "cards_rows",
+    change_an_account: "double_entry",
+    forget_an_account: "tenant_accounts_rows",
+    open_a_hold_again: "holds_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

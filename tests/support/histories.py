@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from random import Random
 
+from actors.accounts import contra_of
 from actors.codec import encode_facts
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark, sealed
@@ -28,7 +29,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import position_of
-from actors.terms import EventTerms, Gate, Lot, Taking, TenantSettings, Zone
+from actors.terms import FAR_MS, POOL, Account, EntryKind, EventTerms, Gate, Lot, Taking, TenantSettings, Zone
 from rules.model import Rule
 from storage.replay import WorldState
 
@@ -236,26 +237,43 @@ class Author:
         at_event = event_id if random.random() < 0.5 else ""
         here = self.world.events[tenant_id, event_id].attendance.get(card_id)
         lots = self._lots(card.lots, seq)
-        reverses = 0
-        candidates = [n for n in range(1, seq) if (tenant_id, card_id, n) not in self.reversed]
-        if candidates and random.random() < 0.2:
-            reverses = random.choice(candidates)
+        takings = tuple(Taking(lot.lot, 5) for lot in lots)
+        reverses, held, due_ms = 0, 0, 0
+        account: Account = random.choice(("points", "points", "wallet"))
+        kind: EntryKind = random.choice(("award", "redeem", "expire") if account == "points" else ("top_up", "pay"))
+        holds = [hold.hold for hold in card.holds]
+        candidates = [n for n in range(1, seq) if (tenant_id, card_id, n) not in self.reversed and n not in holds]
+        dice = random.random()
+        if dice < 0.2 and candidates:
+            kind, reverses = "reverse", random.choice(candidates)
+        elif dice < 0.3:
+            takings = (Taking(POOL, 5), *takings)
+            kind, amount, held, due_ms = "hold", 0, 5 * len(takings), self._at_ms + 1
+        elif dice < 0.4 and card.holds:
+            hold = random.choice(card.holds)
+            kind, account, reverses, held = random.choice(("capture", "lapse")), hold.account, hold.hold, -hold.held
+            due_ms, amount = hold.lapses_at_ms, -5 if kind == "capture" else 0
+        points, wallet = (amount, 0) if account == "points" else (0, amount)
+        after = (card.balance + points, card.wallet + wallet)
         return PointsPosted(
             *(tenant_id, random.choice(("", self._request_id())), FINGERPRINT, self._at_ms, card_id, card.member_name),
-            *(seq, "reverse" if reverses else random.choice(("award", "redeem", "expire"))),
-            *(amount, card.balance + amount, "request", random.choice(TEXTS), "rule_1@2", at_event),
+            *(seq, kind, amount, after[account == "wallet"], "request", random.choice(TEXTS), "rule_1@2", at_event),
             *(day, card.earned + earned, (card.day_earned if card.day == day else 0) + day_earned),
             (here.earned if here else 0) + random.choice((-5, 0, 5)) if at_event else 0,
-            lots,
-            tuple(Taking(lot.lot, 5) for lot in lots),
-            reverses,
-            random.choice((0, 3)),
+            *(lots, takings, reverses, random.choice((0, 3))),
+            *(account, after[account == "points"], self._contra_after(tenant_id, account, kind, amount), held, due_ms),
         )
+
+    def _contra_after(self, tenant_id: str, account: Account, kind: EntryKind, amount: int) -> int | None:
+        """Now and then as it was before there were such accounts."""
+        if not amount or self.random.random() < 0.2:
+            return None
+        return self.world.tenants[tenant_id].accounts.get(contra_of(account, kind, amount), 0) - amount
 
     def _lots(self, present: tuple[Lot, ...], seq: int) -> tuple[Lot, ...]:
         """Some of the card's lots used up or filled, and perhaps a new one."""
         changed = [
-            Lot(lot.lot, self.random.choice((0, 5, 7)), lot.expires_at_ms)
+            Lot(lot.lot, self.random.choice((0, 5, 7)), lot.expires_at_ms, self.random.choice((0, FAR_MS)))
             for lot in present
             if self.random.random() < 0.5
         ]

@@ -35,8 +35,9 @@ from actors.commands import (
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.host import Host
 from actors.ids import partition_of
+from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.replies import Digest, Done, Reply
-from actors.terms import Admission, EventTerms, Gate, Question, Session, TenantSettings, Zone
+from actors.terms import FAR_MS, Admission, EventTerms, Gate, Question, Session, TenantSettings, Zone
 from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
@@ -143,8 +144,8 @@ async def _festival(teller: Teller, tenant_id: str) -> None:
     await teller.do(ChangeEvent(tenant_id, "", b"", event_id, zones=zones, sessions=(session,), reentry="after_exit"))
     await teller.do(*(ChangeEvent(tenant_id, "", b"", event_id, gate=gate) for gate in gates))
     listed = tuple(f"card_{tenant_id}_{n}" for n in range(3))
-    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, (*listed, "card_nobody"), ()))
-    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, (), ("card_nobody",)))
+    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, listed, ()))
+    await teller.do(ChangeAdmissionList(tenant_id, "", b"", event_id, (), listed[2:]))
     asked = (Question("q_1", "Vegan?", ("yes", "no")),)
     await teller.do(ChangeEvent(tenant_id, "", b"", event_id, admission=Admission((), True, "Ask"), questions=asked))
     await teller.do(scan(tenant_id, 0), scan(tenant_id, 0, gate="gate_2"), scan(tenant_id, 3))
@@ -174,6 +175,23 @@ async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
     # Entry 1 of card 0 is its check-in award, 2 and 3 the awards, 4 the redemption.
     await teller.do(ReversePoints(tenant_id, "", b"", card(0), 4), ReversePoints(tenant_id, "", b"", card(0), 1))
     await teller.do(ReversePoints(tenant_id, "", b"", card(0), 4), ReversePoints(tenant_id, "", b"", card(0), 99))
+    # Card 1: a wallet, a pending award, and holds that are captured, released and left open.
+    await teller.do(
+        AwardPoints(tenant_id, "", b"", card(1), 50_000, account="wallet"),
+        RedeemPoints(tenant_id, "", b"", card(1), 20_000, account="wallet"),
+        AwardPoints(tenant_id, "", b"", card(1), 40, "", now_ms + 3_600_000, FAR_MS),
+        HoldPoints(tenant_id, "", b"", card(1), 8),
+        HoldPoints(tenant_id, "", b"", card(1), 10_000, account="wallet"),
+    )
+    # Entry 1 of card 1 is its check-in award, 4 the pending award, 5 and 6 the holds.
+    await teller.do(
+        ConfirmPoints(tenant_id, "", b"", card(1), 4),
+        CapturePoints(tenant_id, "", b"", card(1), 5, 6),
+        ReleasePoints(tenant_id, "", b"", card(1), 6),
+        HoldPoints(tenant_id, "", b"", card(1), 5),
+        CapturePoints(tenant_id, "", b"", card(1), 5),
+        TransferPoints(tenant_id, "", b"", card(1), card(3), 30),
+    )
     await teller.do(ChangeCardState(tenant_id, "", b"", card(2), "suspended"), scan(tenant_id, 2))
     await asyncio.sleep(0.2)  # card 5's lot lapses: the next posting expires it
     await teller.do(AwardPoints(tenant_id, "", b"", card(5), 5))
