@@ -148,7 +148,7 @@ async def test_events_and_gates(system: System) -> None:
     gate = await system.call("POST", path + "/gates", {"name": "South"}, key, key="g1")
     assert (await system.call("POST", path + "/gates", {"name": "South"}, key, key="g1")).json() == gate.json()
     closed = await system.made("PATCH", f"{path}/gates/{gate.json()['id']}", {"open": False}, key)
-    assert closed == {"id": gate.json()["id"], "name": "South", "open": False}
+    assert closed == {"id": gate.json()["id"], "name": "South", "open": False, "zone_id": None}
     assert (await system.call("PATCH", f"{path}/gates/gate_none", {"open": False}, key)).status == 404
     shown = await system.made("GET", path, token=key)
     assert [(gate["name"], gate["open"]) for gate in shown["gates"]] == [("North", True), ("South", False)]
