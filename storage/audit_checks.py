@@ -162,7 +162,7 @@ _OTHER = {"points": "wallet", "wallet": "points"}
 
 class _Book(msgspec.Struct):
     """A card's ledger: amounts by entry (0-based), what each award earned on which day and where, what was reversed.
-    `balances` are those of points and wallet."""
+    `balances` are those of points and wallet, `day` is that of the latest entry."""
 
     amounts: array[int]
     kinds: bytearray
@@ -172,6 +172,7 @@ class _Book(msgspec.Struct):
     balances: dict[str, int]
     in_lots: int = 0
     held: int = 0
+    day: int = 0
 
 
 class Score(msgspec.Struct, gc=False):
@@ -292,6 +293,16 @@ class LedgerCheck:
         if sum(taking.amount for taking in fact.takings) != wanted:
             self._findings.add("ledger", f"{place}: takes {fact.takings} for {fact.amount}")
 
+    def _day(self, fact: PointsPosted, book: _Book, place: str) -> None:
+        """The day is that of the posting, or of the scan that was uploaded later; and a card's days never go back."""
+        zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
+        latest, book.day = book.day, max(book.day, fact.day)
+        if fact.day == max(latest, local_day(fact.at_ms, zone)):
+            return
+        scans = [scan for scan, _ in self._admitted.values() if scan.card_id == fact.card_id]
+        if fact.day not in [max(latest, local_day(scan.scanned_at_ms, zone)) for scan in scans]:
+            self._findings.add("leaderboards", f"{place}: day {fact.day} at {fact.at_ms} in {zone}, {latest} before")
+
     def _scores(self, fact: PointsPosted, book: _Book, position: int, place: str) -> None:
         """Adds what the posting earned, here and today, to the scores so far; compares with what the fact says."""
         earned, event_id, counts_today = (fact.amount, fact.event_id, True) if fact.kind == "award" else (0, "", False)
@@ -300,9 +311,7 @@ class LedgerCheck:
             if original is not None:
                 was_award, amount, day, event_id = original
                 earned, counts_today = (-amount, day == fact.day) if was_award else (0, False)
-        zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
-        if fact.day != local_day(fact.at_ms, zone):
-            self._findings.add("leaderboards", f"{place}: day {fact.day} at {fact.at_ms} in {zone}")
+        self._day(fact, book, place)
         total = self.earned.setdefault((fact.tenant_id, fact.card_id), Score())
         day_key = (fact.tenant_id, fact.day, fact.card_id)
         is_first = day_key not in self.day_scores

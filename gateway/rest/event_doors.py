@@ -149,7 +149,7 @@ async def annul(event_id: PathId, scan_id: ScanId, call: Doorkeeper) -> Annulled
     admissions, people and keys those of any device; for 15 minutes, and while nothing else became of the card."""
     call.sees_event(event_id)
     command = AnnulScan(call.tenant_id, call.request_id, b"", event_id, scan_id, call.caller.device_id)
-    fact = await call.tell(command, ScanAnnulled)
+    fact = await call.tell(command, ScanAnnulled, is_noted=False)
     return AnnulledView(
         scan_id=fact.scan_id,
         event_id=fact.event_id,
@@ -199,7 +199,7 @@ async def answer(event_id: PathId, body: Answers, call: Doorkeeper) -> AnswersVi
     call.sees_event(event_id)
     given = tuple((one.question_id, one.answer) for one in body.answers)
     command = AnswerQuestions(call.tenant_id, call.request_id, b"", event_id, body.card_id, given)
-    fact = await call.tell(command, QuestionsAnswered)
+    fact = await call.tell(command, QuestionsAnswered, is_noted=False)
     return AnswersView(card_id=fact.card_id, answered=list(fact.answered))
 
 

@@ -4,6 +4,7 @@ its line, in `gateway/scan_reasons.py` (a scan is refused) or `gateway/problems.
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -25,12 +26,22 @@ FAILURES = sorted({refusals.ID_REUSED, *refusals.FAILURES_NOT_FOUND, *refusals.F
 ALL = [value for name, value in vars(refusals).items() if name.isupper() and isinstance(value, str)]
 
 
+def parsed(path: Path) -> ast.AST:
+    """The file's tree. No garbage is collected meanwhile: what finalizers call can upset the parser's count of its own
+    depth (a fault of CPython 3.11)."""
+    gc.disable()
+    try:
+        return ast.parse(path.read_text())
+    finally:
+        gc.enable()
+
+
 def texts_of_code() -> set[str]:
     """All texts in the code of gateways and servers, but for the table itself."""
     found: set[str] = set()
     for path in [*(ROOT / "gateway").rglob("*.py"), *(ROOT / "serve").rglob("*.py")]:
         if path.name != "problems.py":
-            nodes = ast.walk(ast.parse(path.read_text()))
+            nodes = ast.walk(parsed(path))
             found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return found
 
@@ -38,7 +49,7 @@ def texts_of_code() -> set[str]:
 def raised_codes() -> Iterator[tuple[str, str]]:
     """Where, and which: the codes that code makes a `Problem` of by their names."""
     for path in (ROOT / "gateway").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             match node:
                 case ast.Call(func=ast.Name(id="Problem"), args=[ast.Constant(value=str(code)), *_]):
                     yield f"{path.name}:{node.lineno}", code

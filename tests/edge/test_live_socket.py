@@ -78,6 +78,8 @@ class TestSubscribing:
             "tier": "gold",
             "gate_id": "gate_1",
             "gate_name": "River",
+            "conflict": None,
+            "forced": None,
             "device_id": "dev_1",
             "points": 10,
         }

@@ -49,7 +49,7 @@ class TestHello:
         assert welcome["session"].startswith("ses_")
         assert welcome["now"] == NOW_MS
         assert welcome["event"]["id"] == EVENT
-        assert welcome["event"]["gates"] == [{"id": "gate_1", "name": "North", "is_open": True}]
+        assert welcome["event"]["gates"] == [{"id": "gate_1", "name": "North", "is_open": True, "zone_id": None}]
         assert welcome["max_in_flight"] == limits.SCANS_IN_FLIGHT_MAX
         assert welcome["max_frame_bytes"] == limits.FRAME_BYTES_MAX
         assert isinstance(welcome["cursor"], str)

@@ -95,7 +95,7 @@ async def test_points_of_a_card_that_was_revoked_leave_its_place_in_the_list_alo
 
 class TestRevocations:
     async def test_the_answer_waits_until_postgres_is_there(self, pool: Pool) -> None:
-        author = Author(11, (TENANT, OTHER))
+        author = Author(12, (TENANT, OTHER))
         entries = author.entries(40)
         mark = await project(pool, PARTITION, Mark(), entries[:20])
         lists = Revocations(pool, lambda _: PARTITION)
