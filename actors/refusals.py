@@ -9,6 +9,7 @@ from typing import Final
 # the reason.
 CREDENTIAL_INVALID: Final = "credential_invalid"
 CREDENTIAL_EXPIRED: Final = "credential_expired"
+CREDENTIAL_REPLAYED: Final = "credential_replayed"
 CARD_REVOKED: Final = "card_revoked"
 CARD_SUSPENDED: Final = "card_suspended"
 CARD_EXPIRED: Final = "card_expired"
@@ -25,6 +26,7 @@ FULL: Final = "full"
 SCAN_REASONS: Final = (
     CREDENTIAL_INVALID,
     CREDENTIAL_EXPIRED,
+    CREDENTIAL_REPLAYED,
     CARD_REVOKED,
     CARD_SUSPENDED,
     CARD_EXPIRED,
@@ -59,6 +61,8 @@ SCAN_SUPERSEDED: Final = "scan_superseded"
 ANNUL_TOO_LATE: Final = "annul_too_late"
 QUESTION_UNKNOWN: Final = "question_unknown"
 ANSWER_INVALID: Final = "answer_invalid"
+TAG_IN_USE: Final = "tag_in_use"
+TAG_UNKNOWN: Final = "tag_unknown"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -81,6 +85,8 @@ COMMAND_REASONS: Final = (
     ANNUL_TOO_LATE,
     QUESTION_UNKNOWN,
     ANSWER_INVALID,
+    TAG_IN_USE,
+    TAG_UNKNOWN,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -2,7 +2,7 @@
 `apply`.
 
 `cards` counts towards the plan: cards issued since there are plans and not revoked. Facts from before tell no count;
-they change nothing here.
+they change nothing here. `issued` is the number of the card that was issued last; it only rises.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Tenant(msgspec.Struct, gc=False):
     settings: TenantSettings
     cards: int = 0
     position: int = 0
+    issued: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
@@ -36,6 +37,8 @@ class Tenant(msgspec.Struct, gc=False):
             self.settings = fact.settings
         elif fact.cards_after >= 0:
             self.cards = fact.cards_after
+            if isinstance(fact, CardIssued) and fact.number:
+                self.issued = fact.number
         else:
             return
         self.position = position

@@ -18,6 +18,7 @@ Reentry = Literal["none", "after_exit", "multiple"]
 EventState = Literal["open", "closed", "cancelled"]
 CardState = Literal["active", "suspended", "revoked"]
 Tier = Literal["bronze", "silver", "gold", "platinum", "diamond"]
+TierReason = Literal["manual"]
 EntryKind = Literal["award", "redeem", "reverse", "expire"]
 Plan = Literal["free", "premium"]
 
@@ -34,6 +35,8 @@ LISTED_PER_CHANGE_MAX = 1_000
 ANNUL_MS_MAX = 15 * 60_000
 # No local time: nobody is sent out.
 NEVER = -1
+# How often a card can be issued again: its credential has four bytes for it.
+CARD_SERIAL_MAX = 2**32 - 1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
 # The lot that holds all points without expiry; which of them is spent makes no difference, so they are one lot.

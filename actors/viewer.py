@@ -122,6 +122,9 @@ def _card_view(card: Card, now_ms: int) -> CardView:
         card.earned,
         card.entry_count,
         card.lots,
+        card.serial,
+        card.number,
+        card.tag_uid,
     )
 
 

@@ -50,10 +50,11 @@ EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
-_TENANTS = "SELECT tenant_id, name, settings, cards, position FROM tenants WHERE tenant_id = ANY($1::text[])"
+_TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
-    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.attention, t.position
+    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.attention,
+    t.serial, t.number, t.tag_uid, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -173,8 +174,8 @@ async def _position(connection: Connection, partition: int) -> Mark:
 async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]:
     rows = await connection.fetch(_TENANTS, list(keys)) if keys else ()
     return {
-        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position)
-        for tenant_id, name, settings, cards, position in rows
+        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position, issued)
+        for tenant_id, name, settings, cards, position, issued in rows
     }
 
 
@@ -185,9 +186,9 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *lot in await connection.fetch(_LOTS, *_columns(keys)):
         lots.setdefault((tenant_id, card_id), []).append(Lot(*lot))
     cards: dict[TenantCard, Card] = {}
-    for *values, attention, position in await connection.fetch(_CARDS, *_columns(keys)):
+    for *values, attention, serial, number, tag_uid, position in await connection.fetch(_CARDS, *_columns(keys)):
         key = (values[0], values[1])
-        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position, attention])
+        cards[key] = Card(*[*values, tuple(lots.get(key, ())), position, attention, serial, number, tag_uid])
     return cards
 
 

@@ -50,4 +50,5 @@ ANSWERS = StateTable(
     (*_EVENT, ("card_id", "text"), ("question_id", "text")),
     (("answer", "text"), ("at_ms", "bigint")),
 )
-STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS)
+TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
+STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TAGS)

@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
@@ -47,6 +48,9 @@ Key = tuple[str, str]
 DOOR_FACTS = (
     *("EventCreated", "EventChanged", "ScanJudged", "ScanAnnulled", "EveryoneLeft", "AdmissionListChanged"),
     "QuestionsAnswered",
+)
+CARD_FACTS = (
+    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
 
 
@@ -157,7 +161,7 @@ class Checker(Watcher):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
-        elif kind in ("CardHolderRenamed", "CardNoted"):
+        elif kind in CARD_FACTS:
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
@@ -172,6 +176,8 @@ class Checker(Watcher):
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
+        elif kind == "TagEnrolled":
+            pass  # seen from outside once it is a card's
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -188,6 +194,7 @@ class Checker(Watcher):
             "is_move",
             "conflict",
             "forced",
+            "tag_uid",
             "left_zone_id",
             "session_id",
             "questions",
@@ -223,7 +230,9 @@ class Checker(Watcher):
 
     def _card(self, card_id: str) -> dict[str, Any]:
         card = self.oracle.cards[card_id]
+        told = {"tier": card["tier"], "serial": card["serial"], "tag_uid": card["tag"], "valid": card["valid"]}
         return {
+            **told,
             "state": card["state"],
             "balance": card["balance"],
             "earned": card["earned"],
@@ -314,6 +323,8 @@ class Checker(Watcher):
         since = position_of(token.seen_seq + 1, 0) - 1
         if isinstance(reply, CardView):
             view = {name: getattr(reply, name) for name in ("state", "balance", "earned", "entry_count")}
+            view.update(tier=reply.tier, serial=reply.serial, tag_uid=reply.tag_uid)
+            view["valid"] = (reply.valid_from_ms, reply.valid_until_ms)
             view["lots"] = [(lot.expires_at_ms, lot.lot, lot.remaining) for lot in reply.lots]
             check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
             check(view in self.history["card", reply.card_id].since(since), f"1: undurable or outdated {view}")
@@ -381,7 +392,7 @@ class Checker(Watcher):
             check(self.oracle.cards[data.card_id]["tenant"] == tenant_id, "11: another tenant's card")
             check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
             then = self.history["card", data.card_id].at(data.position)
-            card = {name: getattr(data, name) for name in ("state", "balance", "earned", "entry_count")}
+            card = {name: getattr(data, name) for name in ("state", "balance", "earned", "entry_count", "tier")}
             check(card == {name: then[name] for name in card}, f"1: {card} shown at {data.position}, was {then}")
             return
         if isinstance(data, CardChanges):
@@ -403,13 +414,13 @@ class Checker(Watcher):
         """All that changed in the range is told, as it is at its end."""
         check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
         changed = {
-            fact.card_id: fact.state
+            fact.card_id: (fact.state, fact.serial)
             for position, fact in self.facts.items()
-            if isinstance(fact, CardStateChanged)
+            if isinstance(fact, CardStateChanged | CardReissued)
             and fact.tenant_id == tenant_id
             and data.since < position <= data.position
         }
-        told = {mark.card_id: mark.state for mark in data.changes}
+        told = {mark.card_id: (mark.state, mark.serial) for mark in data.changes}
         check(told == changed, f"1: {told} shown of {changed} in {data.since} to {data.position}")
         if told:
             self._world.note("cards changed")

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     AwardPoints,
     ChangeCardState,
@@ -30,13 +33,14 @@ from actors.commands import (
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
-from tests.simulation.oracle_doors import DoorOracle, Expected, refused
+from tests.simulation.oracle_cards import CardOracle
+from tests.simulation.oracle_doors import Expected, refused
 
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle(DoorOracle):
+class Oracle(CardOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
@@ -55,6 +59,8 @@ class Oracle(DoorOracle):
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        if isinstance(command, CheckIn) and command.tag_uid:
+            command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
         alarm_ms = self._alarm(card_id)
         expected = self._decide(command)
@@ -107,8 +113,9 @@ class Oracle(DoorOracle):
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(balance=0, earned=0, lots={}, attention="")
-                return [("CardIssued", {**who, "cards_after": cards + 1})]
+                self.cards[command.card_id].update(balance=0, earned=0, lots={}, attention="", serial=0, tag="")
+                number = self.number(command.tenant_id)
+                return [("CardIssued", {**who, "cards_after": cards + 1, "number": number})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -130,7 +137,8 @@ class Oracle(DoorOracle):
                     return refused("card_revoked")
                 card["state"] = command.state
                 cards = self.cards_in_force(command.tenant_id)
-                return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
+                told = {"state": command.state, "cards_after": cards, "serial": card["serial"]}
+                return [("CardStateChanged", told)]
             case RenameCardHolder():
                 self.cards[command.card_id]["member_name"] = command.member_name
                 return [("CardHolderRenamed", {"member_name": command.member_name})]
@@ -138,6 +146,8 @@ class Oracle(DoorOracle):
                 return self.check_in(command)
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
                 return self.at_doors(command)
+            case ReissueCard() | RenewCard() | SetCardTier() | AssignTag() | RemoveTag():
+                return self.about_card(command)
             case AwardPoints():
                 return self._award(command)
             case RedeemPoints():
@@ -208,7 +218,7 @@ class Oracle(DoorOracle):
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self._lapse(command.card_id)
+        expected = self._lapse(command.card_id, when)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
@@ -272,7 +282,8 @@ class Oracle(DoorOracle):
         ledger.append({**entry, "earned": earned})
         return ("PointsPosted", entry)
 
-    def _lapse(self, card_id: str) -> list[Expected]:
+    def _lapse(self, card_id: str, when: int = 0) -> list[Expected]:
+        """What has lapsed by now, posted on the day of `when` (0: now)."""
         card = self.cards[card_id]
         lapsed = sorted(
             (expires, lot) for lot, (expires, left) in card["lots"].items() if left and expires <= self.at_ms
@@ -281,7 +292,12 @@ class Oracle(DoorOracle):
         for expires, lot in lapsed:
             left = card["lots"][lot][1]
             expected.append(
-                self._post(card_id, "expire", -left, f"expiry:{lot}", lots=[(lot, 0, expires)], takings={lot: left})
+                self._post(
+                    *(card_id, "expire", -left, f"expiry:{lot}"),
+                    lots=[(lot, 0, expires)],
+                    takings={lot: left},
+                    when=when or self.at_ms,
+                )
             )
         return expected
 
