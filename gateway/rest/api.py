@@ -26,6 +26,7 @@ from gateway.rest import (
     audit_log,
     auth,
     card_credentials,
+    card_life,
     cards,
     devices,
     events,
@@ -82,6 +83,7 @@ ROUTERS = (
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     card_credentials.router,
+    card_life.router,
     events.router,
     scans.router,
     devices.router,
