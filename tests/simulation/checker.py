@@ -441,7 +441,7 @@ class Checker(Watcher):
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
             if commands > len(partition._parked_keys):
                 self._world.note("parked behind parked")
-        resident = {*partition.residents.cards, *partition.residents.events}
+        resident = {*partition.residents.cards, *partition.residents.events, *partition.residents.actors["tag"]}
         epoch, before, gone = self._resident.get(partition, (0, set(), set()))
         if epoch == partition.epoch:
             gone |= before - resident

@@ -77,6 +77,7 @@ def small_limits(world: World) -> Limits:
         cards_resident_max=rng.choice((0, 2, 100)),
         events_resident_max=rng.choice((0, 1, 100)),
         boards_resident_max=rng.choice((0, 1, 100)),
+        others_resident_max=rng.choice((0, 1, 100)),
         alarms_interval_ms=rng.choice((50, 400)),
         alarms_per_look_max=rng.choice((1, 500)),
         clock_ahead_ms_max=CLOCK_AHEAD_MS_MAX,
