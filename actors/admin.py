@@ -111,6 +111,7 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
             command.valid_from_ms,
             command.valid_until_ms,
             cards_after,
+            tenant.issued + 1,
         )
     ]
 
@@ -133,6 +134,7 @@ def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int)
             command.state,
             command.note,
             cards_after,
+            card.serial,
         )
     ]
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned
 from actors.door_facts import CardNoted
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted
 from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
@@ -21,7 +22,8 @@ from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
 
 class Card(msgspec.Struct, gc=False):
     """A card's state. `attention` is what staff at a door are told. `day` (yyyymmdd, tenant's time zone) is the day
-    that `day_earned` counts, 0 before any award."""
+    that `day_earned` counts, 0 before any award. `serial` is that of the credential that is good, `number` the
+    organisation's n-th card (0: from before there were numbers), `tag_uid` its NFC tag, "" for none."""
 
     tenant_id: str
     card_id: str
@@ -43,6 +45,9 @@ class Card(msgspec.Struct, gc=False):
     holds: tuple[Hold, ...] = ()
     position: int = 0
     attention: str = ""
+    serial: int = 0
+    number: int = 0
+    tag_uid: str = ""
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -56,21 +61,18 @@ class Card(msgspec.Struct, gc=False):
             fact.valid_from_ms,
             fact.valid_until_ms,
             position=position,
+            number=fact.number,
         )
 
-    def apply(self, fact: CardStateChanged | CardHolderRenamed | CardNoted | PointsPosted, position: int) -> None:
+    def apply(
+        self, fact: CardStateChanged | CardHolderRenamed | CardNoted | CardFact | PointsPosted, position: int
+    ) -> None:
         """Takes in a fact about this card."""
         if position <= self.position:
             return
         self.position = position
-        if isinstance(fact, CardStateChanged):
-            self.state = fact.state
-            return
-        if isinstance(fact, CardHolderRenamed):
-            self.member_name = fact.member_name
-            return
-        if isinstance(fact, CardNoted):
-            self.attention = fact.attention
+        if not isinstance(fact, PointsPosted):
+            self._change(fact)
             return
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
         is_points = fact.account == "points"
@@ -105,6 +107,22 @@ class Card(msgspec.Struct, gc=False):
         kept = tuple(hold for hold in self.holds if hold.hold != fact.reverses)
         assert len(kept) == len(self.holds) - 1, "a hold ends once"
         self.holds = kept
+
+    def _change(self, fact: CardStateChanged | CardHolderRenamed | CardNoted | CardFact) -> None:
+        if isinstance(fact, CardStateChanged):
+            self.state = fact.state
+        elif isinstance(fact, CardHolderRenamed):
+            self.member_name = fact.member_name
+        elif isinstance(fact, CardNoted):
+            self.attention = fact.attention
+        elif isinstance(fact, CardReissued):
+            self.serial = fact.serial
+        elif isinstance(fact, CardRenewed):
+            self.valid_from_ms, self.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
+        elif isinstance(fact, CardTierChanged):
+            self.tier = fact.tier
+        else:
+            self.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
     @property
     def pool(self) -> int:

@@ -38,6 +38,15 @@ def number_of(tenant_id: str, sequence: int) -> str:
     return payload + check_digit(payload)
 
 
+def sequence_of(tenant_id: str, number: str) -> int:
+    """Which of an organisation's cards has a number (as `parsed` gives it): the inverse of `number_of`. Numbers that
+    no card can have are found too, as those of cards that there are not."""
+    left, right = divmod(int(number[1:-1]), _HALF)
+    for round_number in reversed(range(_ROUNDS)):
+        left, right = (right - _shift(tenant_id, round_number, left)) % _HALF, left
+    return left * _HALF + right
+
+
 def check_digit(payload: str) -> str:
     """The Luhn digit that goes behind these digits."""
     return str(-_luhn_sum(payload + "0") % 10)

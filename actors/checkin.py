@@ -23,6 +23,7 @@ from actors.refusals import (
     CARD_SUSPENDED,
     CREDENTIAL_EXPIRED,
     CREDENTIAL_INVALID,
+    CREDENTIAL_REPLAYED,
     EVENT_CANCELLED,
     EVENT_CLOSED,
     EVENT_NOT_OPEN,
@@ -32,30 +33,38 @@ from actors.refusals import (
     NOT_ELIGIBLE,
     NOT_INSIDE,
 )
+from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, Session
 from rules.evaluate import evaluate
 from rules.model import CheckInMoment
 
-# What no supervisor overrides: who is not known, whose card was taken away, a hall that is full, an event that is off.
-NEVER_FORCED = frozenset({CREDENTIAL_INVALID, CARD_REVOKED, EVENT_CANCELLED, GATE_UNKNOWN, FULL, NOT_INSIDE})
+# What no supervisor overrides: who is not known, or shows what was shown before, whose card was taken away, a hall that
+# is full, an event that is off.
+NEVER_FORCED = frozenset(
+    {CREDENTIAL_INVALID, CREDENTIAL_REPLAYED, CARD_REVOKED, EVENT_CANCELLED, GATE_UNKNOWN, FULL, NOT_INSIDE}
+)
 _NEVER_SEEN = Attendance()
 _NO_DETAILS = ScanDetails()
 
 
 class Door(msgspec.Struct, gc=False):
-    """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none)."""
+    """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none); and the
+    card's tag, where that was tapped."""
 
     event: Event
     seen: Attendance
     zone_id: str = ""
     session_id: str = ""
+    tag: Tag | None = None
 
 
-def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int) -> list[Fact]:
+def decide_check_in(
+    tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int, tag: Tag | None = None
+) -> list[Fact]:
     """The verdict on a scan, followed by the points it earned; before it, where the scan is the first of a session,
-    that everybody left the one before. `card` is None when no such card exists."""
-    door, before = come_to_door(event, command.card_id, command.gate_id, at_ms)
+    that everybody left the one before. `card` is None when no such card exists, `tag` unless the card's was tapped."""
+    door, before = come_to_door(event, command.card_id, command.gate_id, at_ms, tag)
     reason = reason_against(card, door, command, at_ms)
     forced = ""
     if reason and command.forced_by and command.direction == "entry" and reason not in NEVER_FORCED:
@@ -70,7 +79,7 @@ def decide_check_in(tenant: Tenant, card: Card | None, event: Event, command: Ch
     return [*before, judged(card, door, command, at_ms, "", forced, earned), *earned]
 
 
-def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int) -> tuple[Door, list[Fact]]:
+def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int, tag: Tag | None) -> tuple[Door, list[Fact]]:
     """What a scan at this time meets; with it, that everybody left, where another session has begun."""
     terms = event.terms
     before: list[Fact] = []
@@ -86,7 +95,7 @@ def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int) -> tuple[
                 event = msgspec.structs.replace(event, inside=0, zones={}, session_id=session_id, left_ms=left_ms)
     seen = event.attendance.get(attendance_key(card_id, session_id), _NEVER_SEEN)
     gate = _gate(terms, gate_id) if gate_id and terms.zones else None
-    return Door(event, seen, gate.zone_id if gate is not None else "", session_id), before
+    return Door(event, seen, gate.zone_id if gate is not None else "", session_id, tag), before
 
 
 def session_at(terms: EventTerms, at_ms: int) -> Session | None:
@@ -134,10 +143,12 @@ def points_of(
 
 def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) -> str:
     """Why the scan is refused, "" if it is not."""
-    if card is None:
+    if card is None or (command.serial != card.serial and door.tag is None):
         return CREDENTIAL_INVALID
     if command.valid_from_ms > at_ms or 0 < command.valid_until_ms <= at_ms:
         return CREDENTIAL_EXPIRED
+    if door.tag is not None and command.tag_counter <= door.tag.counter:
+        return CREDENTIAL_REPLAYED
     if card.state != "active":
         return CARD_REVOKED if card.state == "revoked" else CARD_SUSPENDED
     if card.valid_from_ms > at_ms or 0 < card.valid_until_ms <= at_ms:
@@ -311,7 +322,10 @@ def scan_fact(
     scanned_at_ms: int = 0,
 ) -> ScanJudged:
     """The fact; `counts` are inside, admitted, refused, whether the card is inside, and its entries."""
-    seen = door.seen
+    seen, tag = door.seen, door.tag
+    if tag is not None:
+        counter = max(tag.counter, command.tag_counter)
+        details = msgspec.structs.replace(details or _NO_DETAILS, tag_uid=tag.tag_uid, tag_counter=counter)
     awards = [fact for fact in earned if isinstance(fact, PointsPosted) and fact.kind == "award"]
     inside, admitted, refused, card_inside, entries = counts
     return ScanJudged(

@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from actors.card_commands import CardCommand, RenewCard
 from actors.door_commands import DoorCommand
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.terms import (
@@ -135,7 +136,10 @@ class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
 
     `is_offline`: a scanner without a network has let the person in or out already, at `scanned_at_ms`, or, with
     `offline_reason`, refused them; it is recorded, not judged away. `forced_by`: a supervisor lets them in whatever the
-    door would say (but for what `actors.checkin.NEVER_FORCED` names)."""
+    door would say (but for what `actors.checkin.NEVER_FORCED` names).
+
+    `serial` is the credential's. With `tag_uid` an NFC tag was tapped that told `tag_counter`: whose card it is the
+    engine knows, and `card_id` is ""."""
 
     tenant_id: str
     request_id: str
@@ -151,6 +155,9 @@ class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     is_offline: bool = False
     offline_reason: str = ""
     forced_by: str = ""
+    serial: int = 0
+    tag_uid: str = ""
+    tag_counter: int = 0
 
 
 class AwardPoints(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -233,6 +240,7 @@ Command = (
     | CapturePoints
     | ReleasePoints
     | TransferPoints
+    | CardCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
@@ -265,7 +273,7 @@ def fingerprint(command: Command) -> bytes:
     if isinstance(command, CheckIn):
         return check_in_fingerprint(
             command.event_id,
-            command.card_id,
+            command.card_id or tapped(command.tag_uid),
             command.gate_id,
             command.direction,
             command.scanned_at_ms,
@@ -274,7 +282,7 @@ def fingerprint(command: Command) -> bytes:
             bool(command.forced_by),
         )
     left_out = {_MADE_BY_THE_EDGE.get(kind), *_NOT_ASKED}
-    if kind is IssueCard:
+    if kind in (IssueCard, RenewCard):
         left_out -= {"valid_from_ms", "valid_until_ms"}
     left_out |= {name for name, first in _GIVEN_SINCE.items() if getattr(command, name, first) == first}
     asked = _told(command, left_out)
@@ -304,6 +312,12 @@ def _as_asked(value: object) -> object:
     if isinstance(value, tuple):
         return [_as_asked(item) for item in value]
     return value
+
+
+def tapped(tag_uid: str) -> str:
+    """What stands for the card in the fingerprint of a tap: a scan that is sent again with a newer tap of the same tag
+    is the same request."""
+    return f"tag:{tag_uid}" if tag_uid else ""
 
 
 def check_in_fingerprint(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.door_facts import DoorFact
 from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
 
@@ -42,7 +43,8 @@ class TenantChanged(msgspec.Struct, frozen=True, array_like=True, tag=2):
 class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """A card was issued to a member. Valid from `valid_from_ms` until before `valid_until_ms` (0 = no bound).
     `cards_after` is how many cards of the organisation count towards its plan from now on; -1 in facts from before
-    there were plans, whose cards do not count."""
+    there were plans, whose cards do not count. It is the organisation's card number `number` (`actors.card_numbers`
+    makes sixteen digits of it); 0 in facts from before there were numbers."""
 
     tenant_id: str
     request_id: str
@@ -55,10 +57,12 @@ class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
     valid_from_ms: int = 0
     valid_until_ms: int = 0
     cards_after: int = -1
+    number: int = 0
 
 
 class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A card was suspended, resumed (state "active") or revoked. `cards_after` as in `CardIssued`."""
+    """A card was suspended, resumed (state "active") or revoked. `cards_after` as in `CardIssued`; `serial` is that of
+    its credential, unchanged."""
 
     tenant_id: str
     request_id: str
@@ -68,6 +72,7 @@ class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
     state: CardState
     note: str = ""
     cards_after: int = -1
+    serial: int = 0
 
 
 class CardHolderRenamed(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -113,6 +118,9 @@ class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `is_offline`: a scanner without a network had decided already, at `scanned_at_ms`; `conflict` is the reason for
     which it would have been refused. `is_latest`: no scan of the card has a later time; `is_latest_entry`: no entry.
 
+    `tag_uid`: the NFC tag that was tapped, where it is a card's, and the last counter accepted of it (the tap's own,
+    unless that was a replay).
+
     `forced`: the reason that `forced_by` overrode. `message` is the admission rule's own, `attention` the card's,
     `questions` those not answered yet.
     """
@@ -133,6 +141,8 @@ class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attention: str = ""
     questions: tuple[str, ...] = ()
     was_inside: bool = False
+    tag_uid: str = ""
+    tag_counter: int = 0
 
 
 class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
@@ -171,6 +181,11 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     first_device_id: str = ""
     award_seq: int = 0
     details: ScanDetails | None = None
+
+    @property
+    def tag_id(self) -> str:
+        """The tag whose counter the scan tells, "" for none."""
+        return tag_id_of(self.tenant_id, self.details.tag_uid) if self.details is not None else ""
 
 
 class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
@@ -257,6 +272,8 @@ class AlarmSet(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
 
 Fact = (
     DoorFact
+    | CardFact
+    | TagEnrolled
     | TenantOpened
     | TenantChanged
     | CardIssued

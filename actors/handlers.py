@@ -22,6 +22,14 @@ from actors.admin import (
     decide_issue_card,
     decide_rename_card_holder,
 )
+from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
+from actors.card_life import (
+    decide_assign_tag,
+    decide_reissue_card,
+    decide_remove_tag,
+    decide_renew_card,
+    decide_set_card_tier,
+)
 from actors.commands import (
     AwardPoints,
     ChangeCardState,
@@ -37,6 +45,7 @@ from actors.commands import (
     RenameCardHolder,
     ReversePoints,
     Wake,
+    tapped,
 )
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.doors import (
@@ -99,6 +108,11 @@ HANDLERS: dict[type, Handler] = {
     CapturePoints: Handler("card_id", ("card",), decide_capture),
     ReleasePoints: Handler("card_id", ("card",), decide_release),
     TransferPoints: Handler("card_id", ("card",), decide_transfer),
+    ReissueCard: Handler("card_id", ("card",), decide_reissue_card),
+    RenewCard: Handler("card_id", ("card",), decide_renew_card),
+    SetCardTier: Handler("card_id", ("card",), decide_set_card_tier),
+    AssignTag: Handler("card_id", ("card",), decide_assign_tag),
+    RemoveTag: Handler("card_id", ("card",), decide_remove_tag),
     Wake: Handler("entity_id", (), _wake),
 }
 
@@ -106,7 +120,7 @@ HANDLERS: dict[type, Handler] = {
 def order_key(command: Command) -> str:
     """The actor whose commands keep their order while some of them wait."""
     if isinstance(command, CheckIn):
-        return command.card_id
+        return command.card_id or tapped(command.tag_uid)
     if isinstance(command, OpenTenant):
         return command.tenant_id
     return str(getattr(command, HANDLERS[type(command)].key))

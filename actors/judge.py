@@ -3,15 +3,20 @@
 Rules:
 1. The request id is looked up before anything else: a known id gives the stored outcome, whatever has changed since.
 2. Nothing here changes state; the partition applies the facts that come out.
-3. What a load has told is kept with the waiting message (`Known`); what is in memory goes before it, for it is newer.
+3. A tap of an NFC tag is a scan of the card that has the tag at that moment. A tag that is no card's is an unknown
+   card.
+4. What a load has told is kept with the waiting message (`Known`); what is in memory goes before it, for it is newer.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from actors.admin import decide_open_tenant
 from actors.card import Card
+from actors.card_facts import tag_id_of
 from actors.checkin import decide_check_in
 from actors.commands import CheckIn, Command, OpenTenant, Wake
 from actors.event import Event
@@ -24,6 +29,7 @@ from actors.replies import Done, Failed
 from actors.requests import RequestMemory
 from actors.residents import Residents
 from actors.scope import UNKNOWN, NotLoaded, Scope, Unknown
+from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.waiting import Known, Wants
 
@@ -100,7 +106,16 @@ class Judge:
         tenant_id = command.tenant_id
         tenant = self.tenant(tenant_id, known, wants)
         event = self.event(tenant_id, command.event_id, known, wants)
-        card = self.card(tenant_id, command.card_id, known, wants)
+        tag: Tag | None = None
+        if command.tag_uid:
+            found = self._find("tag", tenant_id, tag_id_of(tenant_id, command.tag_uid), known, wants)
+            if found is None:
+                return None
+            if isinstance(found, Tag) and found.card_id:
+                tag, command = found, msgspec.structs.replace(command, card_id=found.card_id)
+        card = (
+            UNKNOWN["card"] if command.tag_uid and tag is None else self.card(tenant_id, command.card_id, known, wants)
+        )
         if not is_new or tenant is None or event is None or card is None:
             return None
         if isinstance(tenant, Failed):
@@ -108,4 +123,4 @@ class Judge:
         if isinstance(event, Failed):
             return event
         decide = decide_offline if command.is_offline else decide_check_in
-        return decide(tenant, card if isinstance(card, Card) else None, event, command, at_ms)
+        return decide(tenant, card if isinstance(card, Card) else None, event, command, at_ms, tag)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.card import Card
+from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagAssigned, TagEnrolled, TagRemoved
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event
 from actors.facts import (
@@ -26,10 +27,11 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.tag import Tag
 from actors.tenant import Tenant
 
-Actor = Tenant | Card | Event
-KINDS = ("tenant", "card", "event")
+Actor = Tenant | Card | Event | Tag
+KINDS = ("tenant", "card", "event", "tag")
 
 
 class Route(NamedTuple):
@@ -48,13 +50,19 @@ ROUTES: dict[type, Route] = {
     CardHolderRenamed: Route(touches=("card",)),
     EventCreated: Route("event", Event.created),
     EventChanged: Route(touches=("event",)),
-    ScanJudged: Route(touches=("event",)),
+    ScanJudged: Route(touches=("event", "tag")),
     PointsPosted: Route(touches=("card", "event", "tenant")),
     ScanAnnulled: Route(touches=("event",)),
     EveryoneLeft: Route(touches=("event",)),
     AdmissionListChanged: Route(touches=("event",)),
     QuestionsAnswered: Route(touches=("event",)),
     CardNoted: Route(touches=("card",)),
+    CardReissued: Route(touches=("card",)),
+    CardRenewed: Route(touches=("card",)),
+    CardTierChanged: Route(touches=("card",)),
+    TagEnrolled: Route("tag", Tag.enrolled),
+    TagAssigned: Route(touches=("card", "tag")),
+    TagRemoved: Route(touches=("card", "tag")),
 }
 NOWHERE = Route()
 

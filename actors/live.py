@@ -18,12 +18,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from actors.board import Board
 from actors.card import Card
+from actors.card_facts import CardReissued
 from actors.entry import Entry
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, EventChanged, Fact, PointsPosted, ScanJudged
 from actors.ids import position_of
 from actors.limits import Limits
-from actors.live_sources import BoardSource, CardSource, Feed, RevocationSource, Source
+from actors.live_sources import BoardSource, CardFeedFact, CardSource, Feed, RevocationSource, Source
 from actors.queries import CARD_TOPIC, EVENT_TOPIC, REVOCATIONS_TOPIC
 from actors.replies import Digest, TopicView, Update
 from actors.terms import EventTerms
@@ -130,8 +131,10 @@ class Views:
         if isinstance(fact, EventChanged):
             self.take_terms(fact.event_id, fact.terms, position)
             return
-        if isinstance(fact, CardStateChanged | CardHolderRenamed | PointsPosted):
+        if isinstance(fact, CardFeedFact):
             self._take_card(fact, position)
+        if isinstance(fact, CardStateChanged | CardReissued):
+            self._take_revocation(fact, position)
         self.take_score(fact, position)
 
     def take_score(self, fact: Fact, position: int) -> None:
@@ -173,15 +176,18 @@ class Views:
         if fact.event_id:
             self._score(boards, fact, f"event:{fact.event_id}", fact.event_earned_after, position)
 
-    def _take_card(self, fact: CardStateChanged | CardHolderRenamed | PointsPosted, position: int) -> None:
+    def _take_card(self, fact: CardFeedFact, position: int) -> None:
         found = self._cards.get(fact.card_id)
         if found is not None:
             topic, source = found
             source.take(fact, position)
             topic.touch()
-        if isinstance(fact, CardStateChanged) and fact.tenant_id in self._revocations:
-            topic, revocations = self._revocations[fact.tenant_id]
-            revocations.take(fact, position)
+
+    def _take_revocation(self, fact: CardStateChanged | CardReissued, position: int) -> None:
+        found = self._revocations.get(fact.tenant_id)
+        if found is not None:
+            topic, source = found
+            source.take(fact, position)
             topic.touch()
 
     def _score(self, boards: dict[str, Board], fact: PointsPosted, window: str, score: int, position: int) -> None:

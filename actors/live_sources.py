@@ -1,4 +1,5 @@
-"""What live topics show: an event's feed, a leaderboard, a card, and which cards were suspended, resumed or revoked.
+"""What live topics show: an event's feed, a leaderboard, a card, and which cards were suspended, resumed, revoked or
+issued again.
 
 Rules:
 1. A source is fed durable facts only (`actors.live`, rule 1). One that begins with an actor as it is in memory may be
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from actors.board import Board
 from actors.card import Card
+from actors.card_facts import CardReissued, CardTierChanged
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted, ScanJudged
 from actors.ids import position_of, seq_of
@@ -24,6 +26,10 @@ TOP_ROWS = 10
 # Changed cards in one update, and those that wait for theirs; beyond, whoever follows asks Postgres.
 CHANGES_PER_UPDATE_MAX = 500
 CHANGES_WAITING_MAX = 10_000
+
+
+# What changes a card's feed.
+CardFeedFact = CardStateChanged | CardHolderRenamed | CardTierChanged | PointsPosted
 
 
 class Source(Protocol):
@@ -151,7 +157,7 @@ class CardSource:
         self._position = card.position
         self.since_seq = seq_of(card.position)
 
-    def take(self, fact: CardStateChanged | CardHolderRenamed | PointsPosted, position: int) -> None:
+    def take(self, fact: CardFeedFact, position: int) -> None:
         """Takes in a durable fact about the card."""
         if position <= self._position:
             return
@@ -160,6 +166,8 @@ class CardSource:
             self._state = fact.state
         elif isinstance(fact, CardHolderRenamed):
             self._name = fact.member_name
+        elif isinstance(fact, CardTierChanged):
+            self._tier = fact.tier
         else:
             self._points = (fact.points_after, fact.earned_after, fact.entry_seq)
 
@@ -182,21 +190,21 @@ class RevocationSource:
     def __init__(self, durable_seq: int) -> None:
         self._told = _position(durable_seq)
         # The last change of each card, in the order of the changes.
-        self._waiting: dict[str, tuple[str, int]] = {}
+        self._waiting: dict[str, tuple[CardMark, int]] = {}
 
     @property
     def has_more(self) -> bool:
         """See `Source`."""
         return bool(self._waiting)
 
-    def take(self, fact: CardStateChanged, position: int) -> None:
+    def take(self, fact: CardStateChanged | CardReissued, position: int) -> None:
         """Takes in a durable change."""
         self._waiting.pop(fact.card_id, None)
         if len(self._waiting) >= CHANGES_WAITING_MAX:
             # Nobody has looked for long. The next update begins here: whoever follows finds the rest in Postgres.
             self._told = max(at for _, at in self._waiting.values())
             self._waiting.clear()
-        self._waiting[fact.card_id] = (fact.state, position)
+        self._waiting[fact.card_id] = (CardMark(fact.card_id, fact.state, fact.serial), position)
 
     def snapshot(self, durable_seq: int) -> CardChanges:
         """See `Source`."""
@@ -212,7 +220,7 @@ class RevocationSource:
             self._told = chosen[-1][1][1]
             for card_id, _ in chosen:
                 del self._waiting[card_id]
-        return CardChanges(since, self._told, tuple(CardMark(card_id, state) for card_id, (state, _) in chosen))
+        return CardChanges(since, self._told, tuple(mark for _, (mark, _) in chosen))
 
 
 def _position(durable_seq: int) -> int:

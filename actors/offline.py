@@ -8,6 +8,9 @@ Rules:
    first entry earns. The time is that of the scan, corrected by the clock's offset, and not after its arrival.
 3. A scan of a session that is over, or from before everybody left, calls nobody back inside.
 4. A card that is not known is recorded, and counted nowhere.
+5. What the card is now is what counts against a scan: one with a credential that was good when it was made conflicts if
+   the card has been issued again since, and a tap whose counter is not above the tag's last one, though nobody may have
+   shown it twice.
 """
 
 from __future__ import annotations
@@ -22,13 +25,16 @@ from actors.commands import CheckIn
 from actors.event import Event
 from actors.facts import Fact, ScanDetails
 from actors.refusals import ALREADY_ADMITTED
+from actors.tag import Tag
 from actors.tenant import Tenant
 
 
-def decide_offline(tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int) -> list[Fact]:
+def decide_offline(
+    tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int, tag: Tag | None = None
+) -> list[Fact]:
     """What is put on record, with the points that it earned."""
     seen_ms = min(command.scanned_at_ms or at_ms, at_ms)
-    door, before = come_to_door(event, command.card_id, command.gate_id, seen_ms)
+    door, before = come_to_door(event, command.card_id, command.gate_id, seen_ms, tag)
     if command.offline_reason or card is None:
         return [*before, _unchanged(card, door, command, at_ms, seen_ms)]
     conflict = reason_against(card, door, command, seen_ms)

@@ -9,6 +9,7 @@ from typing import Final
 # the reason.
 CREDENTIAL_INVALID: Final = "credential_invalid"
 CREDENTIAL_EXPIRED: Final = "credential_expired"
+CREDENTIAL_REPLAYED: Final = "credential_replayed"
 CARD_REVOKED: Final = "card_revoked"
 CARD_SUSPENDED: Final = "card_suspended"
 CARD_EXPIRED: Final = "card_expired"
@@ -25,6 +26,7 @@ FULL: Final = "full"
 SCAN_REASONS: Final = (
     CREDENTIAL_INVALID,
     CREDENTIAL_EXPIRED,
+    CREDENTIAL_REPLAYED,
     CARD_REVOKED,
     CARD_SUSPENDED,
     CARD_EXPIRED,
@@ -67,6 +69,8 @@ HOLD_CAPTURED: Final = "hold_captured"
 HOLD_RELEASED: Final = "hold_released"
 HOLD_LAPSED: Final = "hold_lapsed"
 TRANSFER_TO_ITSELF: Final = "transfer_to_itself"
+TAG_IN_USE: Final = "tag_in_use"
+TAG_UNKNOWN: Final = "tag_unknown"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -97,6 +101,8 @@ COMMAND_REASONS: Final = (
     HOLD_RELEASED,
     HOLD_LAPSED,
     TRANSFER_TO_ITSELF,
+    TAG_IN_USE,
+    TAG_UNKNOWN,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -44,7 +44,7 @@ class TenantView(msgspec.Struct, frozen=True, array_like=True, tag=3):
 class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """`available` is what can be spent at the time of asking: the balance without lots that have lapsed meanwhile or
     are pending, and without what is held. `pending` are the points that are so; `wallet` and `wallet_available` the
-    same of the wallet; `holds` those that are open."""
+    same of the wallet; `holds` those that are open. `serial`, `number` and `tag_uid` are as in `actors.card.Card`."""
 
     tenant_id: str
     card_id: str
@@ -63,6 +63,9 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     wallet: int = 0
     wallet_available: int = 0
     holds: tuple[Hold, ...] = ()
+    serial: int = 0
+    number: int = 0
+    tag_uid: str = ""
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -148,16 +151,18 @@ class CardFeed(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class CardMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The state that a card has now: "suspended", "revoked", or "active" again."""
+    """The state that a card has now: "suspended", "revoked", or "active" again. Credentials of a lower `serial` are not
+    good any more, whatever the state."""
 
     card_id: str
     state: str
+    serial: int = 0
 
 
 class CardChanges(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """What topic "revocations" shows: the last change of every card of the tenant whose state changed at a position
-    above `since` and up to `position`, in that order. Whoever does not have all up to `since` finds it in Postgres,
-    once that holds the partition up to `since`; so a snapshot tells a position and no changes."""
+    """What topic "revocations" shows: the last change of every card of the tenant whose state or serial changed at a
+    position above `since` and up to `position`, in that order. Whoever does not have all up to `since` finds it in
+    Postgres, once that holds the partition up to `since`; so a snapshot tells a position and no changes."""
 
     since: int
     position: int

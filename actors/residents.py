@@ -46,6 +46,8 @@ class Residents:
         # By frequency: nearly all facts are of the first two kinds.
         if isinstance(fact, ScanJudged):
             self.events[fact.event_id].apply(fact, position)
+            if fact.details is not None and fact.details.tag_uid:
+                self.actors["tag"][fact.tag_id].apply(fact, position)
         elif isinstance(fact, PointsPosted):
             self.cards[fact.card_id].apply(fact, position)
             self.tenants[fact.tenant_id].apply(fact, position)

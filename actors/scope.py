@@ -49,6 +49,7 @@ UNKNOWN = {
     "tenant": Failed("tenant_unknown", "no such organisation"),
     "card": Failed("card_unknown", "no such card"),
     "event": Failed("event_unknown", "no such event"),
+    "tag": Failed("tag_unknown", "no such tag"),
 }
 
 

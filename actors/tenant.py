@@ -2,7 +2,7 @@
 entry (`actors.accounts`). State changes only in `apply`.
 
 `cards` counts towards the plan: cards issued since there are plans and not revoked. Facts from before tell no count;
-they change nothing here.
+they change nothing here. `issued` is the number of the card that was issued last; it only rises.
 
 `accounts` has a position of its own: it changes with every posting to any card, settings nearly never, and each is
 stored by itself.
@@ -27,6 +27,7 @@ class Tenant(msgspec.Struct, gc=False):
     position: int = 0
     accounts: dict[str, int] = {}
     accounts_position: int = 0
+    issued: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
@@ -46,6 +47,8 @@ class Tenant(msgspec.Struct, gc=False):
             self.settings = fact.settings
         elif fact.cards_after >= 0:
             self.cards = fact.cards_after
+            if isinstance(fact, CardIssued) and fact.number:
+                self.issued = fact.number
         else:
             return
         self.position = position

@@ -34,6 +34,7 @@ EntryKind = Literal[
 ]
 # What a card has: points, and a wallet of money in the smallest unit (VND).
 Account = Literal["points", "wallet"]
+TierReason = Literal["manual"]
 Plan = Literal["free", "premium"]
 
 # Cards that an organisation on the Free plan has at a time; those that are revoked do not count.
@@ -49,6 +50,8 @@ LISTED_PER_CHANGE_MAX = 1_000
 ANNUL_MS_MAX = 15 * 60_000
 # No local time: nobody is sent out.
 NEVER = -1
+# How often a card can be issued again: its credential has four bytes for it.
+CARD_SERIAL_MAX = 2**32 - 1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
 # Holds that are open at a time.

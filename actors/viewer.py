@@ -126,6 +126,9 @@ def _card_view(card: Card, now_ms: int) -> CardView:
         card.wallet,
         card.wallet_available(now_ms),
         tuple(hold for hold in card.holds if hold.lapses_at_ms > now_ms),
+        card.serial,
+        card.number,
+        card.tag_uid,
     )
 
 

@@ -107,7 +107,7 @@ class CredentialBook:
         self._private_key: Callable[[str, int], Ed25519PrivateKey] = lru_cache(keys)(self._derive)
         self._public_key: Callable[[str, int], Ed25519PublicKey] = lru_cache(keys)(self._derive_public)
         self._claims: Callable[[str], CredentialClaims] = lru_cache(cache_entries)(self._open)
-        self._tags = tags.TagBook(master_secret)
+        self.tags = tags.TagBook(master_secret)
         self.codes = RotatingCodes(master_secret)
 
     def issue(
@@ -177,7 +177,7 @@ class CredentialBook:
 
     def _read_tag(self, text: str) -> Presented | None:
         message = tags.parse(tags.text_of_url(text) or text)
-        reading = None if message is None else self._tags.read(message)
+        reading = None if message is None else self.tags.read(message)
         if message is None or reading is None:
             return None
         return Presented(

@@ -4,7 +4,7 @@ Rules:
 1. A credential whose signature fails, or that is another tenant's, never reaches the engine: it is answered
    `credential_invalid` here, counted, and logged per device at most once a second, so that forged codes cannot fill the
    journal or the log. The same goes for a rotating one whose code was not of the ten minutes before the scan (by
-   `scanned_at`, if it is told), and for a tag's tap, which says whose tag it is and not whose card.
+   `scanned_at`, if it is told).
 2. A device that is bound to an event scans for that event and no other.
 3. The caller's tenant is the command's tenant, whatever the request says.
 4. Every scan counts against the limits of its caller and organisation (`gateway.limiter`), whatever becomes of it. One
@@ -13,6 +13,8 @@ Rules:
    scan sent again after the device went to another gate is the same request.
 6. A scan asks about a card, whichever of its codes was shown: the same scan sent again with a newer code is the same
    request. When a code holds is told to the engine, which judges it.
+7. A tag's tap says which tag it is and not whose card: the engine knows that, and whether the tap's counter is new. It
+   is the same request as another tap of the same tag.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from actors.commands import CheckIn, check_in_fingerprint
+from actors.commands import CheckIn, check_in_fingerprint, tapped
 from actors.replies import Failed, Reply
 from actors.terms import Direction
 from gateway import limits
@@ -98,7 +100,7 @@ class Doorway:
         # In our time; what was asked stays what it was, so that a retry is the same request.
         seen_ms = scanned_at_ms - manner.clock_ahead_ms if scanned_at_ms else 0
         presented = self._credentials.read(credential, seen_ms or self._clock_ms())
-        if presented is None or presented.tenant_id != caller.tenant_id or not presented.card_id:
+        if presented is None or presented.tenant_id != caller.tenant_id:
             self._note_forged(caller)
             on_reply(
                 refused_at_edge(
@@ -112,7 +114,7 @@ class Doorway:
                 request_id,
                 check_in_fingerprint(
                     event_id,
-                    presented.card_id,
+                    presented.card_id or tapped(presented.tag_uid),
                     gate_id,
                     direction,
                     scanned_at_ms,
@@ -131,6 +133,9 @@ class Doorway:
                 manner.is_offline,
                 manner.offline_reason,
                 actor_of(caller) if manner.is_forced else "",
+                serial=presented.serial,
+                tag_uid=presented.tag_uid,
+                tag_counter=presented.tag_counter,
             ),
             on_reply,
         )

@@ -5,6 +5,7 @@ A limit reached is a clear answer (413, 429, 503 with Retry-After), never a sile
 
 from __future__ import annotations
 
+from actors.terms import CARD_SERIAL_MAX
 from gateway.rates import Rate
 
 # --- dispatcher -------------------------------------------------------------------------------------------------------
@@ -41,7 +42,8 @@ TOKEN_CHARS_MAX = 256
 CREDENTIAL_CHARS_MAX = 512
 CREDENTIAL_CACHE_ENTRIES_MAX = 262_144
 SIGNING_KEY_CACHE_ENTRIES_MAX = 4_096
-CREDENTIAL_SERIAL_MAX = 2**32 - 1
+CARD_NUMBER_CHARS_MAX = 40  # sixteen digits, and whatever people put between them
+CREDENTIAL_SERIAL_MAX = CARD_SERIAL_MAX
 ROTATING_STEP_MS = 15_000
 ROTATING_STEPS_BACK_MAX = 40  # ten minutes: an older code counts as made up, not as expired
 ROTATING_STEPS_AHEAD_MAX = 4  # of scanners whose clock is behind

@@ -47,6 +47,7 @@ class CardRow(msgspec.Struct, frozen=True):
     valid_from_ms: int
     valid_until_ms: int
     balance: int
+    number: int
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -114,14 +115,14 @@ async def is_fresh(pool: Pool, confirmed: tuple[int, int] | None) -> bool:
 
 
 async def list_cards(
-    pool: Pool, tenant_id: str, member_id: str | None, limit: int, cursor: str | None
+    pool: Pool, tenant_id: str, member_id: str | None, limit: int, cursor: str | None, *, number: int | None = None
 ) -> Page[CardRow]:
-    """All cards, or a member's, by id (that is, oldest first)."""
+    """All cards, a member's, or the one with a number, by id (that is, oldest first)."""
     return await _list(
         CardRow,
-        ("cards", tenant_id, member_id),
+        ("cards", tenant_id, member_id, *(() if number is None else (str(number),))),
         cursor,
-        lambda after: logs.cards(pool, tenant_id, limit, after, member_id=member_id),
+        lambda after: logs.cards(pool, tenant_id, limit, after, member_id=member_id, number=number),
     )
 
 

@@ -128,6 +128,9 @@ TABLE: dict[str, Row] = {
     refusals.INSUFFICIENT_POINTS: Row(409, "Not enough points", "Redeem less."),
     refusals.CARD_NOT_ACTIVE: Row(409, "The card is not active", "Resume the card first."),
     refusals.CARD_REVOKED: Row(409, "The card is revoked", "Issue a new card; a revocation is final."),
+    refusals.EXPIRY_INVALID: Row(409, "The time of its end is not valid", "Name one that lies ahead."),
+    refusals.TAG_IN_USE: Row(409, "The tag is another card's", "Take it from that card first."),
+    refusals.TAG_UNKNOWN: Row(409, "The card has no tag", "Give it one first."),
     refusals.AMOUNT_INVALID: Row(
         409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."
     ),

@@ -150,6 +150,12 @@ def rfc3339_or_none(at_ms: int) -> str | None:
     return rfc3339(at_ms) if at_ms else None
 
 
+def card_state(state: str, valid_until_ms: int, now_ms: int) -> str:
+    """A card's state as it is shown: one that is active and whose validity is over is "expired". Nothing of that is
+    stored; a renewal ends it."""
+    return "expired" if state == "active" and 0 < valid_until_ms <= now_ms else state
+
+
 def verdict(fact: ScanJudged, replayed: bool) -> Verdict:
     """The verdict for REST."""
     is_known = fact.member_id != ""

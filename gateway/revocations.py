@@ -25,12 +25,14 @@ from storage.postgres import Pool
 
 class CardList(msgspec.Struct, frozen=True):
     """Cards as they are now: `revoked` are those that may not be let in (suspended ones too), `restored` those that may
-    again. Whoever has these has all up to `position`, unless `has_more`: then more come after it."""
+    again; credentials of a card in `serials` are dead below that serial, whatever its state. Whoever has these has all
+    up to `position`, unless `has_more`: then more come after it."""
 
     revoked: list[str]
     restored: list[str]
     position: int
     has_more: bool
+    serials: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def cursor_of(position: int) -> str:
@@ -57,7 +59,8 @@ class Revocations:
 
     async def since(self, tenant_id: str, since: int, until: int, cards_max: int) -> CardList:
         """What changed after position `since`, at most `cards_max` cards; waits until Postgres holds everything up to
-        `until`. With `since` 0, all cards that are not active. Raises `StoreUnavailable`."""
+        `until`. With `since` 0, all cards that are not active or were issued
+        again. Raises `StoreUnavailable`."""
         await self._wait_projected(tenant_id, seq_of(until))
         async with self._reads:
             found = await logs.card_states(self._pool, tenant_id, since, cards_max)
@@ -67,6 +70,7 @@ class Revocations:
             [card.card_id for card in items if card.state == "active"],
             items[-1].position if found.has_more else max([since, until, *(card.position for card in items[-1:])]),
             found.has_more,
+            {card.card_id: card.serial for card in items if card.serial},
         )
 
     async def _wait_projected(self, tenant_id: str, seq: int) -> None:

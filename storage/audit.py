@@ -25,6 +25,7 @@ from actors.ids import partition_of, position_of
 from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
 from storage.audit_accounts import AccountsCheck
+from storage.audit_cards import CardCheck
 from storage.audit_checks import (
     ChainCheck,
     Finding,
@@ -72,6 +73,9 @@ CHECKS: dict[str, str] = {
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
+    "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
+    "card_numbers": "an organisation's cards are numbered from 1 up",
+    "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
     "scans_rows": "scans ↔ facts",
@@ -138,6 +142,7 @@ class Replay:
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
         self.accounts = AccountsCheck(findings)
+        self._cards = CardCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -167,6 +172,7 @@ class Replay:
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
             self.accounts.take(fact, position, place)
+            self._cards.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)

@@ -10,6 +10,7 @@ from collections import Counter
 
 import msgspec
 
+from actors.card_facts import CardTierChanged
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import CardIssued, CardStateChanged, EventChanged, EventCreated, Fact, ScanDetails, ScanJudged
 from actors.refusals import ALREADY_ADMITTED, SCAN_REASONS
@@ -61,6 +62,9 @@ class AttendanceCheck:
         elif isinstance(fact, CardStateChanged):
             _, tier = self._cards.get((fact.tenant_id, fact.card_id), ("", ""))
             self._cards[fact.tenant_id, fact.card_id] = (fact.state, tier)
+        elif isinstance(fact, CardTierChanged):
+            state, _ = self._cards.get((fact.tenant_id, fact.card_id), ("", ""))
+            self._cards[fact.tenant_id, fact.card_id] = (state, fact.tier)
         elif isinstance(fact, EventCreated):
             self._doors[fact.tenant_id, fact.event_id] = _Doors(fact.terms)
         elif isinstance(

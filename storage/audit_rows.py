@@ -43,11 +43,11 @@ LEDGER = (
 )
 HISTORIES: dict[str, tuple[str, ...]] = {"requests": REQUESTS, "scans": SCANS, "ledger": LEDGER}
 
-TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position")
+TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position", "issued")
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
     *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
-    *("position", "attention"),
+    *("position", "attention", "serial", "number", "tag_uid"),
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (
@@ -160,7 +160,15 @@ class StateRows:
     ) -> dict[str, dict[Row, Row]]:
         """All rows of state by table and key, from the replayed actors."""
         tenants = {
-            (key,): (key, tenant.name, tenant.settings, self.made_at_ms[key], tenant.cards, tenant.position)
+            (key,): (
+                key,
+                tenant.name,
+                tenant.settings,
+                self.made_at_ms[key],
+                tenant.cards,
+                tenant.position,
+                tenant.issued,
+            )
             for key, tenant in world.tenants.items()
         }
         return {

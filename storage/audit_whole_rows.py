@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from actors.card_facts import TagAssigned, TagEnrolled, TagRemoved
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import AlarmSet, Fact, ScanJudged
 from storage.state_tables import STATE_TABLES
@@ -22,10 +23,16 @@ class WholeRows:
         """The next fact."""
         tenant_id = fact.tenant_id
         if isinstance(fact, ScanJudged):
+            if fact.details is not None and fact.details.tag_uid:
+                tag = (tenant_id, fact.details.tag_uid)
+                self._set("tags", tag, fact.card_id, fact.details.tag_counter, position)
             if fact.details is not None and fact.member_id and not fact.reason:
                 told = fact.details
                 self._zone(fact, told.left_zone_id, told.left_zone_inside, position)
                 self._zone(fact, told.zone_id, told.zone_inside, position)
+        elif isinstance(fact, TagEnrolled | TagAssigned | TagRemoved):
+            card_id = "" if isinstance(fact, TagRemoved) else fact.card_id
+            self._set("tags", (tenant_id, fact.tag_uid), card_id, fact.counter, position)
         elif isinstance(fact, AlarmSet):
             self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
         elif isinstance(fact, ScanAnnulled):

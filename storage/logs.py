@@ -38,10 +38,11 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class CardState(msgspec.Struct, frozen=True, gc=False):
-    """A card's state, and the position at which it came to it."""
+    """A card's state and the serial of its credential, and the position at which it came to them."""
 
     card_id: str
     state: str
+    serial: int
     position: int
 
 
@@ -54,11 +55,13 @@ class CardStates(msgspec.Struct, frozen=True):
 
 _CARDS = """
 SELECT card_id, member_id, member_name, tier, state, valid_from_ms, valid_until_ms, issued_at_ms, balance, earned,
-    entry_count
+    entry_count, number
 FROM cards WHERE tenant_id = $1 AND card_id > $2 AND ($4::text IS NULL OR member_id = $4)
     AND ($5::text IS NULL OR state = $5)
 ORDER BY card_id LIMIT $3
 """
+# A query of its own, so that it goes by the numbers' index. (Above 0 is said for that, too.)
+_CARDS_BY_NUMBER = _CARDS.replace("\nORDER BY", " AND number = $6 AND number > 0\nORDER BY")
 _EVENTS = """
 SELECT event_id, name, state, capacity, doors_open_ms, doors_close_ms, created_at_ms, inside, admitted, refused
 FROM events WHERE tenant_id = $1 AND event_id > $2 AND ($4::text IS NULL OR state = $4)
@@ -66,8 +69,8 @@ ORDER BY event_id LIMIT $3
 """
 # (That positions are above 0 is said twice, for the index that has no others.)
 _CARD_STATES = """
-SELECT card_id, state, state_position FROM cards
-WHERE tenant_id = $1 AND state_position > $2 AND state_position > 0 AND ($2 > 0 OR state <> 'active')
+SELECT card_id, state, serial, state_position FROM cards
+WHERE tenant_id = $1 AND state_position > $2 AND state_position > 0 AND ($2 > 0 OR state <> 'active' OR serial > 0)
 ORDER BY state_position LIMIT $3
 """
 DEVICE_COLUMNS = (
@@ -97,9 +100,14 @@ async def cards(
     *,
     member_id: str | None = None,
     state: str | None = None,
+    number: int | None = None,
 ) -> Page:
-    """An organisation's cards, by id; those of one member or in one state. Raises `StoreUnavailable`."""
-    return await _page(source, _CARDS, "card_id", limit, (tenant_id, cursor or ""), (member_id, state))
+    """An organisation's cards, by id; those of one member or in one state, or the one with a number. Raises
+    `StoreUnavailable`."""
+    key = (tenant_id, cursor or "")
+    if number is not None:
+        return await _page(source, _CARDS_BY_NUMBER, "card_id", limit, key, (member_id, state, number))
+    return await _page(source, _CARDS, "card_id", limit, key, (member_id, state))
 
 
 async def events(
@@ -124,8 +132,8 @@ async def devices(
 
 
 async def card_states(source: Pool | Connection, tenant_id: str, since: int, limit: int) -> CardStates:
-    """The cards whose state changed after position `since`, each as it is now, in the order of the changes; with
-    `since` 0 all that are not active. Raises `StoreUnavailable`."""
+    """The cards whose state or serial changed after position `since`, each as it is now, in the order of the changes;
+    with `since` 0 all that are not active or were issued again. Raises `StoreUnavailable`."""
     rows = await fetch(source, _CARD_STATES, tenant_id, since, limit + 1)
     return CardStates([CardState(*row) for row in rows[:limit]], len(rows) > limit)
 

@@ -6,11 +6,27 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from actors.kinds import Actor
 from actors.ports import OtherActor
+from actors.tag import Tag
 from storage.postgres import Connection
 
 # For a kind: the actors with these (tenant, id), as far as there are any.
 Loader = Callable[[Connection, Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], Actor]]]
-LOADERS: dict[str, Loader] = {}
+
+_TAGS = """
+SELECT t.tenant_id, t.tag_uid, t.card_id, t.counter, t.position
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, tag_uid) JOIN tags AS t USING (tenant_id, tag_uid)
+"""
+
+
+async def _tags(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Actor]:
+    # An id names its tenant; one that names another is nobody's.
+    own = [(tenant_id, tag_id) for tenant_id, tag_id in keys if tag_id.startswith(f"{tenant_id}/")]
+    uids = [tag_id.removeprefix(f"{tenant_id}/") for tenant_id, tag_id in own]
+    tags = [Tag(*row) for row in await connection.fetch(_TAGS, [tenant_id for tenant_id, _ in own], uids)]
+    return {(tag.tenant_id, tag.tag_id): tag for tag in tags}
+
+
+LOADERS: dict[str, Loader] = {"tag": _tags}
 
 
 async def load_others(connection: Connection, keys: Sequence[OtherActor]) -> dict[OtherActor, Actor]:

@@ -50,11 +50,11 @@ EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
-_TENANTS = "SELECT tenant_id, name, settings, cards, position FROM tenants WHERE tenant_id = ANY($1::text[])"
+_TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenants WHERE tenant_id = ANY($1::text[])"
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.position
+    t.serial, t.number, t.tag_uid, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -183,8 +183,8 @@ async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]
     if not keys:
         return {}
     tenants = {
-        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position)
-        for tenant_id, name, settings, cards, position in await connection.fetch(_TENANTS, list(keys))
+        tenant_id: Tenant(tenant_id, name, _settings_decoder.decode(settings), cards, position, issued=issued)
+        for tenant_id, name, settings, cards, position, issued in await connection.fetch(_TENANTS, list(keys))
     }
     for tenant_id, account, balance, position in await connection.fetch(_ACCOUNTS, list(keys)):
         tenant = tenants[tenant_id]
@@ -203,10 +203,12 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
         holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
-    for *values, wallet, attention, position in await connection.fetch(_CARDS, *_columns(keys)):
+    for *values, wallet, attention, serial, number, tag_uid, position in await connection.fetch(
+        _CARDS, *_columns(keys)
+    ):
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
-        cards[key] = Card(*[*values, *parts, position, attention])
+        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid])
     return cards
 
 

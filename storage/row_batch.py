@@ -11,7 +11,8 @@ from storage.state_tables import Row, StateTable
 
 
 class TenantRow(msgspec.Struct, gc=False):
-    """A tenant's state; `opened_at_ms` is None unless it was opened in this batch. `cards` counts towards its plan."""
+    """A tenant's state; `opened_at_ms` is None unless it was opened in this batch. `cards` counts towards its plan,
+    `issued` is the number of its latest card."""
 
     tenant_id: str
     position: int
@@ -19,6 +20,7 @@ class TenantRow(msgspec.Struct, gc=False):
     settings: TenantSettings | None = None
     opened_at_ms: int | None = None
     cards: int | None = None
+    issued: int | None = None
 
 
 class CardChange(msgspec.Struct, gc=False):
@@ -33,6 +35,11 @@ class CardChange(msgspec.Struct, gc=False):
     state_position: int | None = None
     member_name: str | None = None
     attention: str | None = None
+    tier: str | None = None
+    valid_from_ms: int | None = None
+    valid_until_ms: int | None = None
+    serial: int | None = None
+    tag_uid: str | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
     wallet_before: int | None = None
@@ -109,7 +116,7 @@ class RowBatch(msgspec.Struct):
     ledger: list[Row] = msgspec.field(default_factory=list)
     tenants: dict[str, TenantRow] = msgspec.field(default_factory=dict)
     cards_issued: dict[tuple[str, str], tuple[Card, int]] = msgspec.field(default_factory=dict)
-    # Where the last change of an issued card's state stands, if there was one.
+    # Where the last change of an issued card's state or serial stands, if there was one.
     issued_and_changed: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     cards_changed: dict[tuple[str, str], CardChange] = msgspec.field(default_factory=dict)
     lots: dict[tuple[str, str, int], Row] = msgspec.field(default_factory=dict)

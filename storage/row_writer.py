@@ -56,25 +56,26 @@ def _arrays(types: str) -> str:
 
 
 _TENANTS_OPENED = f"""
-INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, cards, position)
-SELECT * FROM {_arrays("text*2 jsonb bigint*3")}
+INSERT INTO tenants (tenant_id, name, settings, opened_at_ms, cards, issued, position)
+SELECT * FROM {_arrays("text*2 jsonb bigint*4")}
 """
 _TENANTS_CHANGED = f"""
 UPDATE tenants AS t SET
     name = coalesce(u.name, t.name),
     settings = coalesce(u.settings, t.settings),
     cards = coalesce(u.cards, t.cards),
+    issued = coalesce(u.issued, t.issued),
     position = u.position
-FROM {_arrays("text*2 jsonb bigint*2")} AS u (tenant_id, name, settings, cards, position)
+FROM {_arrays("text*2 jsonb bigint*3")} AS u (tenant_id, name, settings, cards, issued, position)
 WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 """
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
     state_position, balance, wallet, entry_count, earned, earned_position, day, day_earned, day_position, position,
-    attention)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text")}
+    attention, serial, number, tag_uid)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text")}
 """
-# $19, $20: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $24, $25: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -83,18 +84,24 @@ UPDATE cards AS t SET
     state_position = coalesce(u.state_position, t.state_position),
     member_name = coalesce(u.member_name, t.member_name),
     attention = coalesce(u.attention, t.attention),
+    tier = coalesce(u.tier, t.tier),
+    valid_from_ms = coalesce(u.valid_from_ms, t.valid_from_ms),
+    valid_until_ms = coalesce(u.valid_until_ms, t.valid_until_ms),
+    serial = coalesce(u.serial, t.serial),
+    tag_uid = coalesce(u.tag_uid, t.tag_uid),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
     wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $19::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $24::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $20::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $25::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text*2 bigint*8 integer bigint*2")}
-    AS u (tenant_id, card_id, position, state, state_position, member_name, attention, first_entry_seq, balance_before,
-    wallet_before, entry_count, balance, wallet, earned, earned_position, day, day_earned, day_position)
+FROM {_arrays("text*2 bigint text bigint text*3 bigint*3 text bigint*8 integer bigint*2")}
+    AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, valid_from_ms,
+    valid_until_ms, serial, tag_uid, first_entry_seq, balance_before, wallet_before, entry_count, balance, wallet,
+    earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before AND t.wallet = u.wallet_before))
 """
@@ -157,7 +164,7 @@ _LEFT_ATTENDANCE = f"""
 UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
 """
 _LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
-# $7: as $19 above.
+# $7: as $24 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -296,9 +303,10 @@ async def _write_tenants(connection: Connection, batch: RowBatch) -> None:
     for row in batch.tenants.values():
         settings = None if row.settings is None else msgspec.json.encode(row.settings).decode()
         if row.opened_at_ms is None:
-            changed.append((row.tenant_id, row.name, settings, row.cards, row.position))
+            changed.append((row.tenant_id, row.name, settings, row.cards, row.issued, row.position))
         else:
-            opened.append((row.tenant_id, row.name, settings, row.opened_at_ms, row.cards, row.position))
+            counts = (row.cards, row.issued)
+            opened.append((row.tenant_id, row.name, settings, row.opened_at_ms, *counts, row.position))
     await _write_set(connection, "tenants", _TENANTS_OPENED, opened)
     await _write_set(connection, "tenants", _TENANTS_CHANGED, changed)
 
@@ -311,6 +319,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
             *(card.balance, card.wallet, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position, card.attention),
+            *(card.serial, card.number, card.tag_uid),
         )
         for card, at_ms in batch.cards_issued.values()
     ]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from actors.card import Card
+from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
 from actors.door_facts import CardNoted, DoorFact
 from actors.entry import Entry
@@ -34,7 +35,8 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
-from storage.row_batch import CardChange, DayScore, EventChange, RowBatch, TenantRow
+from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
+from storage.rows_cards import card_change, take_card_change, take_tag, take_tap
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
 from storage.state_tables import ALARMS
@@ -81,17 +83,20 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
         # By frequency: nearly all facts are of the first two kinds.
         if isinstance(fact, ScanJudged):
             take_scan(batch, fact, position)
+            take_tap(batch, fact, position)
         elif isinstance(fact, PointsPosted):
             _points(batch, fact, position)
         elif isinstance(fact, CardIssued):
             batch.cards_issued[fact.tenant_id, fact.card_id] = (Card.issued(fact, position), fact.at_ms)
             _tenant_cards(batch, fact, position)
-        elif isinstance(fact, CardHolderRenamed | CardNoted):
-            _card_state(batch, fact, position)
+        elif isinstance(fact, TagFact):
+            take_tag(batch, fact, position)
+        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | CardTierChanged):
+            take_card_change(batch, fact, position)
         elif isinstance(fact, DoorFact):
             take_door_fact(batch, fact, position)
         elif isinstance(fact, CardStateChanged):
-            _card_state(batch, fact, position)
+            take_card_change(batch, fact, position)
             _tenant_cards(batch, fact, position)
         elif isinstance(fact, EventCreated):
             batch.events[fact.tenant_id, fact.event_id] = EventChange(
@@ -166,7 +171,7 @@ def _points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
 
 
 def _card_points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
-    card = _card(batch, fact.tenant_id, fact.card_id)
+    card = card_change(batch, fact.tenant_id, fact.card_id)
     card.position = position
     if card.entry_count is None:
         card.first_entry_seq = fact.entry_seq
@@ -217,35 +222,19 @@ def _day_score(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     score.position = position
 
 
-def _card_state(batch: RowBatch, fact: CardStateChanged | CardHolderRenamed | CardNoted, position: int) -> None:
-    issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
-    if issued is not None:
-        issued[0].apply(fact, position)
-        if isinstance(fact, CardStateChanged):
-            batch.issued_and_changed[fact.tenant_id, fact.card_id] = position
-        return
-    card = _card(batch, fact.tenant_id, fact.card_id)
-    if isinstance(fact, CardStateChanged):
-        card.state = fact.state
-        card.state_position = position
-    elif isinstance(fact, CardNoted):
-        card.attention = fact.attention
-    else:
-        card.member_name = fact.member_name
-    card.position = position
-
-
 def _tenant(batch: RowBatch, fact: TenantOpened | TenantChanged, position: int) -> None:
     row = _tenant_row(batch, fact.tenant_id)
     row.name, row.settings, row.position = fact.name, fact.settings, position
     if isinstance(fact, TenantOpened):
-        row.opened_at_ms, row.cards = fact.at_ms, 0
+        row.opened_at_ms, row.cards, row.issued = fact.at_ms, 0, 0
 
 
 def _tenant_cards(batch: RowBatch, fact: CardIssued | CardStateChanged, position: int) -> None:
     if fact.cards_after >= 0:
         row = _tenant_row(batch, fact.tenant_id)
         row.cards, row.position = fact.cards_after, position
+        if isinstance(fact, CardIssued) and fact.number:
+            row.issued = fact.number
 
 
 def _tenant_row(batch: RowBatch, tenant_id: str) -> TenantRow:
@@ -253,10 +242,3 @@ def _tenant_row(batch: RowBatch, tenant_id: str) -> TenantRow:
     if row is None:
         row = batch.tenants[tenant_id] = TenantRow(tenant_id, 0)
     return row
-
-
-def _card(batch: RowBatch, tenant_id: str, card_id: str) -> CardChange:
-    card = batch.cards_changed.get((tenant_id, card_id))
-    if card is None:
-        card = batch.cards_changed[tenant_id, card_id] = CardChange(tenant_id, card_id, 0)
-    return card

@@ -59,4 +59,5 @@ HOLDS = StateTable(
         *(("state", "text"), ("parts", "text")),
     ),
 )
-STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS)
+TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
+STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS)

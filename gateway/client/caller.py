@@ -152,6 +152,10 @@ class Noun:
         made: Json = await self._caller.request("POST", path, json=body, idempotency_key=idempotency_key)
         return made
 
+    async def _put(self, path: str, body: Any, idempotency_key: str | None) -> Json:
+        made: Json = await self._caller.request("PUT", path, json=body, idempotency_key=idempotency_key)
+        return made
+
     async def _patch(self, path: str, body: Any, idempotency_key: str | None, if_match: str | None) -> Tagged:
         return await self._caller.edit("PATCH", path, body, idempotency_key, if_match)
 

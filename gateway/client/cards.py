@@ -41,28 +41,33 @@ class Cards(Noun):
         """A card."""
         return await self._get(path(CARDS, card_id))
 
-    def all(self, *, member_id: str | None = None) -> AsyncIterator[Json]:
-        """All of them, or a member's."""
-        return self._caller.items(CARDS, member_id=member_id)
+    def all(self, *, member_id: str | None = None, number: str | None = None) -> AsyncIterator[Json]:
+        """All of them, a member's, or the one with this number."""
+        return self._caller.items(CARDS, member_id=member_id, number=number)
 
     async def revocations(self, since: str | None = None) -> Json:
         """Which `cards` may not be let in. With `since`, an earlier `cursor`, what has changed after it: `cards`, and
         those that may again be let in (`restored`); with `reset` it is all of them, and what was known is to be
-        forgotten. `stale`: what was just confirmed may be missing. The socket's `resume` takes the `cursor`, too."""
+        forgotten. `serials`: credentials of these cards are dead if their serial is lower. `stale`: what was
+        just confirmed may be missing. The socket's `resume` takes the `cursor`, too."""
         may_enter: dict[str, bool] = {}
+        serials: dict[str, int] = {}
         is_reset = False
         while True:
             page = await self._get(CARDS + "/revocations", since=since)
             if page["reset"]:
                 is_reset = True
                 may_enter.clear()
+                serials.clear()
             may_enter |= dict.fromkeys(page["cards"], False) | dict.fromkeys(page["restored"], True)
+            serials |= page["serials"]
             since = page["cursor"]
             if not page["more"]:
                 break
         return {
             "cards": [card_id for card_id, may in may_enter.items() if not may],
             "restored": [card_id for card_id, may in may_enter.items() if may],
+            "serials": serials,
             "cursor": since,
             "reset": is_reset,
             "stale": page["stale"],
@@ -83,6 +88,35 @@ class Cards(Noun):
     async def revoke(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
         """Refuses its scans for good."""
         return await self._post(path(CARDS, card_id, "revoke"), given(note=note), idempotency_key)
+
+    async def reissue(self, card_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Json:
+        """Gives it a new `credential`; every earlier one is dead at once."""
+        return await self._post(path(CARDS, card_id, "reissue"), given(note=note), idempotency_key)
+
+    async def renew(
+        self, card_id: str, *, valid_from: Time = None, valid_until: Time = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Sets its validity; what is left out is no bound. Its credential is to be fetched again."""
+        body = given(valid_from=valid_from, valid_until=valid_until)
+        return await self._post(path(CARDS, card_id, "renew"), body, idempotency_key)
+
+    async def set_tier(
+        self, card_id: str, tier: str, *, note: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """Puts it into a tier."""
+        return await self._post(path(CARDS, card_id, "tier"), given(tier=tier, note=note), idempotency_key)
+
+    async def assign_tag(self, card_id: str, uid: str, *, idempotency_key: str | None = None) -> Json:
+        """Gives it the NFC tag with this UID (14 hexadecimal digits)."""
+        return await self._put(path(CARDS, card_id, "tag"), {"uid": uid}, idempotency_key)
+
+    async def remove_tag(self, card_id: str) -> None:
+        """Takes its NFC tag from it."""
+        await self._delete(path(CARDS, card_id, "tag"))
+
+    async def tag_keys(self, card_id: str) -> Json:
+        """The keys to write into its NFC tag."""
+        return await self._get(path(CARDS, card_id, "tag", "keys"))
 
     async def credential(self, card_id: str) -> str:
         """The text of its QR code."""

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from actors.refusals import CARD_REVOKED
+from actors.replies import CardView
 from gateway.credential_images import ndef_text, qr_png, qr_svg
 from gateway.limits import ROTATING_CODES_AHEAD_MAX, ROTATING_STEP_MS
 from gateway.problems import FieldError, Problem
@@ -114,9 +115,10 @@ async def credential(
         issued_at_ms,
         view.valid_from_ms,
         view.valid_until_ms,
+        view.serial,
         is_rotating=is_rotating,
     )
-    codes = _codes(call, card_id, now_ms, ahead) if is_rotating else []
+    codes = _codes(call, view, now_ms, ahead) if is_rotating else []
     text = base + codes[0] if codes else base
     if format is None or format == "rotating":
         if not codes:
@@ -140,11 +142,11 @@ async def credential_keys(org_id: PathId, call: KeyReader) -> CredentialKeySetVi
     return CredentialKeySetView(keys=[CredentialKeyView(kid=str(key_id), x=_base64(x)) for key_id, x in public.items()])
 
 
-def _codes(call: Call, card_id: str, now_ms: int, ahead: int) -> list[str]:
+def _codes(call: Call, view: CardView, now_ms: int, ahead: int) -> list[str]:
     """The code of now and those of the steps after."""
     first = step_of(now_ms)
     codes = call.parts.credentials.codes
-    return [codes.code(call.tenant_id, card_id, 0, step) for step in range(first, first + ahead + 1)]
+    return [codes.code(call.tenant_id, view.card_id, view.serial, step) for step in range(first, first + ahead + 1)]
 
 
 def _rendered(text: str, format: Format) -> Response:

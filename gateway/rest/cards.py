@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from actors.card_numbers import CardNumberError, number_of, parsed, sequence_of
 from actors.commands import ChangeCardState, IssueCard, fingerprint
 from actors.facts import CardIssued, CardStateChanged
 from actors.queries import GetCard
@@ -33,8 +34,8 @@ from gateway.members import store
 from gateway.members.fields import NewMember
 from gateway.members.model import Member, new_member
 from gateway.members.names import note_issued
-from gateway.problems import Problem
-from gateway.render import rfc3339, rfc3339_or_none
+from gateway.problems import FieldError, Problem
+from gateway.render import card_state, rfc3339, rfc3339_or_none
 from gateway.rest.common import (
     ID_PATTERN,
     Allowed,
@@ -103,7 +104,8 @@ class MemberRef(View):
 
 
 class CardView(View):
-    """A card."""
+    """A card. `state` is "active", "suspended", "revoked", or "expired" where it would be active but for its validity.
+    `number` has sixteen digits for people to read out, None on cards from before there were numbers."""
 
     id: str
     member: MemberRef
@@ -111,6 +113,14 @@ class CardView(View):
     state: str
     valid_from: str | None
     valid_until: str | None
+    number: str | None
+
+
+class OneCardView(CardView):
+    """A card. Credentials of a lower `serial` are dead; `tag_uid` is its NFC tag."""
+
+    serial: int
+    tag_uid: str | None
 
 
 class IssuedCardView(CardView):
@@ -186,24 +196,26 @@ async def issue_cards(body: NewCards, call: Issuer) -> CardResults:
 async def cards(
     call: Lister,
     member_id: Annotated[str | None, Query(min_length=1, max_length=64, pattern=ID_PATTERN)] = None,
+    number: Annotated[str | None, Query(min_length=1, max_length=limits.CARD_NUMBER_CHARS_MAX)] = None,
     limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     cursor: Cursor = None,
 ) -> CardPage:
-    """Oldest first; all, or a member's. A member gets their own."""
+    """Oldest first; all, a member's, or the one with a number, with or without spaces. A member gets their own."""
+    sequence = None if number is None else _sequence(call, number)
     if call.reach == "own":
         own = call.caller.member_id
         if not own or member_id not in (None, own):
             return CardPage(items=[], next_cursor=None, stale=False)
         member_id = own
     is_fresh = await call.is_fresh()
-    page = await list_cards(call.parts.pool, call.tenant_id, member_id, limit, cursor)
-    return CardPage(items=[_listed(row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
+    page = await list_cards(call.parts.pool, call.tenant_id, member_id, limit, cursor, number=sequence)
+    return CardPage(items=[_listed(call, row) for row in page.rows], next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 @router.get("/{card_id}", summary="A card")
-async def get_card(card_id: PathId, call: CardReader) -> CardView:
+async def get_card(card_id: PathId, call: CardReader) -> OneCardView:
     """As it is now."""
-    return _view(await seen_card(call, card_id))
+    return _view(call, await seen_card(call, card_id))
 
 
 @router.post("/{card_id}/suspend", summary="Suspend a card")
@@ -294,6 +306,7 @@ def _issued(call: Call, fact: CardIssued) -> IssuedCardView:
         state="active",
         valid_from=rfc3339_or_none(fact.valid_from_ms),
         valid_until=rfc3339_or_none(fact.valid_until_ms),
+        number=_number(call, fact.number),
         issued_at=rfc3339(fact.at_ms),
         credential=text,
     )
@@ -324,24 +337,40 @@ async def _change_state(call: Call, card_id: str, state: CardState, body: StateC
     return CardStateView(id=fact.card_id, state=fact.state)
 
 
-def _view(view: EngineCardView) -> CardView:
-    return CardView(
+def _view(call: Call, view: EngineCardView) -> OneCardView:
+    return OneCardView(
         id=view.card_id,
         member=MemberRef(id=view.member_id, name=view.member_name),
         tier=view.tier,
-        state=view.state,
+        state=card_state(view.state, view.valid_until_ms, call.parts.clock_ms()),
         valid_from=rfc3339_or_none(view.valid_from_ms),
         valid_until=rfc3339_or_none(view.valid_until_ms),
+        number=_number(call, view.number),
+        serial=view.serial,
+        tag_uid=view.tag_uid or None,
     )
 
 
-def _listed(row: CardRow) -> ListedCardView:
+def _number(call: Call, sequence: int) -> str | None:
+    return number_of(call.tenant_id, sequence) if sequence else None
+
+
+def _sequence(call: Call, number: str) -> int:
+    """Which of the organisation's cards has this number. Raises `Problem`."""
+    try:
+        return sequence_of(call.tenant_id, parsed(number))
+    except CardNumberError as error:
+        raise Problem("malformed", str(error), [FieldError(str(error), parameter="number")]) from None
+
+
+def _listed(call: Call, row: CardRow) -> ListedCardView:
     return ListedCardView(
         id=row.card_id,
         member=MemberRef(id=row.member_id, name=row.member_name),
         tier=row.tier,
-        state=row.state,
+        state=card_state(row.state, row.valid_until_ms, call.parts.clock_ms()),
         valid_from=rfc3339_or_none(row.valid_from_ms),
         valid_until=rfc3339_or_none(row.valid_until_ms),
+        number=_number(call, row.number),
         balance=row.balance,
     )

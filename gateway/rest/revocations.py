@@ -21,11 +21,15 @@ router = APIRouter(prefix="/v1/cards", tags=["cards"])
 class RevocationsView(View):
     """`cards` may not be let in, `restored` may again; with what `since` stood for, that is all up to `cursor`.
 
+    `serials`: cards that were issued again; credentials of a lower serial are refused, whatever the card's state. (One
+    that tells no serial has 0.)
+
     `reset`: forget what you had, this is the list from its beginning. `more`: it goes on, ask again with `cursor`.
     `stale`: what was just confirmed may be missing."""
 
     cards: list[str]
     restored: list[str]
+    serials: dict[str, int]
     cursor: str
     reset: bool
     more: bool
@@ -58,6 +62,7 @@ async def revocations(
     return RevocationsView(
         cards=found.revoked,
         restored=found.restored,
+        serials=found.serials,
         cursor=cursor_of(found.position),
         reset=not start,
         more=found.has_more,

@@ -210,17 +210,22 @@ def _attendance_map(update: Published) -> dict[str, Any]:
 
 
 def _changes_map(changes: CardChanges) -> dict[str, Any]:
-    return {
+    fields = {
         "t": "revoked",
         "cards": [mark.card_id for mark in changes.changes if mark.state != "active"],
         "restored": [mark.card_id for mark in changes.changes if mark.state == "active"],
         "cursor": cursor_of(changes.position),
     }
+    serials = {mark.card_id: mark.serial for mark in changes.changes if mark.serial}
+    return fields | {"serials": serials} if serials else fields
 
 
 def _list_map(found: CardList, must_reset: bool) -> dict[str, Any]:
-    """`reset`: forget what you had; `more`: the list goes on in the next frame."""
+    """`reset`: forget what you had; `more`: the list goes on in the next frame; `serials`: of these cards refuse
+    credentials of a lower serial, whatever their state."""
     fields: dict[str, Any] = {"t": "revoked", "cards": found.revoked, "restored": found.restored}
+    if found.serials:
+        fields["serials"] = found.serials
     if must_reset:
         fields["reset"] = True
     if found.has_more:

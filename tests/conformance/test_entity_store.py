@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import msgspec
 import pytest
 
+from actors.card_facts import tag_id_of
 from actors.codec import encode_facts
 from actors.entry import EMPTY_PAYLOAD, GENESIS_CHECKSUM, Entry, Mark, sealed
 from actors.facts import CommandRefused, Fact
@@ -23,6 +24,7 @@ PARTITION = 3
 SEEDS = range(12)
 ENTRIES = 60
 CARDS = tuple(f"card_{n}" for n in range(7))
+TAGS = tuple(f"04{n:012X}" for n in range(4))
 EVENTS = tuple(f"evt_{n}" for n in range(3))
 DAYS = (20_261_121, 20_261_122, 20_261_123)
 
@@ -94,6 +96,7 @@ def everything(author: Author) -> LoadRequest:
             for tenant in tenants
             for window in ("all", *(f"day:{day}" for day in DAYS), *(f"event:{event}" for event in EVENTS))
         ),
+        others=tuple(("tag", tenant, tag_id_of(tenant, uid)) for tenant in tenants for uid in TAGS),
     )
 
 
@@ -125,6 +128,11 @@ async def test_what_is_loaded_is_what_the_facts_lead_to(stage: Stage, seed: int)
         for key, state in made.items():
             assert canonical(found[key]) == canonical(state), key  # type: ignore[index]
             assert digest_of(found[key]) == digest_of(state)  # type: ignore[index]
+    tags = author.world.actors["tag"]
+    assert tags
+    assert {key[1:]: digest_of(tag) for key, tag in loaded.others.items()} == {
+        key: digest_of(tag) for key, tag in tags.items()
+    }
     assert loaded.requests == author.positions
     assert {key: entry.fact for key, entry in loaded.ledger_entries.items()} == author.postings
     assert {key for key, entry in loaded.ledger_entries.items() if entry.reversed_by} == author.reversed
@@ -166,12 +174,14 @@ async def test_another_tenants_ids_are_absent(stage: Stage) -> None:
     author = Author(1, ("org_A",))
     await feed_in_batches(stage, author, author.entries(ENTRIES))
     assert author.postings
+    assert author.world.actors["tag"]
     stolen = LoadRequest(
         cards=tuple(("org_B", card) for card in CARDS),
         events=tuple(("org_B", event) for event in EVENTS),
         requests=tuple(("org_B", request_id) for _, request_id in author.positions),
         ledger_entries=tuple(("org_B", card, seq) for _, card, seq in author.postings),
         boards=(("org_B", "all"), ("org_B", f"day:{DAYS[0]}"), ("org_B", "event:evt_0")),
+        others=tuple(("tag", "org_B", tag_id_of(tenant, uid)) for tenant in TENANTS for uid in TAGS),
     )
     loaded = await stage.store.load(PARTITION, stolen)
     assert loaded == Loaded(loaded.projected, boards={key: [] for key in stolen.boards})

@@ -56,7 +56,8 @@ async def test_the_document_is_whole(migrated_database: str) -> None:
 
 
 # What replaces a thing that nobody can get by itself, as a whole: there is nothing to have seen before.
-UNCONDITIONAL = {("put", "/v1/orgs/{org_id}/plan")}
+# What nobody edits by what they saw before: a plan, and a tag, which is in use or not at that moment.
+UNCONDITIONAL = {("put", "/v1/orgs/{org_id}/plan"), ("put", "/v1/cards/{card_id}/tag")}
 
 
 def test_whatever_is_edited_takes_a_condition_and_whoever_looks_at_it_gets_its_tag() -> None:

@@ -11,13 +11,14 @@ from actors.commands import AwardPoints, CheckIn, Command, RedeemPoints, Reverse
 from actors.event import Attendance, Event
 from actors.facts import CardIssued, EventCreated, Fact, TenantOpened
 from actors.judge import Judge
-from actors.kinds import id_of
+from actors.kinds import Actor, id_of
 from actors.limits import Limits
 from actors.ports import LedgerEntry
 from actors.recent import RecentEntries
 from actors.requests import RequestMemory
 from actors.residents import Residents
 from actors.scope import Scope
+from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, TenantSettings
 from actors.waiting import Known, Wants
@@ -43,17 +44,18 @@ def event(*, inside: int = 0, attendance: dict[str, Attendance] | None = None, *
     return Event("org", "event", made, inside, inside, 0, attendance or {})
 
 
-def scope(*actors: Tenant | Card | Event, entry: LedgerEntry | None = None) -> Scope:
-    """What a decision may look at: these actors, and what a load has told of the ledger entry that it cites."""
+def scope(*actors: Actor, entry: LedgerEntry | None = None, absent: tuple[str, ...] = ()) -> Scope:
+    """What a decision may look at: these actors, and what a load has told of the ledger entry that it cites,
+    and of actors that there are not."""
     residents = Residents()
-    kinds = {Tenant: "tenant", Card: "card", Event: "event"}
+    kinds: dict[type, str] = {Tenant: "tenant", Card: "card", Event: "event", Tag: "tag"}
     for actor in actors:
         kind = kinds[type(actor)]
         residents.actors[kind][id_of(actor, kind)] = actor
     memory = Judge(
         residents, RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}), RecentEntries(LIMITS)
     )
-    known = Known()
+    known = Known(absent=set(absent))
     if entry is not None:
         key = ("org", entry.fact.card_id, entry.fact.entry_seq)
         known.entries.append(({key}, {key: entry}))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from actors import live_sources
+from actors.card_facts import CardReissued
 from actors.commands import ChangeCardState
 from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted
 from actors.ids import position_of, seq_of
@@ -30,7 +31,7 @@ def end_of(seq: int) -> int:
     return position_of(seq + 1, 0) - 1
 
 
-def show(views: Views, seq: int, *facts: CardStateChanged) -> None:
+def show(views: Views, seq: int, *facts: CardStateChanged | CardReissued) -> None:
     """An entry with these facts is durable."""
     views.durable_seq = seq
     for index, fact in enumerate(facts):
@@ -48,6 +49,14 @@ def followed(seq: int = 5) -> tuple[Views, Topic]:
 
 
 class TestRevocations:
+    def test_a_card_that_is_issued_again_is_told_with_its_serial(self) -> None:
+        views, _ = followed(5)
+        show(views, 6, CardReissued("org", "id", b"", NOW_MS, "a", 3, "active"), changed("b"))
+        (update,) = views.due(NOW_MS)
+        assert update.update.data == CardChanges(
+            end_of(5), end_of(6), (CardMark("a", "active", 3), CardMark("b", "revoked"))
+        )
+
     def test_each_update_tells_what_came_since_the_one_before(self) -> None:
         views, _ = followed(5)
         show(views, 6, changed("a"), changed("b", "suspended"))

@@ -153,6 +153,12 @@ async def cards_and_events(acts: Acts) -> None:
     note = {"attention": "Greet by name"}
     ids = {"card_id": card["id"], "target": card["id"]}
     await acts.do("POST", "/v1/cards/{card_id}/attention", "cards.change", note, **ids)
+    changes: tuple[tuple[str, str, Any], ...] = (
+        *(("POST", "reissue", None), ("POST", "renew", {}), ("POST", "tier", {"tier": "gold"})),
+        *(("PUT", "tag", {"uid": "04DE5F1EACC040"}), ("DELETE", "tag", None)),
+    )
+    for method, act, body in changes:
+        await acts.do(method, "/v1/cards/{card_id}/" + act, "cards.change", body, card_id=card["id"], target=card["id"])
     for act in ("suspend", "resume", "revoke"):
         await acts.do("POST", "/v1/cards/{card_id}/" + act, "cards.change", None, card_id=card["id"])
     event = await acts.do("POST", "/v1/events", "events.create", {"name": "Gala", "capacity": 5})

@@ -291,28 +291,38 @@ async def test_a_list_is_read_to_its_end_page_by_page() -> None:
     assert queries == [f"limit=200&verdict=admitted{cursor}" for cursor in ("", "&cursor=c1", "&cursor=c2")]
 
 
-def revoked(cards: list[str], restored: list[str], cursor: str, is_reset: bool = False, has_more: bool = True) -> Reply:
+def revoked(
+    cards: list[str], restored: list[str], cursor: str, is_reset: bool = False, has_more: bool = True, **serials: int
+) -> Reply:
     fields = {"cards": cards, "restored": restored, "cursor": cursor, "reset": is_reset, "more": has_more}
-    return Reply(200, fields | {"stale": not has_more})
+    return Reply(200, fields | {"serials": serials, "stale": not has_more})
 
 
 async def test_revoked_cards_are_read_to_the_end_of_their_list_and_the_newest_counts() -> None:
-    pages = [revoked(["a", "b"], ["c"], "c1"), revoked(["c"], ["a"], "c2"), revoked([], [], "c3", has_more=False)]
+    pages = [
+        revoked(["a", "b"], ["c"], "c1", a=1, b=1),
+        revoked(["c"], ["a"], "c2", a=2),
+        revoked([], [], "c3", has_more=False),
+    ]
     async with facing(script(*pages)) as (vip, server):
         found = await vip.cards.revocations("c0")
-    assert found == {"cards": ["b", "c"], "restored": ["a"], "cursor": "c3", "reset": False, "stale": True}
+    assert found == {"cards": ["b", "c"], "restored": ["a"], "serials": {"a": 2, "b": 1}, "cursor": "c3"} | {
+        "reset": False,
+        "stale": True,
+    }
     assert [seen.path.partition("?")[2] for seen in server.seen] == ["since=c0", "since=c1", "since=c2"]
 
 
 async def test_a_list_of_revoked_cards_that_begins_anew_replaces_what_came_before() -> None:
     pages = [
-        revoked(["a"], ["b"], "c1"),
+        revoked(["a"], ["b"], "c1", b=4),
         revoked(["d"], [], "c2", is_reset=True),
         revoked([], [], "c3", has_more=False),
     ]
     async with facing(script(*pages)) as (vip, _):
         found = await vip.cards.revocations()
     assert (found["cards"], found["restored"], found["reset"]) == (["d"], [], True)
+    assert found["serials"] == {}
 
 
 async def test_a_stream_that_breaks_off_is_not_taken_for_whole() -> None:

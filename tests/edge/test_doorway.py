@@ -1,4 +1,4 @@
-"""What reaches the engine of what scanners read: rotating codes with the time that they hold, and no tag's tap yet."""
+"""What reaches the engine of what scanners read: rotating codes with the time that they hold, and taps of tags."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.commands import CheckIn
+from actors.commands import CheckIn, fingerprint
 from gateway.tags import TagBook, text_of_url
 from tests.edge.asgi import call
 from tests.edge.edge import KEY, MASTER, OTHER_KEY, FakeEdge, bearer
@@ -14,6 +14,14 @@ from tests.edge.fakes import NOW_MS, TENANT
 from tests.support.fake_tag import FakeTag
 
 STEP_MS = NOW_MS // 15_000 * 15_000
+
+
+UID = "04DE5F1EACC040"
+
+
+def fake_tag(tenant_id: str = TENANT) -> FakeTag:
+    keys = TagBook(MASTER).keys(tenant_id, bytes.fromhex(UID))
+    return FakeTag(bytes.fromhex(UID), keys.meta_read, keys.file_read)
 
 
 @pytest.fixture
@@ -90,10 +98,30 @@ async def test_another_tenants_rotating_code_is_nothing(edge: FakeEdge) -> None:
     assert edge.engine.messages == []
 
 
-async def test_a_tags_tap_names_no_card(edge: FakeEdge) -> None:
-    uid = bytes.fromhex("04DE5F1EACC040")
-    keys = TagBook(MASTER).keys(TENANT, uid)
-    url = FakeTag(uid, keys.meta_read, keys.file_read).tap(f"https://vip.example.com/t/{TENANT}")
-    assert edge.book.read(url, NOW_MS) is not None
-    for credential in (url, str(text_of_url(url))):
+async def test_a_tags_tap_names_the_tag_and_the_engine_knows_whose_card_it_is(edge: FakeEdge) -> None:
+    tag = fake_tag()
+    first, second = (tag.tap(f"https://vip.example.com/t/{TENANT}") for _ in range(2))
+    commands = []
+    for counter, credential in ((1, first), (1, str(text_of_url(first))), (2, second)):
+        command = await reaches_the_engine(edge, credential)
+        assert command is not None
+        assert (command.card_id, command.serial, command.tag_uid, command.tag_counter) == ("", 0, UID, counter)
+        assert command.fingerprint == fingerprint(command)
+        commands.append(command)
+    assert len({command.fingerprint for command in commands}) == 1, "a newer tap asks the same"
+
+
+async def test_a_tap_that_somebody_made_up_never_reaches_the_engine(edge: FakeEdge) -> None:
+    url = fake_tag().tap(f"https://vip.example.com/t/{TENANT}")
+    forged = url[:-1] + ("0" if url[-1] != "0" else "1")
+    foreign = fake_tag("org_other").tap("https://vip.example.com/t/org_other")
+    for credential in (forged, foreign):
         assert await reaches_the_engine(edge, credential) is None
+    assert edge.app.doorway.forged_count == 2
+
+
+async def test_a_credential_brings_its_serial(edge: FakeEdge) -> None:
+    text = edge.book.issue(TENANT, "card_1", "gold", NOW_MS, serial=7)
+    command = await reaches_the_engine(edge, text)
+    assert command is not None
+    assert command.serial == 7

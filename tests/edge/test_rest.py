@@ -80,7 +80,12 @@ async def test_a_card_and_its_credential(system: System) -> None:
     assert claims is not None
     assert (claims.tenant_id, claims.card_id, claims.tier) == (org["id"], card["id"], "gold")
     shown = await system.made("GET", f"/v1/cards/{card['id']}", token=key)
-    assert shown == {name: card[name] for name in ("id", "member", "tier", "state", "valid_from", "valid_until")}
+    assert shown == {
+        name: card[name] for name in ("id", "member", "tier", "state", "valid_from", "valid_until", "number")
+    } | {
+        "serial": 0,
+        "tag_uid": None,
+    }
     path = f"/v1/cards/{card['id']}/credential"
     assert system.book.verify((await system.made("GET", path, token=key))["credential"]) is not None
     for form, media_type, start in (

@@ -76,6 +76,17 @@ class TestTheList:
         }
         assert second == {"t": "revoked", "cards": ["card_d"], "restored": ["card_b"], "cursor": "9"}
 
+    @both_wires
+    async def test_a_card_that_was_issued_again_comes_with_its_serial(self, edge: SocketEdge, wire: str) -> None:
+        edge.lists.changes, edge.lists.serials = [(3, "card_a", "active"), (4, "card_b", "revoked")], {"card_a": 2}
+        async with edge.scanner(wire) as client:
+            scanner = Scanner(client)
+            first = await scanner.take()
+            edge.engine.publish(TENANT, TOPIC, CardChanges(BEGINNING, 9, (CardMark("card_c", "suspended", 1),)))
+            second = await scanner.take()
+        assert (first["cards"], first["serials"]) == (["card_b"], {"card_a": 2})
+        assert second == {"t": "revoked", "cards": ["card_c"], "restored": [], "serials": {"card_c": 1}, "cursor": "9"}
+
     async def test_a_list_without_cards_is_told_too(self, edge: SocketEdge) -> None:
         async with edge.scanner() as client:
             frame = await Scanner(client).take()

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from actors.card_facts import CardReissued, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
@@ -24,7 +25,9 @@ from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
 from tests.support.small_history import (
     FIRST,
+    OTHER_TAG,
     SECOND,
+    TAG,
     THIRD,
     History,
     kept_keys,
@@ -97,7 +100,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 14, "the history has facts of nearly every kind"
+    assert len(kinds) == 19, "the history has facts of nearly every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -180,6 +183,10 @@ WRONG_FACTS = {
     "is of another partition's tenant": (ScanJudged, {}, {"tenant_id": THIRD}, "tenants_apart"),
     "counts a card too many": (CardIssued, {}, {"cards_after": 2}, "plans"),
     "makes no room": (CardStateChanged, {"state": "revoked"}, {"cards_after": 6}, "plans"),
+    "gives a serial twice": (CardReissued, {}, {"serial": 0}, "card_life"),
+    "gives a number twice": (CardIssued, {"number": 2}, {"number": 1}, "card_numbers"),
+    "gives a tag to a second card": (TagAssigned, {"tag_uid": OTHER_TAG}, {"tag_uid": TAG}, "tags"),
+    "takes a tap twice": (ScanJudged, {"reason": "credential_replayed"}, {"reason": "card_suspended"}, "tags"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
 }
 

@@ -20,6 +20,8 @@ IDS: dict[str, str] = {
     "card_id": "card",
     "around": "card",
     "credential": "credential",
+    "number": "card_number",
+    "uid": "new_tag",
     "event_id": "event",
     "window": "event",
     "gate_id": "gate",

@@ -13,7 +13,7 @@ from tests.security.world import Seat, Tenant
 
 # Kinds of object that a narrow reach narrows; what else a request names, the caller may name any of its organisation's.
 NARROWED: dict[Reach, frozenset[str]] = {
-    "own": frozenset({"member", "linked_member", "card", "device", "account", "session"}),
+    "own": frozenset({"member", "linked_member", "card", "card_number", "device", "account", "session"}),
     "event": frozenset({"event", "gate"}),
     "tenant": frozenset(),
     "platform": frozenset(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from actors.card_numbers import number_of
 from gateway.credentials import CredentialBook
 from gateway.identity.policy import Principal
 from gateway.ids import ALPHABET, derived_id
@@ -177,6 +178,7 @@ async def _member(bundle: Bundle) -> str:
 async def _card(bundle: Bundle) -> str:
     card = await bundle.made("/v1/cards", {"member_id": await bundle.get("member")})
     bundle.ids["credential"] = card["credential"]
+    bundle.ids["card_number"] = card["number"]
     path = f"/v1/cards/{card['id']}"
     # Entries 3 and 4 are what can be confirmed, and captured or released (`tests.security.fields`).
     for verb, asked in (
@@ -187,11 +189,22 @@ async def _card(bundle: Bundle) -> str:
         ("wallet/top-up", {"amount": POINTS}),
     ):
         await bundle.made(f"{path}/{verb}", asked)
+    tag = {"uid": await _new_tag(bundle)}
+    await bundle.system.made("PUT", f"{path}/tag", tag, bundle.tenant.key)
     return str(card["id"])
 
 
 async def _other_card(bundle: Bundle) -> str:
     return str((await bundle.made("/v1/cards", {"member_id": await bundle.get("member")}))["id"])
+
+
+async def _card_number(bundle: Bundle) -> str:
+    path = f"/v1/cards/{await bundle.get('card')}"
+    return str((await bundle.system.made("GET", path, token=bundle.tenant.key))["number"])
+
+
+async def _new_tag(bundle: Bundle) -> str:
+    return f"04{next(_numbers):012X}"
 
 
 async def _credential(bundle: Bundle) -> str:
@@ -301,6 +314,8 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "card": _card,
     "other_card": _other_card,
     "credential": _credential,
+    "card_number": _card_number,
+    "new_tag": _new_tag,
     "event": _event,
     "gate": _gate,
     "scan": _scan,
@@ -320,8 +335,8 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
 
 # What belongs to an object of a kind.
 DEPENDENTS = {
-    "member": ("card", "credential", "other_card", "scan"),
-    "card": ("credential", "scan"),
+    "member": ("card", "credential", "other_card", "card_number", "scan"),
+    "card": ("credential", "card_number", "scan"),
     "event": ("gate", "scan"),
 }
 
@@ -330,6 +345,10 @@ def absent(kind: str, like: str) -> str:
     """An id that could be one and is nobody's, of the same length; of a credential, one that somebody forged."""
     if kind == "credential":
         return FORGER.issue("org_none", derived_id("card", like), "bronze", clock_ms())
+    if kind == "card_number":
+        return number_of("org_none", next(_numbers))
+    if kind == "new_tag":
+        return f"04{next(_numbers):012X}"
     if kind == "cursor":
         return like[:-2] + ("AA" if not like.endswith("AA") else "BA")
     return like[:-8] + "".join(secrets.choice(ALPHABET) for _ in range(8))

@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.entry import Entry, Mark, is_intact
@@ -49,6 +50,9 @@ Key = tuple[str, str]
 DOOR_FACTS = (
     *("EventCreated", "EventChanged", "ScanJudged", "ScanAnnulled", "EveryoneLeft", "AdmissionListChanged"),
     "QuestionsAnswered",
+)
+CARD_FACTS = (
+    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
 
 
@@ -159,7 +163,7 @@ class Checker(Watcher):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
-        elif kind in ("CardHolderRenamed", "CardNoted"):
+        elif kind in CARD_FACTS:
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
@@ -174,6 +178,8 @@ class Checker(Watcher):
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
+        elif kind == "TagEnrolled":
+            pass  # seen from outside once it is a card's
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -190,6 +196,7 @@ class Checker(Watcher):
             "is_move",
             "conflict",
             "forced",
+            "tag_uid",
             "left_zone_id",
             "session_id",
             "questions",
@@ -239,7 +246,9 @@ class Checker(Watcher):
 
     def _card(self, card_id: str) -> dict[str, Any]:
         card = self.oracle.cards[card_id]
+        told = {"tier": card["tier"], "serial": card["serial"], "tag_uid": card["tag"], "valid": card["valid"]}
         return {
+            **told,
             "state": card["state"],
             "balance": card["points"],
             "wallet": card["wallet"],
@@ -340,8 +349,9 @@ class Checker(Watcher):
     def _told_view(self, token: Token, message: Any, reply: Reply) -> None:
         since = position_of(token.seen_seq + 1, 0) - 1
         if isinstance(reply, CardView):
-            names = ("state", "balance", "wallet", "earned", "entry_count")
+            names = ("state", "balance", "wallet", "earned", "entry_count", "tier", "serial", "tag_uid")
             view = {name: getattr(reply, name) for name in names}
+            view["valid"] = (reply.valid_from_ms, reply.valid_until_ms)
             view["lots"] = [(lot.expires_at_ms, lot.lot, lot.remaining, lot.available_from_ms) for lot in reply.lots]
             view["holds"] = {hold.hold: (hold.account, hold.held, hold.lapses_at_ms) for hold in reply.holds}
             check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
@@ -414,7 +424,7 @@ class Checker(Watcher):
             check(self.oracle.cards[data.card_id]["tenant"] == tenant_id, "11: another tenant's card")
             check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
             then = self.history["card", data.card_id].at(data.position)
-            card = {name: getattr(data, name) for name in ("state", "balance", "earned", "entry_count")}
+            card = {name: getattr(data, name) for name in ("state", "balance", "earned", "entry_count", "tier")}
             check(card == {name: then[name] for name in card}, f"1: {card} shown at {data.position}, was {then}")
             return
         if isinstance(data, CardChanges):
@@ -436,13 +446,13 @@ class Checker(Watcher):
         """All that changed in the range is told, as it is at its end."""
         check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
         changed = {
-            fact.card_id: fact.state
+            fact.card_id: (fact.state, fact.serial)
             for position, fact in self.facts.items()
-            if isinstance(fact, CardStateChanged)
+            if isinstance(fact, CardStateChanged | CardReissued)
             and fact.tenant_id == tenant_id
             and data.since < position <= data.position
         }
-        told = {mark.card_id: mark.state for mark in data.changes}
+        told = {mark.card_id: (mark.state, mark.serial) for mark in data.changes}
         check(told == changed, f"1: {told} shown of {changed} in {data.since} to {data.position}")
         if told:
             self._world.note("cards changed")
@@ -463,7 +473,7 @@ class Checker(Watcher):
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
             if commands > len(partition._parked_keys):
                 self._world.note("parked behind parked")
-        resident = {*partition.residents.cards, *partition.residents.events}
+        resident = {*partition.residents.cards, *partition.residents.events, *partition.residents.actors["tag"]}
         epoch, before, gone = self._resident.get(partition, (0, set(), set()))
         if epoch == partition.epoch:
             gone |= before - resident

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from actors.card_commands import AssignTag
 from actors.codec import Message
 from actors.commands import (
     AwardPoints,
@@ -32,6 +33,7 @@ from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
 from actors.versions import event_version, gate_version
 from rules.model import Rule
+from tests.simulation.card_clients import TAGS, about_card, learn, presented
 from tests.simulation.checker import Checker, check
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
@@ -84,6 +86,9 @@ class Client:
         self._holds: dict[tuple[str, str], int] = {}
         self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
         self._terms: dict[str, EventTerms] = {}
+        # Of cards the latest credential, of tags the latest counter.
+        self._serials: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
         self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
 
     @property
@@ -142,7 +147,8 @@ class Client:
         dice = rng.random()
         command: Command
         if dice < 0.42:
-            command = check_in(rng, self._world.now_ms, head, event_id, card_id)
+            scan = check_in(rng, self._world.now_ms, head, event_id, card_id)
+            command = presented(rng, scan, self._serials, self._counters)
             if rng.random() < 0.12:
                 command = at_doors(rng, head, event_id, card_id, self._scans[tenant_id])
         elif dice < 0.80:
@@ -153,7 +159,9 @@ class Client:
                 ("suspended", "active", "active", "active", *(("revoked",) * 3 if rng.random() < revokes else ()))
             )
             command = ChangeCardState(*head, card_id, state)
-            if rng.random() < 0.2:
+            if rng.random() < 0.5:
+                command = about_card(rng, self._world.now_ms, head, card_id)
+            elif rng.random() < 0.2:
                 command = RenameCardHolder(*head, card_id, f"Ann {rng.randint(1, 9)}")
         elif dice < 0.92:
             # As the edge does it: a card's id comes from its request's.
@@ -315,6 +323,8 @@ class Client:
             world.after(world.rng.randint(1, 10), arrive)
 
     def _learn(self, message: Any, reply: Reply) -> None:
+        if isinstance(reply, Done):
+            learn(reply.fact, self._serials, self._counters)
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
@@ -361,6 +371,8 @@ def founding_commands(client: Client) -> list[Command]:
         for card_id in CARDS[tenant_id]:
             until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
             commands.append(IssueCard(*head(tenant_id), card_id, f"member of {card_id}", "Ann", "gold", 0, until))
+        for card_id, uid in zip(CARDS[tenant_id], TAGS[:2], strict=False):
+            commands.append(AssignTag(*head(tenant_id), card_id, uid))
         for event_id in EVENTS[tenant_id]:
             gates = (Gate("gate_1", "Door"),)
             terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates)

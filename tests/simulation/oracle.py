@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -27,14 +30,15 @@ from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList
 from actors.points_commands import TransferPoints
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
-from tests.simulation.oracle_doors import DoorOracle, Expected
+from tests.simulation.oracle_cards import CardOracle
+from tests.simulation.oracle_doors import Expected
 from tests.simulation.oracle_points import PointsOracle, refused
 
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle(DoorOracle, PointsOracle):
+class Oracle(CardOracle, PointsOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
@@ -46,6 +50,8 @@ class Oracle(DoorOracle, PointsOracle):
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        if isinstance(command, CheckIn) and command.tag_uid:
+            command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
         alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
@@ -93,8 +99,10 @@ class Oracle(DoorOracle, PointsOracle):
                 who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={}, attention="")
-                return [("CardIssued", {**who, "cards_after": cards + 1})]
+                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
+                self.cards[command.card_id].update(attention="", serial=0, tag="")
+                number = self.number(command.tenant_id)
+                return [("CardIssued", {**who, "cards_after": cards + 1, "number": number})]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -116,7 +124,8 @@ class Oracle(DoorOracle, PointsOracle):
                     return refused("card_revoked")
                 card["state"] = command.state
                 cards = self.cards_in_force(command.tenant_id)
-                return [("CardStateChanged", {"state": command.state, "cards_after": cards})]
+                told = {"state": command.state, "cards_after": cards, "serial": card["serial"]}
+                return [("CardStateChanged", told)]
             case RenameCardHolder():
                 self.cards[command.card_id]["member_name"] = command.member_name
                 return [("CardHolderRenamed", {"member_name": command.member_name})]
@@ -124,6 +133,8 @@ class Oracle(DoorOracle, PointsOracle):
                 return self.check_in(command)
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
                 return self.at_doors(command)
+            case ReissueCard() | RenewCard() | SetCardTier() | AssignTag() | RemoveTag():
+                return self.about_card(command)
         return self.decide_points(command)
 
     def cards_in_force(self, tenant_id: str) -> int:
@@ -190,7 +201,7 @@ class Oracle(DoorOracle, PointsOracle):
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self.lapse(command.card_id)
+        expected = self.lapse(command.card_id, when)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"

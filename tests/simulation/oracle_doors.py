@@ -9,7 +9,15 @@ from actors.commands import CheckIn
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from tests.simulation.oracle_points import Expected, refused
 
-UNFORCIBLE = ("credential_invalid", "card_revoked", "event_cancelled", "gate_unknown", "full", "not_inside")
+UNFORCIBLE = (
+    "credential_invalid",
+    "credential_replayed",
+    "card_revoked",
+    "event_cancelled",
+    "gate_unknown",
+    "full",
+    "not_inside",
+)
 # So short that some come too late.
 ANNUL_MS = 700
 
@@ -35,6 +43,9 @@ class DoorOracle:
     def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
         raise NotImplementedError
 
+    def shown(self, command: CheckIn, card: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        raise NotImplementedError
+
     def inside(self, event_id: str, zone_id: str | None = None) -> int:
         """The people inside an event, or in one of its zones."""
         return sum(
@@ -55,8 +66,9 @@ class DoorOracle:
         visit = dict(self.visits.get(key) or _unseen())
         zone = next((g.zone_id for g in event["terms"]["gates"] if g.gate_id == command.gate_id), "")
         zone = zone if event["terms"]["zones"] else ""
-        reason = self._reason(command, event, card, visit, when, zone)
-        told: dict[str, Any] = {"session_id": session}
+        not_good, tapped = self.shown(command, card) if card else ("credential_invalid", {})
+        reason = self._reason(command, event, card, visit, when, zone, not_good)
+        told: dict[str, Any] = {"session_id": session, **tapped}
         if card and card["attention"]:
             told["attention"] = card["attention"]
         if command.is_offline:
@@ -247,12 +259,14 @@ class DoorOracle:
             return True
         return self.inside(event_id, zone) + 1 <= bounds[zone]
 
-    def _reason(self, command: CheckIn, event: Any, card: Any, visit: Any, now: int, zone: str) -> str:
+    def _reason(self, command: CheckIn, event: Any, card: Any, visit: Any, now: int, zone: str, not_good: str) -> str:
         terms = event["terms"]
-        if card is None:
-            return "credential_invalid"
+        if not_good == "credential_invalid":
+            return not_good
         if not _is_valid(now, command.valid_from_ms, command.valid_until_ms):
             return "credential_expired"
+        if not_good:
+            return not_good
         if card["state"] != "active":
             return {"suspended": "card_suspended", "revoked": "card_revoked"}[card["state"]]
         if not _is_valid(now, *card["valid"]):

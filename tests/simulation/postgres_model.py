@@ -11,6 +11,14 @@ from typing import Any
 
 from actors.accounts import contra_of
 from actors.card import Card
+from actors.card_facts import (
+    CardReissued,
+    CardRenewed,
+    CardTierChanged,
+    TagAssigned,
+    TagEnrolled,
+    TagRemoved,
+)
 from actors.codec import decode_facts
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark
@@ -31,6 +39,7 @@ from actors.facts import (
 )
 from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
+from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, Hold, Lot
 from tests.simulation.journal_model import JournalModel
@@ -56,6 +65,7 @@ class PostgresModel:
         self.accounts: dict[tuple[str, str], tuple[int, int]] = {}
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        self.tags: dict[tuple[str, str], tuple[str, int, int]] = {}
         self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
         self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
@@ -98,10 +108,10 @@ class PostgresModel:
                 self.claims[fact.tenant_id] = max(claimed_ms, self.claims.get(fact.tenant_id, 0))
         match fact:
             case TenantOpened():
-                self.tenants[fact.tenant_id] = (fact.name, fact.settings, 0, position)
+                self.tenants[fact.tenant_id] = (fact.name, fact.settings, 0, position, 0)
             case TenantChanged():
-                cards = self.tenants[fact.tenant_id][2]
-                self.tenants[fact.tenant_id] = (fact.name, fact.settings, cards, position)
+                _, _, cards, _, issued = self.tenants[fact.tenant_id]
+                self.tenants[fact.tenant_id] = (fact.name, fact.settings, cards, position, issued)
             case CardIssued():
                 self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id] = {
@@ -111,10 +121,13 @@ class PostgresModel:
                     "wallet": 0,
                     "day": (0, 0, 0),
                     "position": position,
+                    "number": fact.number,
                 }
             case CardStateChanged():
                 self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id].update(state=fact.state, position=position)
+            case CardReissued() | CardRenewed() | CardTierChanged() | TagAssigned() | TagRemoved() | TagEnrolled():
+                self._write_card(fact, position)
             case CardHolderRenamed():
                 card = self.cards[fact.tenant_id, fact.card_id]
                 card["who"] = (card["who"][0], fact.member_name, *card["who"][2:])
@@ -143,12 +156,33 @@ class PostgresModel:
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
     def _write_cards_after(self, fact: CardIssued | CardStateChanged, position: int) -> None:
-        name, settings, _, _ = self.tenants[fact.tenant_id]
-        self.tenants[fact.tenant_id] = (name, settings, fact.cards_after, position)
+        name, settings, _, _, issued = self.tenants[fact.tenant_id]
+        issued = fact.number if isinstance(fact, CardIssued) else issued
+        self.tenants[fact.tenant_id] = (name, settings, fact.cards_after, position, issued)
+
+    def _write_card(self, fact: Any, position: int) -> None:
+        if isinstance(fact, TagAssigned | TagRemoved | TagEnrolled):
+            card_id = fact.card_id if isinstance(fact, TagAssigned) else ""
+            self.tags[fact.tenant_id, fact.tag_uid] = (card_id, fact.counter, position)
+            if isinstance(fact, TagEnrolled):
+                return
+        card = self.cards[fact.tenant_id, fact.card_id]
+        card["position"] = position
+        if isinstance(fact, CardReissued):
+            card["serial"] = fact.serial
+        elif isinstance(fact, CardRenewed):
+            card["who"] = (*card["who"][:3], fact.valid_from_ms, fact.valid_until_ms)
+        elif isinstance(fact, CardTierChanged):
+            card["who"] = (*card["who"][:2], fact.tier, *card["who"][3:])
+        else:
+            card["tag"] = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
     def _write_scan(self, fact: ScanJudged, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
         self.events[key].update(counts=(fact.inside, fact.admitted, fact.refused), position=position)
+        if fact.details is not None and fact.details.tag_uid:
+            told = fact.details
+            self.tags[fact.tenant_id, told.tag_uid] = (fact.card_id, told.tag_counter, position)
         if fact.reason:
             return
         if not fact.member_id:
@@ -243,6 +277,7 @@ class PostgresModel:
 
     def load(self, request: LoadRequest) -> Loaded:
         """What is asked, from one snapshot."""
+        tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
         return Loaded(
             self.position,
             {t: self.load_tenant(t) for t in request.tenants if t in self.tenants},
@@ -255,7 +290,7 @@ class PostgresModel:
                 if key in self.ledger
             },
             {key: self._board(*key) for key in request.boards},
-            {},
+            {key: tags[key[1:]] for key in request.others if key[1:] in tags},
             self._due(request.alarms_until_ms)[: request.alarms_max],
         )
 
@@ -287,7 +322,13 @@ class PostgresModel:
             tuple(self.holds.get(key, {}).values()),
             row["position"],
             row.get("attention", ""),
+            row.get("serial", 0),
+            row["number"],
+            row.get("tag", ""),
         )
+
+    def tag(self, key: tuple[str, str]) -> Tag:
+        return Tag(*key, *self.tags[key])
 
     def event(self, key: tuple[str, str]) -> Event:
         row = self.events[key]

@@ -78,6 +78,7 @@ def small_limits(world: World) -> Limits:
         cards_resident_max=rng.choice((0, 2, 100)),
         events_resident_max=rng.choice((0, 1, 100)),
         boards_resident_max=rng.choice((0, 1, 100)),
+        others_resident_max=rng.choice((0, 1, 100)),
         alarms_interval_ms=rng.choice((50, 400)),
         alarms_per_look_max=rng.choice((1, 500)),
         clock_ahead_ms_max=CLOCK_AHEAD_MS_MAX,
@@ -217,8 +218,9 @@ class Run:
         stored: dict[str, Any] = {t: postgres.load_tenant(t) for t in postgres.tenants}
         stored |= {key[1]: postgres.card(key) for key in postgres.cards}
         stored |= {key[1]: postgres.event(key) for key in postgres.events}
-        live = {**partition.residents.tenants, **partition.residents.cards, **partition.residents.events}
-        full = {**replayed.tenants, **replayed.cards, **replayed.events}
+        stored |= {tag.tag_id: tag for tag in map(postgres.tag, postgres.tags)}
+        live = {key: actor for actors in partition.residents.actors.values() for key, actor in actors.items()}
+        full = {key: actor for actors in replayed.actors.values() for key, actor in actors.items()}
         check(stored.keys() == full.keys(), "6: Postgres and the journal know different actors")
         for key, actor in full.items():
             check(digest_of(actor) == digest_of(stored[key]), f"8: replay {actor}\n  Postgres {stored[key]}")

@@ -37,6 +37,8 @@ SITUATIONS = (
     *("reply BoardView", "reply CardView", "reply EventView", "reply TenantView", "reply TopicView"),
     *("reply Failed moved", "reply Failed overloaded", "reply Failed unavailable"),
     *("scan entry", "scan exit", "scan credential_invalid", "scan credential_expired", "scan card_revoked"),
+    *("scan credential_replayed", "scan tag_uid", "fact CardReissued", "fact CardRenewed", "fact CardTierChanged"),
+    *("fact TagEnrolled", "fact TagAssigned", "fact TagRemoved", "refused tag_in_use", "refused tag_unknown"),
     *("scan card_suspended", "scan card_expired", "scan event_not_open", "scan event_closed", "scan event_cancelled"),
     *("scan gate_unknown", "scan gate_closed", "scan already_admitted", "scan not_inside", "scan full"),
     *("refused insufficient_points", "refused card_not_active", "refused card_revoked", "refused amount_invalid"),

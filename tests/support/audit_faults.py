@@ -107,6 +107,14 @@ async def change_an_answer(system: System) -> None:
     await system.sql("UPDATE answers SET answer = 'yes' WHERE tenant_id = $1", SECOND)
 
 
+async def wind_a_tag_back(system: System) -> None:
+    await system.sql("UPDATE tags SET counter = counter - 1 WHERE tenant_id = $1 AND counter > 0", SECOND)
+
+
+async def give_an_old_credential_back(system: System) -> None:
+    await system.sql("UPDATE cards SET serial = serial - 1 WHERE tenant_id = $1 AND serial > 0", SECOND)
+
+
 async def hide_a_conflict(system: System) -> None:
     await system.sql("UPDATE scans SET conflict = '' WHERE tenant_id = $1 AND conflict <> ''", SECOND)
 
@@ -314,6 +322,8 @@ PLANTED: dict[Plant, str] = {
     change_an_account: "double_entry",
     forget_an_account: "tenant_accounts_rows",
     open_a_hold_again: "holds_rows",
+    wind_a_tag_back: "tags_rows",
+    give_an_old_credential_back: "postgres_state",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
+
 from actors.accounts import contra_of
+from actors.card_facts import (
+    CardReissued,
+    CardRenewed,
+    CardTierChanged,
+    TagAssigned,
+    TagEnrolled,
+    TagRemoved,
+    tag_id_of,
+)
 from actors.codec import encode_facts
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark, sealed
@@ -106,7 +117,7 @@ class Author:
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
         kind = random.choices(
-            ("scan", "points", "card", "event", "tenant", "refused", "door"), (45, 35, 5, 5, 2, 8, 8)
+            ("scan", "points", "card", "event", "tenant", "refused", "door", "life"), (45, 35, 5, 5, 2, 8, 8, 12)
         )[0]
         return {
             "scan": lambda: self._scan(tenant_id, event_id, card_id),
@@ -123,6 +134,7 @@ class Author:
                 random.choice(TEXTS),
                 self._settings(),
             ),
+            "life": lambda: self._life(tenant_id, card_id),
             "door": lambda: self._door(tenant_id, event_id, card_id),
             "refused": lambda: CommandRefused(
                 *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
@@ -150,13 +162,39 @@ class Author:
         return EventTerms(name, 10_000_000, doors_open_ms=self.random.choice((0, START_MS)), gates=gates, zones=zones)
 
     def _issue(self, tenant_id: str, card_id: str) -> CardIssued:
+        cards_after = self._cards_after(tenant_id, 1)
         return CardIssued(
             *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id, f"mem_{card_id}"),
             member_name=self.random.choice(TEXTS),
             tier=self.random.choice(("bronze", "gold", "diamond")),
             valid_until_ms=self.random.choice((0, 2_000_000_000_000)),
-            cards_after=self._cards_after(tenant_id, 1),
+            cards_after=cards_after,
+            number=self.world.tenants[tenant_id].issued + 1 if cards_after >= 0 else 0,
         )
+
+    def _life(self, tenant_id: str, card_id: str) -> Fact:
+        """What becomes of a card; and whose an NFC tag is."""
+        random = self.random
+        head = (tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id)
+        card = self.world.cards[tenant_id, card_id]
+        uid = f"04{random.randrange(3):012X}"
+        tag = self.world.actors["tag"].get((tenant_id, tag_id_of(tenant_id, uid)))
+        kind = random.randrange(5)
+        if kind == 0:
+            return CardReissued(*head, card.serial + 1, card.state, random.choice(TEXTS))
+        if kind == 1:
+            return CardRenewed(*head, random.choice((0, START_MS)), random.choice((0, 2_100_000_000_000)))
+        if kind == 2:
+            tier = random.choice(("silver", "platinum"))
+            return CardTierChanged(*head, tier, card.tier, "manual", random.choice(TEXTS))
+        if card.tag_uid:
+            removed = self.world.actors["tag"][tenant_id, tag_id_of(tenant_id, card.tag_uid)]
+            return TagRemoved(*head, card.tag_uid, removed.counter)
+        if tag is None:
+            return TagEnrolled(tenant_id, "", b"", self._at_ms, "", uid, 0)
+        if not tag.card_id:
+            return TagAssigned(*head, uid, tag.counter)
+        return CardReissued(*head, card.serial + 1, card.state)
 
     def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged | CardHolderRenamed:
         if self.random.random() < 0.3:
@@ -183,6 +221,12 @@ class Author:
         came_in = not reason and not is_exit
         went_out = not reason and is_exit and attendance is not None and attendance.is_inside
         first = attendance if reason == "already_admitted" else None
+        details = self._details(session_id) if session_id or random.random() < 0.3 else None
+        if card.tag_uid and random.random() < 0.5:
+            counter = self.world.actors["tag"][tenant_id, tag_id_of(tenant_id, card.tag_uid)].counter
+            details = msgspec.structs.replace(
+                details or ScanDetails(session_id=session_id), tag_uid=card.tag_uid, tag_counter=counter + 3
+            )
         return ScanJudged(
             *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
             *(event_id, card_id, f"gate_{random.randrange(3)}", f"dev_{random.randrange(3)}"),
@@ -192,7 +236,7 @@ class Author:
             *(event.terms.capacity, is_inside, entries, 10 if came_in else 0, card.balance),
             *((first.admitted_at_ms, first.gate_id, first.device_id) if first else (0, "", "")),
             random.choice((0, 0, card.entry_count)),
-            self._details(session_id) if session_id or random.random() < 0.3 else None,
+            details,
         )
 
     def _details(self, session_id: str) -> ScanDetails:

@@ -16,6 +16,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from actors.admin import checkin_rule
+from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.codec import Message, decode_answers, encode_messages
 from actors.commands import (
     AwardPoints,
@@ -47,6 +48,7 @@ from storage.redis_journal import RedisJournal
 PARTITION_COUNT = 2
 CARDS = 6
 OTHER_CARDS = 2
+TAG, OTHER_TAG = "04C767F2066180", "04C767F2066181"
 DRAIN_TIMEOUT_S = 20
 
 
@@ -160,6 +162,25 @@ async def _festival(teller: Teller, tenant_id: str) -> None:
     await teller.do(SendOut(tenant_id, "", b"", event_id), scan(tenant_id, 0))
 
 
+async def _life(teller: Teller, tenant_id: str) -> None:
+    """Cards get new credentials, other validity and tiers, and tags that are tapped, twice with one counter."""
+
+    def card(number: int) -> str:
+        return f"card_{tenant_id}_{number}"
+
+    def tap(counter: int, uid: str = TAG) -> CheckIn:
+        return msgspec.structs.replace(scan(tenant_id, 0), card_id="", tag_uid=uid, tag_counter=counter)
+
+    await teller.do(ReissueCard(tenant_id, "", b"", card(0), "lost"), scan(tenant_id, 0))
+    await teller.do(
+        ReissueCard(tenant_id, "", b"", card(5)), RenewCard(tenant_id, "", b"", card(5), 0, 4_102_444_800_000)
+    )
+    await teller.do(SetCardTier(tenant_id, "", b"", card(5), "diamond"), AssignTag(tenant_id, "", b"", card(0), TAG))
+    await teller.do(AssignTag(tenant_id, "", b"", card(5), TAG), AssignTag(tenant_id, "", b"", card(5), OTHER_TAG))
+    await teller.do(tap(3), tap(3), tap(5), tap(9, "04000000000000"))
+    await teller.do(RemoveTag(tenant_id, "", b"", card(5)), ChangeCardState(tenant_id, "", b"", card(5), "suspended"))
+
+
 async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
     def card(number: int) -> str:
         return f"card_{tenant_id}_{number}"
@@ -232,6 +253,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
             ChangePlan(SECOND, "", b"", "free"), ChangeCardState(SECOND, "", b"", f"card_{SECOND}_4", "revoked")
         )
         await _festival(teller, SECOND)
+        await _life(teller, SECOND)
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)

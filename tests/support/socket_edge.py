@@ -234,6 +234,8 @@ class FakeLists:
 
     def __init__(self) -> None:
         self.changes: list[tuple[int, str, str]] = []
+        # Of cards that were issued again.
+        self.serials: dict[str, int] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_away = self.is_ahead = False
@@ -249,7 +251,7 @@ class FakeLists:
         latest = {card_id: (position, state) for position, card_id, state in held}
         found = sorted((position, card, state) for card, (position, state) in latest.items() if position > since)
         if not since:
-            found = [row for row in found if row[2] != "active"]
+            found = [row for row in found if row[2] != "active" or row[1] in self.serials]
         page = found[:cards_max]
         has_more = len(found) > cards_max
         return CardList(
@@ -257,6 +259,7 @@ class FakeLists:
             [card for _, card, state in page if state == "active"],
             page[-1][0] if has_more else max([since, until, *(position for position, _, _ in page[-1:])]),
             has_more,
+            {card: self.serials[card] for _, card, _ in page if card in self.serials},
         )
 
 

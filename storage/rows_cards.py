@@ -1,0 +1,72 @@
+"""From facts about cards and their tags to rows. Rules as in `storage.rows`."""
+
+from __future__ import annotations
+
+from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagAssigned, TagEnrolled, TagFact, TagRemoved
+from actors.door_facts import CardNoted
+from actors.facts import CardHolderRenamed, CardStateChanged, ScanJudged
+from storage.row_batch import CardChange, RowBatch
+from storage.state_tables import TAGS
+
+CardChanged = (
+    CardStateChanged
+    | CardHolderRenamed
+    | CardNoted
+    | CardReissued
+    | CardRenewed
+    | CardTierChanged
+    | TagAssigned
+    | TagRemoved
+)
+
+
+def take_card_change(batch: RowBatch, fact: CardChanged, position: int) -> None:
+    """A card is not as it was, but for its points."""
+    is_for_scanners = isinstance(fact, CardStateChanged | CardReissued)
+    issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
+    if issued is not None:
+        issued[0].apply(fact, position)
+        if is_for_scanners:
+            batch.issued_and_changed[fact.tenant_id, fact.card_id] = position
+        return
+    card = card_change(batch, fact.tenant_id, fact.card_id)
+    card.position = position
+    if is_for_scanners:
+        card.state_position = position
+    if isinstance(fact, CardStateChanged):
+        card.state = fact.state
+    elif isinstance(fact, CardReissued):
+        card.serial = fact.serial
+    elif isinstance(fact, CardHolderRenamed):
+        card.member_name = fact.member_name
+    elif isinstance(fact, CardNoted):
+        card.attention = fact.attention
+    elif isinstance(fact, CardRenewed):
+        card.valid_from_ms, card.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
+    elif isinstance(fact, CardTierChanged):
+        card.tier = fact.tier
+    else:
+        card.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+
+
+def take_tag(batch: RowBatch, fact: TagFact, position: int) -> None:
+    """Whose tag it is."""
+    if not isinstance(fact, TagEnrolled):
+        take_card_change(batch, fact, position)
+    card_id = fact.card_id if isinstance(fact, TagAssigned) else ""
+    batch.set_state(TAGS, (fact.tenant_id, fact.tag_uid, card_id, fact.counter, position))
+
+
+def take_tap(batch: RowBatch, fact: ScanJudged, position: int) -> None:
+    """How far the counter of the tag is, if one was tapped."""
+    details = fact.details
+    if details is not None and details.tag_uid:
+        batch.set_state(TAGS, (fact.tenant_id, details.tag_uid, fact.card_id, details.tag_counter, position))
+
+
+def card_change(batch: RowBatch, tenant_id: str, card_id: str) -> CardChange:
+    """The change so far of a card that was issued before."""
+    card = batch.cards_changed.get((tenant_id, card_id))
+    if card is None:
+        card = batch.cards_changed[tenant_id, card_id] = CardChange(tenant_id, card_id, 0)
+    return card

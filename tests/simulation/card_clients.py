@@ -1,0 +1,48 @@
+"""What clients ask about a card's life: new credentials, validity, tiers, NFC tags; and how they scan with them."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+
+from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
+from actors.commands import CheckIn, Command
+
+Head = tuple[str, str, bytes]
+TAGS = ("04A1", "04A2", "04A3")
+
+
+def about_card(rng: Random, now_ms: int, head: Head, card_id: str) -> Command:
+    """Something about a card."""
+    dice = rng.random()
+    if dice < 0.25:
+        return ReissueCard(*head, card_id)
+    if dice < 0.4:
+        return RenewCard(*head, card_id, rng.choice((0, 0, now_ms + 100)), rng.choice((0, 0, now_ms + 800, now_ms - 5)))
+    if dice < 0.55:
+        return SetCardTier(*head, card_id, rng.choice(("bronze", "gold", "gold")))
+    if dice < 0.85:
+        return AssignTag(*head, card_id, rng.choice(TAGS))
+    return RemoveTag(*head, card_id)
+
+
+def presented(rng: Random, command: CheckIn, serials: dict[str, int], counters: dict[str, int]) -> CheckIn:
+    """The scan with what was held before the scanner: mostly the credential that this client knows of, now and then an
+    older one or a tag's tap. `counters` are those that this client has seen of the tags."""
+    if rng.random() < 0.15:
+        uid = rng.choice(TAGS)
+        counter = counters[uid] = max(1, counters.get(uid, 0) + rng.choice((1, 1, 1, 2, 0, -1)))
+        return msgspec.structs.replace(command, card_id="", tag_uid=uid, tag_counter=counter, valid_until_ms=0)
+    serial = serials.get(command.card_id, 0)
+    return msgspec.structs.replace(command, serial=max(0, serial - (rng.random() < 0.1)))
+
+
+def learn(reply_fact: Any, serials: dict[str, int], counters: dict[str, int]) -> None:
+    """What an answer tells a client for its next scans."""
+    if type(reply_fact).__name__ == "CardReissued":
+        serials[reply_fact.card_id] = max(serials.get(reply_fact.card_id, 0), reply_fact.serial)
+    elif type(reply_fact).__name__ == "ScanJudged" and reply_fact.details is not None and reply_fact.details.tag_uid:
+        uid = reply_fact.details.tag_uid
+        counters[uid] = max(counters.get(uid, 0), reply_fact.details.tag_counter)
