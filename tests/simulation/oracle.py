@@ -190,7 +190,7 @@ class Oracle(DoorOracle, PointsOracle):
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self.lapse(command.card_id)
+        expected = self.lapse(command.card_id, when)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
