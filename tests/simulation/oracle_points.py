@@ -41,6 +41,8 @@ class PointsOracle:
         self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
         self.latest_day: dict[str, int] = defaultdict(int)
         self.at_ms = 0
+        # What falls due before a scan that was uploaded late is posted with what that earned, on its day.
+        self.posted_ms = 0
 
     def decide_points(self, command: Any) -> list[Expected]:
         match command:
@@ -74,7 +76,7 @@ class PointsOracle:
         card, account = self.cards[card_id], more.get("account", "points")
         card[account] += amount
         zone = ZoneInfo(self.tenants[card["tenant"]]["time_zone"])
-        local = datetime.fromtimestamp(more.get("when", self.at_ms) / 1000, UTC).astimezone(zone)
+        local = datetime.fromtimestamp((more.get("when") or self.posted_ms or self.at_ms) / 1000, UTC).astimezone(zone)
         # A card's days only go forward, whatever becomes of its tenant's time zone.
         day = max(int(local.strftime("%Y%m%d")), self.latest_day[card_id])
         self.latest_day[card_id] = day
@@ -117,8 +119,15 @@ class PointsOracle:
         ledger.append({**entry, "earned": earned, "drawn_on": more.get("drawn_on", "")})
         return ("PointsPosted", entry)
 
-    def lapse(self, card_id: str) -> list[Expected]:
-        """What has fallen due, in the order of the times: at one time holds end before points lapse."""
+    def lapse(self, card_id: str, when: int = 0) -> list[Expected]:
+        """What has fallen due, in the order of the times: at one time holds end before points lapse. `when` is the time
+        whose day it is posted on, 0: now."""
+        self.posted_ms = when
+        expected = self._fallen_due(card_id)
+        self.posted_ms = 0
+        return expected
+
+    def _fallen_due(self, card_id: str) -> list[Expected]:
         card = self.cards[card_id]
         expected: list[Expected] = []
         while True:
