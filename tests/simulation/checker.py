@@ -10,7 +10,6 @@ Numbers in the messages are those of design.md §3.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
@@ -42,6 +41,7 @@ from actors.replies import (
     TopicView,
 )
 from actors.terms import FAR_MS
+from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
@@ -61,27 +61,6 @@ def check(holds: bool, message: str) -> None:
     """Raises `Violation` unless it holds."""
     if not holds:
         raise Violation(message)
-
-
-class History:
-    """How something looked at each position where it changed."""
-
-    def __init__(self) -> None:
-        self.positions: list[int] = []
-        self.views: list[Any] = []
-
-    def add(self, position: int, view: Any) -> None:
-        if not self.views or self.views[-1] != view:
-            self.positions.append(position)
-            self.views.append(view)
-
-    def at(self, position: int) -> Any:
-        index = bisect_right(self.positions, position) - 1
-        return self.views[index] if index >= 0 else None
-
-    def since(self, position: int) -> list[Any]:
-        """The views from a position to now."""
-        return self.views[max(0, bisect_right(self.positions, position) - 1) :]
 
 
 class Checker(Watcher):

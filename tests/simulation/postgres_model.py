@@ -302,7 +302,8 @@ class PostgresModel:
         own = {name: row for (owner, name), row in self.accounts.items() if owner == tenant_id}
         balances = {name: balance for name, (balance, _) in own.items()}
         latest = max((position for _, position in own.values()), default=0)
-        return Tenant(tenant_id, *self.tenants[tenant_id], balances, latest)
+        *told, issued = self.tenants[tenant_id]
+        return Tenant(tenant_id, *told, balances, latest, issued)
 
     def card(self, key: tuple[str, str]) -> Card:
         row = self.cards[key]
