@@ -27,6 +27,9 @@ SCAN_REASONS: dict[str, Meaning] = {
         "The code is not valid now: not yet, or no longer",
         "Have the member open the card again, which shows a new code; check the scanner's clock where it judges alone.",
     ),
+    refusals.CREDENTIAL_REPLAYED: Meaning(
+        "The tag's tap was used before", "Have the card tapped again; a link that was copied from a tap is no card."
+    ),
     refusals.CARD_REVOKED: Meaning(
         "The card is revoked, for good", "Do not let it in. A new card has to be issued; ask the organiser."
     ),
