@@ -136,6 +136,8 @@ class LedgerDraft:
 
     def finished(self) -> list[Fact]:
         """The postings, and the card's alarm where they change it."""
+        if not self.lots and not self.holds and not self._card.holds:
+            return list(self.facts)  # lots that are used up would be here, with nothing in them
         wake_ms = card_alarm_ms(self.lots.values(), self.holds.values())
         if wake_ms == card_alarm_ms(self._card.lots, self._card.holds):
             return list(self.facts)

@@ -18,6 +18,8 @@ for name in ("bugs", "bugs_of_cards", "bugs_of_decisions", "bugs_of_doors", "bug
 SEEDS_MAX = 200
 # Rare ones are looked for where they live, so that the search stays short.
 RARE = {
+    # Where nothing goes wrong, clients come further: a redemption is reversed after its points have lapsed.
+    "no_grace": Parts(Faults()),
     "tail_dropped_under_a_load": Parts(Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0}),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),
     "real_superseded_while_opening_halts": Parts(Faults(wrong_owner=1.0, postgres_outage=0.3)),
