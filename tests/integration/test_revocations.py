@@ -71,7 +71,7 @@ async def read(pool: Pool, since: int, limit: int, tenant_id: str = TENANT) -> l
 @pytest.mark.parametrize("entries_at_once", [1, 30, 150])
 async def test_every_change_of_state_is_found_where_it_happened(pool: Pool, entries_at_once: int) -> None:
     """However the projector cuts its batches: a card may be issued and changed in the same one."""
-    author = Author(43, (TENANT, OTHER))
+    author = Author(114, (TENANT, OTHER))
     mark = Mark()
     for _ in range(150 // entries_at_once):
         mark = await project(pool, PARTITION, mark, author.entries(entries_at_once))
@@ -106,7 +106,7 @@ async def test_points_of_a_card_that_was_revoked_leave_its_place_in_the_list_alo
 
 class TestRevocations:
     async def test_the_answer_waits_until_postgres_is_there(self, pool: Pool) -> None:
-        author = Author(43, (TENANT, OTHER))
+        author = Author(114, (TENANT, OTHER))
         entries = author.entries(40)
         mark = await project(pool, PARTITION, Mark(), entries[:20])
         lists = Revocations(pool, lambda _: PARTITION)
@@ -127,7 +127,7 @@ class TestRevocations:
         assert later.restored == [card for _, card, state, _ in expected[1:] if state == "active"]
 
     async def test_pages_go_on_where_the_one_before_ended(self, pool: Pool) -> None:
-        author = Author(43, (TENANT, OTHER))
+        author = Author(114, (TENANT, OTHER))
         entries = author.entries(60)
         await project(pool, PARTITION, Mark(), entries)
         lists = Revocations(pool, lambda _: PARTITION)
@@ -144,7 +144,7 @@ class TestRevocations:
         assert since == until
 
     async def test_many_that_wait_ask_once_at_a_time(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-        author = Author(43, (TENANT, OTHER))
+        author = Author(114, (TENANT, OTHER))
         entries = author.entries(10)
         mark = await project(pool, PARTITION, Mark(), entries[:5])
         lists = Revocations(pool, lambda _: PARTITION)
