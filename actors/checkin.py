@@ -148,8 +148,8 @@ def points_of(
 
 
 def visit_of(tenant: Tenant, card: Card, event: Event, at_ms: int) -> tuple[Visits | None, int]:
-    """The card's visits after an admission at this time, None where it leaves them as they are, and the day of the visit
-    that it makes, 0 where it makes none."""
+    """The card's visits after an admission at this time, None where it leaves them as they are, and the day of the
+    visit that it makes, 0 where it makes none."""
     day = local_day(at_ms, tenant.settings.time_zone)
     visits, is_new = admitted(card.visits, day, event.event_id)
     return visits, day if is_new else 0

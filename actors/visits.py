@@ -5,11 +5,11 @@ Rules:
    at that event are none, nor is going to another zone. One made without a network is of the day of its scan.
 2. Annulling the admission that made a visit takes it back, unless the card was admitted at that event again that day:
    then the visit stands, whatever is annulled later.
-3. What is remembered are the last `VISIT_DAYS_REMEMBERED` days up to the last one with a visit. Within them the order of
-   arrival makes no difference, and copies count once.
-4. An admission of an earlier day counts in `ever` and nowhere else, each time. So does the tail of a card's visits once
-   it has more than `VISITS_REMEMBERED_MAX` within those days: of these the earliest are forgotten, and an admission at
-   such an event on such a day counts as another visit.
+3. What is remembered are the last `VISIT_DAYS_REMEMBERED` days up to the last one with a visit. Within them the order
+   of arrival makes no difference, and copies count once. An admission of an earlier day counts in `ever` each time, and
+   nowhere else.
+4. Of more than `VISITS_REMEMBERED_MAX` visits within those days the earliest are forgotten: another admission at such
+   an event on such a day counts as another visit.
 5. Weeks are those of ISO 8601; one has no more days than are remembered, so a week's count never misses a late scan.
 """
 
@@ -133,7 +133,8 @@ def _on_new_day(visits: Visits, day: int, event_id: str) -> Visits:
     days, older_streak, older_best = visits.days, visits.older_streak, visits.older_best
     for _ in range(min(passed, VISIT_DAYS_REMEMBERED)):
         older_streak = older_streak + 1 if days >> VISIT_DAYS_REMEMBERED - 1 else 0
-        older_best = max(older_best, older_streak)
+        if older_streak > older_best:
+            older_best = older_streak
         days = days << 1 & _ALL_DAYS
     if passed > VISIT_DAYS_REMEMBERED:
         older_streak = 0
@@ -158,8 +159,9 @@ def _on_new_day(visits: Visits, day: int, event_id: str) -> Visits:
 
 def _still_remembered(recent: tuple[Visit, ...], number: int) -> tuple[Visit, ...]:
     """The visits that are remembered together with one on the day with this number."""
-    kept = tuple(seen for seen in recent if number - _place(seen.day).number < VISIT_DAYS_REMEMBERED)
-    return kept[-(VISITS_REMEMBERED_MAX - 1) :]
+    if recent and number - _place(recent[0].day).number >= VISIT_DAYS_REMEMBERED:
+        recent = tuple([seen for seen in recent if number - _place(seen.day).number < VISIT_DAYS_REMEMBERED])
+    return recent if len(recent) < VISITS_REMEMBERED_MAX else recent[1 - VISITS_REMEMBERED_MAX :]
 
 
 def _counted(
