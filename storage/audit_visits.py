@@ -31,7 +31,7 @@ class _Came(msgspec.Struct):
 
 
 class VisitsCheck:
-    """`visits`: a visit is the first admission of a card at an event on a day, and all numbers are counted from those."""
+    """`visits`: one is the first admission of a card at an event on a day, and all numbers are counted from those."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings

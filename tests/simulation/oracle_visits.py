@@ -47,10 +47,10 @@ class VisitOracle:
         """What the annulment of an admission says of them."""
         came = self.came.get(card_id, {})
         for day, where in list(came):
-            if _number(day) == visit_day and where == event_id and not came[day, where]:
-                if (self.last_came[card_id] - day).days < DAYS:
-                    del came[day, where]
-                    return {"visits": self.visits_of(card_id), "visit_day": visit_day}
+            is_it = (_number(day), where, came[day, where]) == (visit_day, event_id, False)
+            if is_it and (self.last_came[card_id] - day).days < DAYS:
+                del came[day, where]
+                return {"visits": self.visits_of(card_id), "visit_day": visit_day}
         return {"visits": None, "visit_day": 0}
 
     def visits_of(self, card_id: str) -> dict[str, Any]:
