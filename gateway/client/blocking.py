@@ -221,6 +221,11 @@ class BlockingScanSocket(Blocking[ScanSocket]):
         """How far the server's clock is ahead of this machine's."""
         return self._inner.clock_offset_ms
 
+    @property
+    def clock_is_known(self) -> bool:
+        """Whether the server's clock has been measured."""
+        return self._inner.clock_is_known
+
     def __enter__(self) -> Self:
         self._portal.run(self._inner.__aenter__())
         return self
