@@ -17,6 +17,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.terms import CardState, Direction, EventState, EventTerms, Gate, Plan, Reentry, TenantSettings, Tier
 
 FINGERPRINT_BYTES = 8
@@ -188,12 +189,19 @@ Command = (
     | ReversePoints
     | ChangePlan
     | Wake
+    | CouponCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
 # differ between tries.
 _NOT_ASKED = frozenset({"tenant_id", "request_id", "fingerprint", "device_id", "valid_from_ms", "valid_until_ms"})
-_MADE_BY_THE_EDGE = {IssueCard: "card_id", CreateEvent: "event_id", OpenTenant: "tenant_id"}
+_MADE_BY_THE_EDGE = {
+    IssueCard: "card_id",
+    CreateEvent: "event_id",
+    OpenTenant: "tenant_id",
+    DefineCoupon: "coupon_id",
+    RedeemCoupon: "redemption_id",
+}
 
 
 def fingerprint(command: Command) -> bytes:

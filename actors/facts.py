@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.coupon_facts import CouponFact
 from actors.terms import CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
 
 
@@ -210,4 +211,5 @@ Fact = (
     | PointsPosted
     | CommandRefused
     | AlarmSet
+    | CouponFact
 )

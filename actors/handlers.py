@@ -38,6 +38,23 @@ from actors.commands import (
     ReversePoints,
     Wake,
 )
+from actors.coupon_commands import (
+    CaptureCoupon,
+    ChangeCoupon,
+    DefineCoupon,
+    IssueCoupons,
+    RedeemCoupon,
+    ReleaseCoupon,
+    RollbackCoupon,
+)
+from actors.coupon_redemptions import (
+    decide_capture_coupon,
+    decide_redeem_coupon,
+    decide_release_coupon,
+    decide_rollback_coupon,
+    decide_wake_coupon,
+)
+from actors.coupons import decide_change_coupon, decide_define_coupon, decide_issue_coupons
 from actors.facts import Fact
 from actors.points import decide_award, decide_redeem, decide_reverse, decide_wake_card
 from actors.scope import Scope
@@ -55,7 +72,10 @@ class Handler(NamedTuple):
 
 
 # What a kind of actor does when its alarm rings.
-WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {"card": decide_wake_card}
+WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {
+    "card": decide_wake_card,
+    "coupon": decide_wake_coupon,
+}
 
 
 def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
@@ -75,6 +95,13 @@ HANDLERS: dict[type, Handler] = {
     RedeemPoints: Handler("card_id", ("card",), decide_redeem),
     ReversePoints: Handler("card_id", ("card",), decide_reverse),
     Wake: Handler("entity_id", (), _wake),
+    DefineCoupon: Handler("coupon_id", (), decide_define_coupon),
+    ChangeCoupon: Handler("coupon_id", ("coupon",), decide_change_coupon),
+    IssueCoupons: Handler("coupon_id", ("coupon",), decide_issue_coupons),
+    RedeemCoupon: Handler("card_id", ("code", "card"), decide_redeem_coupon),
+    CaptureCoupon: Handler("redemption_id", ("redemption",), decide_capture_coupon),
+    ReleaseCoupon: Handler("redemption_id", ("redemption",), decide_release_coupon),
+    RollbackCoupon: Handler("redemption_id", ("redemption",), decide_rollback_coupon),
 }
 
 

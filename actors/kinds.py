@@ -13,6 +13,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.card import Card
+from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
+from actors.coupon_facts import (
+    BillBegan,
+    CodeIssued,
+    CodesIssued,
+    CouponChanged,
+    CouponDefined,
+    CouponRedeemed,
+    CouponUseBegan,
+    RedemptionChanged,
+)
 from actors.event import Event
 from actors.facts import (
     CardHolderRenamed,
@@ -27,8 +38,8 @@ from actors.facts import (
 )
 from actors.tenant import Tenant
 
-Actor = Tenant | Card | Event
-KINDS = ("tenant", "card", "event")
+Actor = Tenant | Card | Event | Coupon | Code | CouponUse | Bill | Redemption
+KINDS = ("tenant", "card", "event", "coupon", "code", "coupon_use", "bill", "redemption")
 
 
 class Route(NamedTuple):
@@ -49,6 +60,14 @@ ROUTES: dict[type, Route] = {
     EventChanged: Route(touches=("event",)),
     ScanJudged: Route(touches=("event",)),
     PointsPosted: Route(touches=("card", "event")),
+    CouponDefined: Route("coupon", Coupon.defined),
+    CouponChanged: Route(touches=("coupon",)),
+    CodesIssued: Route(touches=("coupon",)),
+    CodeIssued: Route("code", Code.issued),
+    CouponUseBegan: Route("coupon_use", CouponUse.began),
+    BillBegan: Route("bill", Bill.began),
+    CouponRedeemed: Route("redemption", Redemption.made, ("coupon", "code", "coupon_use", "bill")),
+    RedemptionChanged: Route(touches=("redemption", "coupon", "code", "coupon_use", "bill")),
 }
 NOWHERE = Route()
 

@@ -17,6 +17,8 @@ from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.terms import POOL, EntryKind, Lot, Taking
 
 BALANCE_MAX = 10**15
+# What the cause of an award for a coupon begins with; the id of the redemption follows.
+COUPON_CAUSE = "coupon:"
 
 
 class LedgerDraft:

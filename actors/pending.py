@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.codec import Message
+from actors.coupon_facts import CodeIssued
 from actors.effects import Token
 from actors.entry import Entry
 from actors.facts import EventChanged, EventCreated, Fact, PointsPosted, ScanJudged
@@ -38,4 +39,9 @@ def weight_of(fact: Fact) -> int:
         return weight + 4 * (len(fact.member_name) + len(fact.note)) + 32 * (len(fact.lots) + len(fact.takings))
     if isinstance(fact, EventCreated | EventChanged):
         return weight + 4 * len(fact.terms.name) + sum(100 + 4 * len(gate.name) for gate in fact.terms.gates)
+    if isinstance(fact, CodeIssued):
+        # A thousand of them come at once.
+        return 100 + sum(
+            map(len, (fact.tenant_id, fact.coupon_id, fact.code_id, fact.card_id, fact.issue_id, fact.tail))
+        )
     return 5 * weight

@@ -7,7 +7,7 @@ from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.event import Event
 from actors.facts import CommandRefused, Fact, PointsPosted
-from actors.ledger import BALANCE_MAX, LedgerDraft
+from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
 from actors.refusals import (
     ALREADY_REVERSED,
     AMOUNT_INVALID,
@@ -92,6 +92,9 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     original = entry.fact
     if original.kind not in ("award", "redeem"):
         return [_refused(command, ENTRY_NOT_REVERSIBLE, f"entry {command.entry_seq} is of kind {original.kind}", at_ms)]
+    if original.cause.startswith(COUPON_CAUSE):
+        detail = f"entry {command.entry_seq} belongs to a coupon's redemption; roll that back"
+        return [_refused(command, ENTRY_NOT_REVERSIBLE, detail, at_ms)]
     if entry.is_reversed:
         return [_refused(command, ALREADY_REVERSED, f"entry {command.entry_seq} was reversed before", at_ms)]
     draft = LedgerDraft(card, at_ms, local_day(at_ms, tenant.settings.time_zone))
