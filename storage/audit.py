@@ -34,6 +34,7 @@ from storage.audit_checks import (
     RequestCheck,
     check_stream,
 )
+from storage.audit_coupons import CouponCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
     HISTORIES,
@@ -68,6 +69,7 @@ CHECKS: dict[str, str] = {
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
+    "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
     "scans_rows": "scans ↔ facts",
@@ -133,6 +135,7 @@ class Replay:
         self.attendance = AttendanceCheck(findings)
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
+        self.coupons = CouponCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -152,6 +155,7 @@ class Replay:
             return []
         rows: list[tuple[str, Row]] = []
         self.ledger.begin_entry()
+        self.coupons.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
             self.facts += 1
@@ -160,12 +164,14 @@ class Replay:
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
+            self.coupons.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self.ledger.begin_entry()
+        self.coupons.begin_entry()
         return rows
 
     def _apply(self, fact: Fact, position: int, place: str) -> None:
@@ -417,7 +423,13 @@ async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) ->
 
 
 # Which table owns the things that a column names.
-_OWNERS = {"card_id": "cards", "event_id": "events", "member_id": "members", "device_id": "devices"}
+_OWNERS = {
+    "coupon_id": "coupons",
+    "card_id": "cards",
+    "event_id": "events",
+    "member_id": "members",
+    "device_id": "devices",
+}
 _REFERENCES = """
 SELECT c.table_name, c.column_name FROM information_schema.columns c
 JOIN information_schema.columns t ON t.table_schema = c.table_schema AND t.table_name = c.table_name

@@ -15,6 +15,7 @@ from itertools import pairwise
 import msgspec
 
 from actors.calendar import local_day
+from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
     AlarmSet,
@@ -143,6 +144,10 @@ class Ownership:
             self._findings.add("tenants_apart", f"{place} of tenant {tenant_id} is about {thing} of tenant {owner}")
 
 
+# Facts that others cause.
+_CAUSED = (PointsPosted, AlarmSet, CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged)
+
+
 class RequestCheck:
     """`requests`: a fact answers a request (id and fingerprint) or another fact caused it (neither)."""
 
@@ -153,7 +158,7 @@ class RequestCheck:
         """The next fact."""
         if bool(fact.request_id) != (len(fact.fingerprint) == FINGERPRINT_BYTES):
             self._findings.add("requests", f"{place}: request id {fact.request_id!r} with {fact.fingerprint!r}")
-        if not fact.request_id and not isinstance(fact, PointsPosted | AlarmSet):
+        if not fact.request_id and not isinstance(fact, _CAUSED):
             self._findings.add("requests", f"{place}: a {type(fact).__name__} answers no request")
         if isinstance(fact, CommandRefused) and fact.reason not in COMMAND_REASONS:
             self._findings.add("requests", f"{place}: refused for {fact.reason!r}, which is no known reason")

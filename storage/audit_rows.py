@@ -16,10 +16,13 @@ from typing import Any
 import msgspec
 
 from actors.card import Card
+from actors.coupon_facts import CouponFact
 from actors.event import Event
 from actors.facts import AlarmSet, CardIssued, EventCreated, Fact, PointsPosted, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
 from storage.audit_checks import AttendanceCheck, Attended, Findings, LedgerCheck, Score
+from storage.audit_coupons import CouponRows
+from storage.audit_coupons import normalised as coupons_normalised
 from storage.replay import WorldState
 from storage.state_tables import STATE_TABLES
 
@@ -131,10 +134,13 @@ class StateRows:
         self.made_at_ms: dict[str, int] = {}
         self.lots: dict[Row, Row] = {}
         self.alarms: dict[Row, Row] = {}
+        self.coupons = CouponRows()
 
     def take(self, partition: int, fact: Fact, position: int) -> None:
         """The next fact."""
-        if isinstance(fact, AlarmSet):
+        if isinstance(fact, CouponFact):
+            self.coupons.take(fact, position)
+        elif isinstance(fact, AlarmSet):
             alarm: Row = (fact.tenant_id, fact.kind, fact.entity_id)
             self.alarms[alarm] = (*alarm, partition, fact.wake_ms, position)
         elif isinstance(fact, PointsPosted):
@@ -164,6 +170,7 @@ class StateRows:
             "attendance": _attendance(world, attendance, ledger),
             "alarms": self.alarms,
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
+            **self.coupons.expected(world),
         }
 
     def _card(self, card: Card) -> Row:
@@ -207,7 +214,7 @@ def normalised(table: str) -> Callable[[Row], Row]:
             row[9] or 0,
             row[10],
         )
-    return lambda row: row
+    return lambda row: coupons_normalised(table, row)
 
 
 def compare_scores(

@@ -6,11 +6,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from actors.kinds import Actor
 from actors.ports import OtherActor
+from storage.coupon_actors import load_bills, load_codes, load_coupon_uses, load_coupons, load_redemptions
 from storage.postgres import Connection
 
 # For a kind: the actors with these (tenant, id), as far as there are any.
 Loader = Callable[[Connection, Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], Actor]]]
-LOADERS: dict[str, Loader] = {}
+LOADERS: dict[str, Loader] = {
+    "coupon": load_coupons,
+    "code": load_codes,
+    "coupon_use": load_coupon_uses,
+    "bill": load_bills,
+    "redemption": load_redemptions,
+}
 
 
 async def load_others(connection: Connection, keys: Sequence[OtherActor]) -> dict[OtherActor, Actor]:

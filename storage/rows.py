@@ -17,6 +17,7 @@ import msgspec
 
 from actors.card import Card
 from actors.codec import UnknownEntryVersion, decode_facts
+from actors.coupon_facts import CouponFact
 from actors.entry import Entry
 from actors.facts import (
     AlarmSet,
@@ -34,6 +35,7 @@ from actors.facts import (
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from actors.terms import EventTerms, TenantSettings
+from storage.rows_coupons import coupon_rows
 from storage.state_tables import ALARMS, Row, StateTable
 
 
@@ -205,6 +207,9 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             batch.set_state(
                 ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)
             )
+        elif isinstance(fact, CouponFact):
+            for table, row in coupon_rows(fact, position):
+                batch.set_state(table, row)
         else:
             # A refused command leaves no state: it is found by its request id.
             assert isinstance(fact, CommandRefused)

@@ -11,6 +11,7 @@ import pytest
 from actors.codec import encode_facts
 from actors.entry import EMPTY_PAYLOAD, GENESIS_CHECKSUM, Entry, Mark, sealed
 from actors.facts import CommandRefused, Fact
+from actors.kinds import KINDS
 from actors.ports import BoardScore, EntityStore, Loaded, LoadRequest
 from storage.memory_store import MemoryStore
 from storage.postgres import reader_pool, writer_pool
@@ -24,6 +25,7 @@ SEEDS = range(12)
 ENTRIES = 60
 CARDS = tuple(f"card_{n}" for n in range(7))
 EVENTS = tuple(f"evt_{n}" for n in range(3))
+OTHERS = tuple(kind for kind in KINDS if kind not in ("tenant", "card", "event"))
 DAYS = (20_261_121, 20_261_122, 20_261_123)
 
 AT_MS = 1_700_000_000_000
@@ -94,6 +96,10 @@ def everything(author: Author) -> LoadRequest:
             for tenant in tenants
             for window in ("all", *(f"day:{day}" for day in DAYS), *(f"event:{event}" for event in EVENTS))
         ),
+        others=(
+            *((kind, *key) for kind in OTHERS for key in author.world.actors[kind]),
+            *((kind, tenant, absent) for kind in OTHERS for tenant in tenants for absent in ("absent", "a/b")),
+        ),
     )
 
 
@@ -125,6 +131,11 @@ async def test_what_is_loaded_is_what_the_facts_lead_to(stage: Stage, seed: int)
         for key, state in made.items():
             assert canonical(found[key]) == canonical(state), key  # type: ignore[index]
             assert digest_of(found[key]) == digest_of(state)  # type: ignore[index]
+    others = {(kind, *key): actor for kind in OTHERS for key, actor in author.world.actors[kind].items()}
+    assert {kind for kind, *_ in others} == set(OTHERS)
+    assert {key: canonical(actor) for key, actor in loaded.others.items()} == {
+        key: canonical(actor) for key, actor in others.items()
+    }
     assert loaded.requests == author.positions
     assert {key: entry.fact for key, entry in loaded.ledger_entries.items()} == author.postings
     assert {key for key, entry in loaded.ledger_entries.items() if entry.is_reversed} == author.reversed
@@ -172,6 +183,7 @@ async def test_another_tenants_ids_are_absent(stage: Stage) -> None:
         requests=tuple(("org_B", request_id) for _, request_id in author.positions),
         ledger_entries=tuple(("org_B", card, seq) for _, card, seq in author.postings),
         boards=(("org_B", "all"), ("org_B", f"day:{DAYS[0]}"), ("org_B", "event:evt_0")),
+        others=tuple((kind, "org_B", own_id) for kind in OTHERS for _, own_id in author.world.actors[kind]),
     )
     loaded = await stage.store.load(PARTITION, stolen)
     assert loaded == Loaded(loaded.projected, boards={key: [] for key in stolen.boards})

@@ -22,6 +22,7 @@ from storage.acks import AckBook, canonical
 from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
+from tests.support.coupon_faults import WRONG_COUPON_FACTS
 from tests.support.small_history import (
     FIRST,
     SECOND,
@@ -97,7 +98,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 9, "the history has facts of every kind"
+    assert len(kinds) == 14, "the history has facts of every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -144,7 +145,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
     return is_it
 
 
-WRONG_FACTS = {
+WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
     "award for no scan": (PointsPosted, {"rule": "rule_checkin:1"}, {"cause": "checkin:none"}, "award_causes"),
@@ -167,6 +168,7 @@ WRONG_FACTS = {
     "counts a card too many": (CardIssued, {}, {"cards_after": 2}, "plans"),
     "makes no room": (CardStateChanged, {"state": "revoked"}, {"cards_after": 6}, "plans"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
+    **WRONG_COUPON_FACTS,
 }
 
 
