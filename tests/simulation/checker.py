@@ -14,8 +14,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from typing import Any
 
+import msgspec
+
 from actors.codec import decode_facts
 from actors.commands import Command
+from actors.coupon_commands import RedeemCoupon
+from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark, is_intact
 from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted
 from actors.handlers import order_key
@@ -28,6 +32,7 @@ from actors.replies import (
     CardChanges,
     CardFeed,
     CardView,
+    CouponView,
     Digest,
     Done,
     EventView,
@@ -116,7 +121,9 @@ class Checker(Watcher):
     def _take_command(self, entry: Entry, facts: list[Fact], index: int) -> int:
         first = facts[index]
         if isinstance(first, AlarmSet) and first.rang:
-            return self._take_expected(entry, facts, index, self.oracle.woken(first.entity_id, first.at_ms), first)
+            return self._take_expected(
+                entry, facts, index, self.oracle.woken(first.kind, first.entity_id, first.at_ms), first
+            )
         answer = next((fact for fact in facts[index:] if fact.request_id), None)
         check(answer is not None, "9: facts that answer nobody")
         assert answer is not None
@@ -165,10 +172,23 @@ class Checker(Watcher):
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
+        elif isinstance(fact, CouponFact):
+            self._take_coupon(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
             self._world.note(f"refused {fact.reason}")
+
+    def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
+        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
+        if own is not None:
+            self.history[own, getattr(fact, f"{own}_id")].add(position, position)
+        if kind in ("CouponRedeemed", "RedemptionChanged"):
+            self._world.note(f"coupon {fact.state}")
+        if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
+            terms = self.oracle.coupons.coupons[fact.coupon_id]["terms"]
+            view = (terms["name"], terms["state"], self.oracle.coupons.counts(fact.coupon_id))
+            self.history["coupon view", fact.coupon_id].add(position, view)
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -271,6 +291,7 @@ class Checker(Watcher):
             check(known is not None and known[0].fingerprint != message.fingerprint, f"2: {message} reuses no id")
         elif reply.code.endswith("_unknown"):
             kind = reply.code.removesuffix("_unknown")
+            kind = "code" if kind == "coupon" and isinstance(message, RedeemCoupon) else kind
             entity = str(getattr(message, f"{kind}_id", ""))
             existed = self.history[kind, entity].positions if kind != "board" and entity else []
             known_seq = token.tail_seq if isinstance(message, Command) else token.seen_seq
@@ -278,6 +299,7 @@ class Checker(Watcher):
                 self._world.note(f"{reply.code} told")
                 return
             tenant = self.oracle.cards.get(entity, self.oracle.events.get(entity, {})).get("tenant", message.tenant_id)
+            tenant = self.oracle.coupons.owner(entity) or tenant
             check(tenant != message.tenant_id, f"1: {reply.code} for {message}, which existed")
             self._world.note("another tenant's entity is unknown")
 
@@ -298,6 +320,10 @@ class Checker(Watcher):
             settings = (reply.settings.time_zone, reply.settings.overdraft_max, rules, reply.settings.plan)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
+        elif isinstance(reply, CouponView):
+            counts = msgspec.structs.astuple(reply.counts)
+            shown_coupon = (reply.terms.name, reply.terms.state, counts)
+            check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")
             self._told_board(message.tenant_id, reply, since, message)
@@ -401,7 +427,9 @@ class Checker(Watcher):
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
             if commands > len(partition._parked_keys):
                 self._world.note("parked behind parked")
-        resident = {*partition.residents.cards, *partition.residents.events}
+        resident = {
+            own_id for kind, actors in partition.residents.actors.items() if kind != "tenant" for own_id in actors
+        }
         epoch, before, gone = self._resident.get(partition, (0, set(), set()))
         if epoch == partition.epoch:
             gone |= before - resident
@@ -417,6 +445,8 @@ def _plain(name: str, value: Any) -> Any:
     """Lots and takings as the oracle writes them."""
     if name == "takings":
         return {taking.lot: taking.amount for taking in value}
+    if name == "counts":
+        return msgspec.structs.astuple(value)
     if name == "lots":
         return {lot.lot: (lot.expires_at_ms, lot.remaining) for lot in value}
     return value

@@ -26,13 +26,14 @@ from actors.commands import (
     ReversePoints,
     fingerprint,
 )
-from actors.queries import GetBoard, GetCard, GetEvent, GetTenant, GetTopic
+from actors.queries import GetBoard, GetCard, GetCoupon, GetEvent, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import EventTerms, Gate, TenantSettings
 from actors.versions import event_version, gate_version
 from rules.model import Rule
 from tests.simulation.checker import Checker, check
+from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.world import World
 
@@ -82,6 +83,7 @@ class Client:
         self._entries: dict[tuple[str, str], int] = {}
         self._more_cards: dict[str, list[str]] = {tenant_id: [] for tenant_id in TENANTS}
         self._terms: dict[str, EventTerms] = {}
+        self._coupons = CouponKnowledge()
 
     @property
     def is_done(self) -> bool:
@@ -136,6 +138,8 @@ class Client:
         rng = self._world.rng
         card_id, event_id = self._pick(tenant_id, CARDS), self._pick(tenant_id, EVENTS)
         head = (tenant_id, request_id, b"")
+        if rng.random() < 0.3:
+            return self._signed(self._coupons.command(rng, self._world.now_ms, head, card_id))
         dice = rng.random()
         command: Command
         if dice < 0.42:
@@ -211,6 +215,8 @@ class Client:
             return GetEvent(tenant_id, event_id)
         if dice < 0.36:
             return GetTenant(tenant_id)
+        if dice < 0.4:
+            return GetCoupon(tenant_id, rng.choice((*COUPONS[tenant_id], "cpn_ghost")))
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
@@ -293,6 +299,8 @@ class Client:
         elif isinstance(reply, Done) and type(reply.fact).__name__ in ("EventCreated", "EventChanged"):
             event: Any = reply.fact
             self._terms[event.event_id] = event.terms
+        elif isinstance(reply, Done):
+            self._coupons.learn(type(reply.fact).__name__, reply.fact)
         elif isinstance(reply, EventView):
             self._terms[reply.event_id] = reply.terms
         elif isinstance(reply, TopicView):
@@ -325,4 +333,5 @@ def founding_commands(client: Client) -> list[Command]:
         for event_id in EVENTS[tenant_id]:
             terms = EventTerms("Evening", world.rng.randint(1, 2), gates=(Gate("gate_1", "Door"),))
             commands.append(CreateEvent(*head(tenant_id), event_id, terms))
+        commands += founding_coupons(world.rng, tenant_id, client._id)
     return [client._signed(command) for command in commands]

@@ -27,8 +27,10 @@ from actors.commands import (
     RenameCardHolder,
     ReversePoints,
 )
+from actors.coupon_commands import CouponCommand
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
+from tests.simulation.oracle_coupons import CouponOracle
 
 Expected = tuple[str, dict[str, Any]]
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
@@ -48,25 +50,31 @@ class Oracle:
         self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
         self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
         self.latest_day: dict[str, int] = defaultdict(int)
+        self.coupons = CouponOracle(self)
         self.at_ms = 0
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        if isinstance(command, CouponCommand):
+            return self.coupons.decide(command)
         card_id = getattr(command, "card_id", "")
-        alarm_ms = self._alarm(card_id)
+        alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
-        if self._alarm(card_id) != alarm_ms:
-            expected.append(("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": False}))
+        if self.alarm(card_id) != alarm_ms:
+            expected.append(("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": False}))
         return expected
 
-    def woken(self, card_id: str, at_ms: int) -> list[Expected]:
-        """What a card's alarm leads to."""
+    def woken(self, kind: str, card_id: str, at_ms: int) -> list[Expected]:
+        """What a card's or a coupon's alarm leads to."""
         self.at_ms = at_ms
-        lapsed = self._lapse(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self._alarm(card_id), "rang": True}), *lapsed]
+        if kind == "coupon":
+            ended = self.coupons.lapse(card_id)
+            return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.coupons.alarm(card_id), "rang": True}), *ended]
+        lapsed = self.lapse(card_id)
+        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": True}), *lapsed]
 
-    def _alarm(self, card_id: str) -> int:
+    def alarm(self, card_id: str) -> int:
         """When the next of a card's points lapse, 0 if none do."""
         lots = self.cards[card_id]["lots"].values() if card_id in self.cards else ()
         return min((expires for expires, left in lots if left), default=0)
@@ -237,18 +245,18 @@ class Oracle:
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
         if not rules:
             return 0, []
-        expected = self._lapse(command.card_id)
+        expected = self.lapse(command.card_id)
         for rule_id, version, points, _ in rules:
             rule = f"{rule_id}:{version}"
             cause = f"checkin:{command.request_id}"
             expected.append(
-                self._post(command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule)
+                self.post(command, "award", points, cause, earned=points, event_id=command.event_id, rule=rule)
             )
         return sum(rule[2] for rule in rules), expected
 
     # --- points -----------------------------------------------------------------------------------------------------
 
-    def _post(self, command: Any, kind: str, amount: int, cause: str, **more: Any) -> Expected:
+    def post(self, command: Any, kind: str, amount: int, cause: str, **more: Any) -> Expected:
         """Adds an entry; `lots` in `more` is (lot, left, expiry) as they are after it."""
         card_id = command if isinstance(command, str) else command.card_id
         card = self.cards[card_id]
@@ -287,7 +295,8 @@ class Oracle:
         ledger.append({**entry, "earned": earned})
         return ("PointsPosted", entry)
 
-    def _lapse(self, card_id: str) -> list[Expected]:
+    def lapse(self, card_id: str) -> list[Expected]:
+        """Posts the expiry of what has lapsed."""
         card = self.cards[card_id]
         lapsed = sorted(
             (expires, lot) for lot, (expires, left) in card["lots"].items() if left and expires <= self.at_ms
@@ -296,11 +305,11 @@ class Oracle:
         for expires, lot in lapsed:
             left = card["lots"][lot][1]
             expected.append(
-                self._post(card_id, "expire", -left, f"expiry:{lot}", lots=[(lot, 0, expires)], takings={lot: left})
+                self.post(card_id, "expire", -left, f"expiry:{lot}", lots=[(lot, 0, expires)], takings={lot: left})
             )
         return expected
 
-    def _spend(self, card: dict[str, Any], amount: int, first: int = 0) -> dict[str, Any]:
+    def spend(self, card: dict[str, Any], amount: int, first: int = 0) -> dict[str, Any]:
         """Soonest expiry first, then the oldest; `first` before all; the rest from points without expiry."""
         lots = sorted((lot != first, expires, lot, left) for lot, (expires, left) in card["lots"].items() if left)
         changed, takings = [], {}
@@ -320,10 +329,10 @@ class Oracle:
             return _refused("expiry_invalid")
         if card["state"] != "active":
             return _refused("card_not_active")
-        expected = self._lapse(command.card_id)
+        expected = self.lapse(command.card_id)
         lot = len(self.ledgers[command.card_id]) + 1
         lots = [(lot, command.amount, command.expires_at_ms)] if command.expires_at_ms else []
-        return [*expected, self._post(command, "award", command.amount, "request", earned=command.amount, lots=lots)]
+        return [*expected, self.post(command, "award", command.amount, "request", earned=command.amount, lots=lots)]
 
     def _redeem(self, command: RedeemPoints) -> list[Expected]:
         card = self.cards[command.card_id]
@@ -334,25 +343,25 @@ class Oracle:
         lapsed = sum(left for expires, left in card["lots"].values() if expires <= self.at_ms)
         if command.amount > card["balance"] - lapsed + self.tenants[command.tenant_id]["overdraft_max"]:
             return _refused("insufficient_points")
-        expected = self._lapse(command.card_id)
-        spent = self._spend(card, command.amount)
-        return [*expected, self._post(command, "redeem", -command.amount, "request", **spent)]
+        expected = self.lapse(command.card_id)
+        spent = self.spend(card, command.amount)
+        return [*expected, self.post(command, "redeem", -command.amount, "request", **spent)]
 
     def _reverse(self, command: ReversePoints) -> list[Expected]:
         card, ledger = self.cards[command.card_id], self.ledgers[command.card_id]
         if not 1 <= command.entry_seq <= len(ledger):
             return _refused("entry_unknown")
         original = ledger[command.entry_seq - 1]
-        if original["kind"] not in ("award", "redeem"):
+        if original["kind"] not in ("award", "redeem") or original["cause"].startswith("coupon:"):
             return _refused("entry_not_reversible")
         if any(entry["reverses"] == command.entry_seq for entry in ledger):
             return _refused("already_reversed")
-        expected = self._lapse(command.card_id)
+        expected = self.lapse(command.card_id)
         more: dict[str, Any] = {"reverses": command.entry_seq}
         if original["kind"] == "award":
             floor = self.tenants[command.tenant_id]["overdraft_max"]
             taken = max(0, min(original["amount"], card["balance"] + floor))
-            more.update(self._spend(card, taken, first=next(iter(original["lots"]), 0)))
+            more.update(self.spend(card, taken, first=next(iter(original["lots"]), 0)))
             more.update(earned=-original["amount"], event_id=original["event_id"], earned_day=original["day"])
             more["short_by"] = original["amount"] - taken
             amount = -taken
@@ -362,8 +371,8 @@ class Oracle:
             now = {lot: card["lots"][lot] for lot in back}
             more["lots"] = [(lot, now[lot][1] + part, now[lot][0]) for lot, part in back.items()]
             more["takings"] = {lot: -part for lot, part in original["takings"].items()}
-        expected.append(self._post(command, "reverse", amount, f"reversal:{command.entry_seq}", **more))
-        return [*expected, *self._lapse(command.card_id)]
+        expected.append(self.post(command, "reverse", amount, f"reversal:{command.entry_seq}", **more))
+        return [*expected, *self.lapse(command.card_id)]
 
 
 def _is_valid(now_ms: int, from_ms: int, until_ms: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.card import Card
 from actors.codec import decode_facts
+from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
 from actors.facts import (
@@ -31,6 +32,7 @@ from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
 from actors.tenant import Tenant
 from actors.terms import Lot
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.postgres_coupons import CouponTables
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -56,6 +58,7 @@ class PostgresModel:
         self.reversed: set[tuple[str, str, int]] = set()
         self.alarms: dict[tuple[str, str, str], int] = {}
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
+        self.coupons = CouponTables()
 
     def outage(self, length_ms: int) -> None:
         """Nobody is answered for a while."""
@@ -124,6 +127,8 @@ class PostgresModel:
                 self._write_scan(fact, position)
             case PointsPosted():
                 self._write_points(fact, position)
+            case _ if isinstance(fact, CouponFact):
+                self.coupons.write(fact, position)
             case AlarmSet():
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
@@ -185,7 +190,7 @@ class PostgresModel:
                 if key in self.ledger
             },
             {key: self._board(*key) for key in request.boards},
-            {},
+            {key: found for key in request.others if (found := self.coupons.load(*key)) is not None},
             self._due(request.alarms_until_ms)[: request.alarms_max],
         )
 

@@ -12,7 +12,7 @@ from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
 
 # They put themselves on the list.
-for name in ("bugs", "bugs_of_decisions"):
+for name in ("bugs", "bugs_of_decisions", "bugs_of_coupons"):
     import_module(f"tests.simulation.{name}")
 
 SEEDS_MAX = 200

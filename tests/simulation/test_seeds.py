@@ -41,6 +41,14 @@ SITUATIONS = (
     *("refused entry_unknown", "refused entry_not_reversible", "refused already_reversed"),
     *("refused capacity_invalid", "refused expiry_invalid", "refused quota_exceeded", "the last card of a plan"),
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
+    *("coupon on_hold", "coupon redeemed", "coupon released", "coupon lapsed", "coupon rolled_back"),
+    *("refused coupon_not_active", "refused coupon_ended", "refused coupon_not_started", "refused coupon_expired"),
+    *("refused coupon_not_for_card", "refused coupon_already_used", "refused coupon_on_hold"),
+    *("refused coupon_not_combinable", "refused coupon_card_limit_reached", "refused coupon_limit_reached"),
+    *("refused hold_invalid", "refused hold_captured", "refused hold_released", "refused hold_lapsed"),
+    *("refused coupon_not_redeemed", "refused already_rolled_back", "refused coupon_terms_invalid"),
+    *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
+    *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )
 
 
