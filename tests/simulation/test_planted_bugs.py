@@ -18,7 +18,10 @@ for name in ("bugs", "bugs_of_decisions", "bugs_of_coupons"):
 SEEDS_MAX = 200
 # Rare ones are looked for where they live, so that the search stays short.
 RARE = {
-    "tail_dropped_under_a_load": Parts(Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0}),
+    "chain_not_verified": Parts(Faults(postgres_outage=0.3, projector_crash=0.3)),
+    "tail_dropped_under_a_load": Parts(
+        Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0, "others_resident_max": 0}
+    ),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),
     "real_superseded_while_opening_halts": Parts(Faults(wrong_owner=1.0, postgres_outage=0.3)),
 }
