@@ -95,6 +95,15 @@ POLICY: dict[str, Action] = {
     "cards.credential": Action("Get a card's credential", _grants(_MANAGERS + " member:own")),
     "cards.revocations": Action("Read which cards are revoked", _grants(_READERS + " device:tenant key:scan:tenant")),
     "points.write": Action("Award, redeem and reverse points", _grants(_MANAGERS)),
+    # Coupons.
+    "coupons.manage": Action("Define and change coupons", _grants(_MANAGERS)),
+    "coupons.issue": Action("Issue codes of coupons, and see all of a code", _grants(_MANAGERS)),
+    "coupons.read": Action("See coupons and the ends of their codes", _grants(_READERS + " key:manage:tenant")),
+    "coupons.redeem": Action(
+        "Redeem coupons at the till, hold, capture, release and roll back",
+        _grants("org_admin:tenant staff:tenant key:manage:tenant key:scan:tenant"),
+    ),
+    "cards.coupons": Action("See a card's coupons", _grants(_READERS + " key:manage:tenant member:own")),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),

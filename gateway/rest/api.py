@@ -26,6 +26,7 @@ from gateway.rest import (
     audit_log,
     auth,
     cards,
+    coupons,
     devices,
     events,
     invitations,
@@ -80,6 +81,8 @@ ROUTERS = (
     cards.batch_router,
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
+    coupons.router,
+    coupons.card_router,
     events.router,
     scans.router,
     devices.router,
