@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from actors.coupon_facts import CouponRedeemed, RedemptionChanged
 from actors.coupon_terms import (
@@ -32,36 +33,40 @@ Group = Annotated[str, Field(max_length=limits.ID_CHARS_MAX, pattern=r"^[A-Za-z0
 Tiers = Annotated[list[Tier], Field(max_length=5)]
 
 
-class Points(Body):
-    """So many points for the card."""
-
-    type: Literal["points"]
-    points: Annotated[int, Field(ge=1, le=POINTS_PER_ENTRY_MAX)]
+_NEEDED = {"points": "points", "percent": "percent", "amount": "vnd", "item": "text"}
 
 
-class Percent(Body):
-    """So much off the bill, at most `cap_vnd` (0: no cap)."""
+class Value(Body):
+    """What it is worth: `points` for the card; `percent` off the bill, at most `cap_vnd`; an `amount` of `vnd` off the
+    bill; an `item` to be handed out, in words (`text`)."""
 
-    type: Literal["percent"]
-    percent: Annotated[int, Field(ge=1, le=100)]
-    cap_vnd: Vnd = 0
+    type: Literal["points", "percent", "amount", "item"]
+    points: Annotated[int, Field(ge=1, le=POINTS_PER_ENTRY_MAX)] | None = None
+    percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    cap_vnd: Vnd | None = None
+    vnd: Annotated[int, Field(ge=1, le=limits.SAFE_INTEGER_MAX)] | None = None
+    text: Name | None = None
 
+    @model_validator(mode="after")
+    def _of_its_type(self) -> Value:
+        needed = _NEEDED[self.type]
+        allowed = {needed, "cap_vnd"} if self.type == "percent" else {needed}
+        given = {name for name in ("points", "percent", "cap_vnd", "vnd", "text") if getattr(self, name) is not None}
+        if needed not in given or not given <= allowed:
+            raise PydanticCustomError(
+                "value_fields",
+                "the fields of {type} are {fields}",
+                {"type": self.type, "fields": ", ".join(sorted(allowed))},
+            )
+        return self
 
-class Amount(Body):
-    """So many dong off the bill."""
-
-    type: Literal["amount"]
-    vnd: Annotated[int, Field(ge=1, le=limits.SAFE_INTEGER_MAX)]
-
-
-class Item(Body):
-    """Something to be handed out."""
-
-    type: Literal["item"]
-    text: Name
-
-
-Value = Annotated[Points | Percent | Amount | Item, Field(discriminator="type")]
+    def engines(self) -> CouponValue:
+        """As the engine has it."""
+        if self.points is not None:
+            return PointsValue(self.points)
+        if self.percent is not None:
+            return PercentValue(self.percent, self.cap_vnd or 0)
+        return AmountValue(self.vnd) if self.vnd is not None else ItemValue(self.text or "")
 
 
 class NewCoupon(Body):
@@ -87,7 +92,7 @@ class NewCoupon(Body):
         """As the engine has it."""
         return CouponTerms(
             self.name,
-            value_of(self.value),
+            self.value.engines(),
             self.state,
             tuple(self.tiers),
             ms(self.valid_from),
@@ -153,19 +158,6 @@ class RedemptionView(View):
     value: dict[str, object]
     ledger_entry: int | None
     at: str
-
-
-def value_of(body: Points | Percent | Amount | Item) -> CouponValue:
-    """A value as the engine has it."""
-    match body:
-        case Points():
-            return PointsValue(body.points)
-        case Percent():
-            return PercentValue(body.percent, body.cap_vnd)
-        case Amount():
-            return AmountValue(body.vnd)
-        case Item():
-            return ItemValue(body.text)
 
 
 def value_view(value: CouponValue) -> dict[str, object]:

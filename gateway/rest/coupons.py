@@ -45,7 +45,6 @@ from gateway.rest.coupon_views import (
     RedemptionView,
     coupon_view,
     redemption_view,
-    value_of,
 )
 from gateway.rest.preconditions import Copied, Editing, tag_of
 from storage import coupon_lists
@@ -180,7 +179,7 @@ async def change_coupon(coupon_id: PathId, body: CouponChange, call: Manager, ed
             b"",
             coupon_id,
             body.name,
-            None if body.value is None else value_of(body.value),
+            None if body.value is None else body.value.engines(),
             body.state,
             None if body.tiers is None else tuple(body.tiers),
             ms(body.valid_from) or None,

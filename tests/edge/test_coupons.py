@@ -165,9 +165,11 @@ async def test_a_change_under_a_condition(system: System) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"value": {"type": "points", "points": 0}}, "#/value/points/points"),
-        ({"value": {"type": "percent", "percent": 101}}, "#/value/percent/percent"),
-        ({"value": {"type": "gold"}}, "#/value"),
+        ({"value": {"type": "points", "points": 0}}, "#/value/points"),
+        ({"value": {"type": "percent", "percent": 101}}, "#/value/percent"),
+        ({"value": {"type": "gold"}}, "#/value/type"),
+        ({"value": {"type": "points", "vnd": 5}}, "#/value"),
+        ({"value": {"type": "amount", "vnd": 5, "cap_vnd": 5}}, "#/value"),
         ({"limit_in_all": -1}, "#/limit_in_all"),
         ({"shared_code": "no!"}, "#/shared_code"),
         ({"tiers": ["wood"]}, "#/tiers/0"),

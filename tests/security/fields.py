@@ -84,6 +84,7 @@ PLAIN: dict[str, Any] = {
     "text": "A tea",
     "time_zone": "Asia/Ho_Chi_Minh",
     "token": "none",
+    "value": {"type": "item", "text": "A tea"},
 }
 
 # Bodies that may be left out, but then something else has to be there.
