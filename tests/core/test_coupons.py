@@ -326,6 +326,8 @@ def test_days_are_the_tenants_and_never_go_back() -> None:
     assert made.coupon().counts.day == 20270116
     made.tenant.settings = msgspec.structs.replace(made.tenant.settings, time_zone="America/New_York")
     assert made.redeem("c") == "coupon_limit_reached"
+    assert made.told(ChangeCoupon(*made.request(), "cpn", uses_per_day_max=2)) == made.redeem("c") == ""
+    assert (made.redemption("rdm-c").day, made.coupon().counts.day_uses) == (20270116, 2)
 
 
 def test_rollback_gives_everything_back_once() -> None:
