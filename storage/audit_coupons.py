@@ -2,9 +2,9 @@
 
 Rules:
 1. Nothing here trusts `apply` or `storage.rows`: uses, holds and days are counted from what redemptions say.
-2. No redemption goes beyond a limit of the terms that were in force at that moment; one whose hold has lapsed may be
-   counted until its end is recorded, never the other way round.
-3. A redemption ends once, a code is used by one redemption at a time, and points come and go with their redemption.
+2. No redemption goes beyond a limit of the terms that were in force at that moment.
+3. A redemption ends once, a code is used by one redemption at a time, a bill has what goes together, and points come
+   and go with their redemption.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class CouponCheck:
         self._coupons: dict[Key, _Counted] = {}
         self._redemptions: dict[Key, _Redeemed] = {}
         self._codes: dict[Key, str] = {}
+        # What is on bills: of each redemption its kind and the end of its hold.
+        self._bills: dict[Key, dict[str, tuple[str, str, int]]] = {}
         # Awards that redemptions announced and that the ledger has not shown yet.
         self._awards: dict[Key, tuple[str, int, str]] = {}
 
@@ -131,6 +133,7 @@ class CouponCheck:
             if most and used > most:
                 self._add(f"{place} is use {used} of coupon {fact.coupon_id}, the limit {name} is {most}")
         self._use_code(fact.tenant_id, fact.code_id, fact.redemption_id, place)
+        self._put_on_bill(fact, place)
         self._compare(fact.counts, counted, place)
         self._compare_uses(fact, uses, place)
         if fact.points_seq:
@@ -145,6 +148,16 @@ class CouponCheck:
         elif holder:
             self._add(f"{place} uses code {code_id}, which redemption {holder} has")
         self._codes[tenant_id, code_id] = redemption_id
+
+    def _put_on_bill(self, fact: CouponRedeemed, place: str) -> None:
+        if not fact.bill:
+            return
+        bill = self._bills.setdefault((fact.tenant_id, fact.bill), {})
+        kind = (fact.stacking, fact.group)
+        others = [(stacking, group) for stacking, group, until_ms in bill.values() if not 0 < until_ms <= fact.at_ms]
+        if others and (fact.stacking == "alone" or any(other != kind for other in others)):
+            self._add(f"{place} puts {kind} on bill {fact.bill}, which has {others}")
+        bill[fact.redemption_id] = (*kind, fact.hold_until_ms)
 
     def _changed(self, fact: RedemptionChanged, place: str) -> None:
         key = (fact.tenant_id, fact.redemption_id)
@@ -166,6 +179,11 @@ class CouponCheck:
         uses = counted.by_card[fact.card_id] = counted.by_card.get(fact.card_id, 0) - gives_back
         if fact.state == "lapsed" and fact.at_ms < fact.hold_until_ms:
             self._add(f"{place}: the hold of {fact.redemption_id} lapses before its time")
+        if fact.bill and gives_back:
+            self._bills.setdefault((fact.tenant_id, fact.bill), {}).pop(fact.redemption_id, None)
+        elif fact.bill:
+            bill = self._bills.setdefault((fact.tenant_id, fact.bill), {})
+            bill[fact.redemption_id] = (fact.stacking, fact.group, 0)
         if fact.code_id and gives_back:
             self._codes[fact.tenant_id, fact.code_id] = ""
         self._compare(fact.counts, counted, place)

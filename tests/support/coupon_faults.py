@@ -90,6 +90,7 @@ WRONG_COUPON_FACTS: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any], s
     "counts codes that are not there": (CodesIssued, {}, {"counts": CouponCounts(7)}, "coupons"),
     "forgets what the card has used": (CouponRedeemed, {"card_uses": 2}, {"card_uses": 1}, "coupons"),
     "announces points and gives none": (CouponRedeemed, {"points_seq": 0}, {"points_seq": 1}, "coupons"),
+    "stands alone beside another": (CouponRedeemed, {"bill": "till", "card_uses": 2}, {"stacking": "alone"}, "coupons"),
     "rolls back what was released": (RedemptionChanged, {"state": "released"}, {"state": "rolled_back"}, "coupons"),
     "lapses before its time": (RedemptionChanged, {"state": "released"}, {"state": "lapsed"}, "coupons"),
 }
