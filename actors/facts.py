@@ -14,6 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
+from actors.coupon_facts import CouponFact
 from actors.door_facts import DoorFact
 from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
 
@@ -285,4 +286,5 @@ Fact = (
     | PointsPosted
     | CommandRefused
     | AlarmSet
+    | CouponFact
 )

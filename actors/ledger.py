@@ -28,6 +28,8 @@ from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EntryKind, Hold, Lot, Taking
 
 BALANCE_MAX = 10**15
+# What the cause of an award for a coupon begins with; the id of the redemption follows.
+COUPON_CAUSE = "coupon:"
 
 
 class LedgerDraft:

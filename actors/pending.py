@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.codec import Message, encode_fact
+from actors.coupon_facts import CodeIssued
 from actors.effects import Token
 from actors.entry import Entry
 from actors.facts import Fact, PointsPosted, ScanJudged
@@ -40,4 +41,8 @@ def weight_of(fact: Fact) -> int:
         return weight + 4 * len(fact.member_name)
     if isinstance(fact, PointsPosted):
         return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
+    if isinstance(fact, CodeIssued):
+        # A thousand of them come at once.
+        told = (fact.tenant_id, fact.coupon_id, fact.code_id, fact.card_id, fact.issue_id, fact.tail)
+        return 100 + sum(map(len, told))
     return len(encode_fact(fact))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.facts import CommandRefused, Fact, PointsPosted
-from actors.ledger import BALANCE_MAX, LedgerDraft
+from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.refusals import (
     ALREADY_REVERSED,
@@ -160,6 +160,9 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     original = entry.fact
     if original.kind not in REVERSIBLE:
         return [refused(command, ENTRY_NOT_REVERSIBLE, f"entry {command.entry_seq} is of kind {original.kind}", at_ms)]
+    if original.cause.startswith(COUPON_CAUSE):
+        detail = f"entry {command.entry_seq} belongs to a coupon's redemption; roll that back"
+        return [refused(command, ENTRY_NOT_REVERSIBLE, detail, at_ms)]
     if entry.reversed_by:
         return [refused(command, ALREADY_REVERSED, f"entry {command.entry_seq} was reversed before", at_ms)]
     draft = LedgerDraft(tenant, card, at_ms)

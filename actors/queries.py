@@ -54,7 +54,14 @@ class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
     since_offset: int = -1
 
 
-Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic
+class GetCoupon(msgspec.Struct, frozen=True, array_like=True, tag=130):
+    """Terms and counts of a coupon."""
+
+    tenant_id: str
+    coupon_id: str
+
+
+Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic | GetCoupon
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

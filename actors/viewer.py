@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.board import Board
 from actors.calendar import local_day
 from actors.card import Card
+from actors.coupon import Coupon
 from actors.event import Event
 from actors.judge import Judge
 from actors.live import Views
@@ -16,6 +17,7 @@ from actors.queries import (
     REVOCATIONS_TOPIC,
     GetBoard,
     GetCard,
+    GetCoupon,
     GetEvent,
     GetTenant,
     GetTopic,
@@ -24,7 +26,7 @@ from actors.queries import (
     event_of_window,
 )
 from actors.refusals import BOARD_UNKNOWN
-from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView
+from actors.replies import CardView, CouponView, Digest, EventView, Failed, Reply, TenantView
 from actors.tenant import Tenant
 from actors.waiting import Known, Wants
 
@@ -58,6 +60,11 @@ class Viewer:
                 limit = max(1, min(query.limit, BOARD_ROWS_MAX))
                 board, window = found
                 return board.view(query.board, window, limit, max(0, query.offset), query.around)
+            case GetCoupon():
+                coupon = self._judge.coupon(query.tenant_id, query.coupon_id, known, wants)
+                if not isinstance(coupon, Coupon):
+                    return coupon
+                return CouponView(coupon.tenant_id, coupon.coupon_id, coupon.terms, coupon.counts)
             case GetTopic():
                 return self._topic(tenant, query, now_ms, known, wants)
 

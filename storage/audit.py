@@ -35,6 +35,7 @@ from storage.audit_checks import (
     RequestCheck,
     check_stream,
 )
+from storage.audit_coupons import CouponCheck
 from storage.audit_doors import AttendanceCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
@@ -73,6 +74,7 @@ CHECKS: dict[str, str] = {
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
+    "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
@@ -141,6 +143,7 @@ class Replay:
         self.attendance = AttendanceCheck(findings)
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
+        self.coupons = CouponCheck(findings)
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self.states = StateRows()
@@ -162,6 +165,7 @@ class Replay:
             return []
         rows: list[tuple[str, Row]] = []
         self.ledger.begin_entry()
+        self.coupons.begin_entry()
         self.accounts.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
@@ -171,6 +175,7 @@ class Replay:
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
+            self.coupons.take(fact, place)
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self.states.take(self.partition, fact, position)
@@ -179,6 +184,7 @@ class Replay:
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self.ledger.begin_entry()
+        self.coupons.begin_entry()
         self.accounts.begin_entry()
         return rows
 
@@ -435,7 +441,13 @@ async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) ->
 
 
 # Which table owns the things that a column names.
-_OWNERS = {"card_id": "cards", "event_id": "events", "member_id": "members", "device_id": "devices"}
+_OWNERS = {
+    "coupon_id": "coupons",
+    "card_id": "cards",
+    "event_id": "events",
+    "member_id": "members",
+    "device_id": "devices",
+}
 _REFERENCES = """
 SELECT c.table_name, c.column_name FROM information_schema.columns c
 JOIN information_schema.columns t ON t.table_schema = c.table_schema AND t.table_name = c.table_name

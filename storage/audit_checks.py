@@ -17,6 +17,7 @@ import msgspec
 
 from actors.calendar import local_day
 from actors.card_facts import TagEnrolled, TagRemoved
+from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
 from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
@@ -143,7 +144,10 @@ class Ownership:
 
 
 # What another fact, or the time, may lead to.
-_CAUSED = PointsPosted | AlarmSet | EveryoneLeft | TagEnrolled | TagRemoved
+_CAUSED = (
+    *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved),
+    *(CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged),
+)
 
 
 class RequestCheck:

@@ -18,6 +18,7 @@ import msgspec
 from actors.card import Card
 from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
+from actors.coupon_facts import CouponFact
 from actors.door_facts import CardNoted, DoorFact
 from actors.entry import Entry
 from actors.facts import (
@@ -37,6 +38,7 @@ from actors.facts import (
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_cards import card_change, take_card_change, take_tag, take_tap
+from storage.rows_coupons import coupon_rows
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
 from storage.state_tables import ALARMS
@@ -112,6 +114,9 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             batch.set_state(
                 ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)
             )
+        elif isinstance(fact, CouponFact):
+            for table, row in coupon_rows(fact, position):
+                batch.set_state(table, row)
         else:
             # A refused command leaves no state: it is found by its request id.
             assert isinstance(fact, CommandRefused)

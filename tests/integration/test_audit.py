@@ -23,6 +23,7 @@ from storage.acks import AckBook, canonical
 from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
+from tests.support.coupon_faults import WRONG_COUPON_FACTS
 from tests.support.small_history import (
     FIRST,
     OTHER_TAG,
@@ -147,7 +148,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
     return is_it
 
 
-WRONG_FACTS = {
+WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
     "award for no scan": (PointsPosted, {"rule": "rule_checkin:1"}, {"cause": "checkin:none"}, "award_causes"),
@@ -188,6 +189,7 @@ WRONG_FACTS = {
     "gives a tag to a second card": (TagAssigned, {"tag_uid": OTHER_TAG}, {"tag_uid": TAG}, "tags"),
     "takes a tap twice": (ScanJudged, {"reason": "credential_replayed"}, {"reason": "card_suspended"}, "tags"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
+    **WRONG_COUPON_FACTS,
 }
 
 

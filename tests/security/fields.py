@@ -22,6 +22,10 @@ IDS: dict[str, str] = {
     "credential": "credential",
     "number": "card_number",
     "uid": "new_tag",
+    "coupon_id": "coupon",
+    "redemption_id": "hold",
+    "POST /v1/coupons/redemptions/{redemption_id}/rollback redemption_id": "redemption",
+    "POST /v1/coupons/redeem code": "coupon_code",
     "event_id": "event",
     "window": "event",
     "gate_id": "gate",
@@ -57,6 +61,7 @@ PLAIN: dict[str, Any] = {
     "attention": "Greet by name",
     "choice": "yes",
     "current_password": PASSWORD,
+    "bill_id": "till-1",
     "birthday": "1990-02-28",
     "board": "points",
     "capacity": 100,
@@ -74,6 +79,7 @@ PLAIN: dict[str, Any] = {
     "from": "2026-01-01T00:00:00.000Z",
     # A part of the event that is made or changed: of no other.
     "id": "part_1",
+    "group": "drinks",
     "locale": "vi-VN",
     "logo_url": "https://vip.example.com/logo.svg",
     "message": "Members only",
@@ -85,6 +91,7 @@ PLAIN: dict[str, Any] = {
     "phone": "+84 90 123 45 67",
     "q": "Mel",
     "question_id": "q_1",
+    "shared_code": "SUMMER26",
     "since": "",
     "reason": "full",
     "refresh_token": "none",
@@ -96,6 +103,7 @@ PLAIN: dict[str, Any] = {
     "text": "Any allergies?",
     "token": "none",
     "zone_id": "zone_1",
+    "value": {"type": "item", "text": "A tea"},
 }
 
 # Bodies that may be left out, but then something else has to be there.

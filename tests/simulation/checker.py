@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from msgspec.structs import asdict
+import msgspec
 
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
+from actors.coupon_commands import RedeemCoupon
+from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark, is_intact
 from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDetails
 from actors.handlers import order_key
@@ -31,6 +33,7 @@ from actors.replies import (
     CardChanges,
     CardFeed,
     CardView,
+    CouponView,
     Digest,
     Done,
     EventView,
@@ -44,6 +47,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.plain import plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -109,7 +113,9 @@ class Checker(Watcher):
     def _take_command(self, entry: Entry, facts: list[Fact], index: int) -> int:
         first = facts[index]
         if isinstance(first, AlarmSet) and first.rang:
-            return self._take_expected(entry, facts, index, self.oracle.woken(first.entity_id, first.at_ms), first)
+            return self._take_expected(
+                entry, facts, index, self.oracle.woken(first.kind, first.entity_id, first.at_ms), first
+            )
         answer = next((fact for fact in facts[index:] if fact.request_id), None)
         check(answer is not None, "9: facts that answer nobody")
         assert answer is not None
@@ -126,7 +132,7 @@ class Checker(Watcher):
         for offset, (kind, fields) in enumerate(expected):
             fact = found[offset] if offset < len(found) else None
             check(type(fact).__name__ == kind, f"8: {kind} expected, {fact} found, for {command}")
-            said = {name: _plain(name, getattr(fact, name)) for name in fields}
+            said = {name: plain(name, getattr(fact, name)) for name in fields}
             check(said == fields, f"8: for {command}\n  expected {fields}\n  found    {said}")
             position = position_of(entry.seq, index + offset)
             self.facts[position] = fact
@@ -160,6 +166,8 @@ class Checker(Watcher):
             self._world.note("alarm rang" if fact.rang else "alarm set")
         elif kind == "TagEnrolled":
             pass  # seen from outside once it is a card's
+        elif isinstance(fact, CouponFact):
+            self._take_coupon(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -186,6 +194,17 @@ class Checker(Watcher):
                 self._world.note(f"scan {name}")
         if details.is_offline and not details.is_latest:
             self._world.note("scan uploaded late")
+
+    def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
+        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
+        if own is not None:
+            self.history[own, getattr(fact, f"{own}_id")].add(position, position)
+        if kind in ("CouponRedeemed", "RedemptionChanged"):
+            self._world.note(f"coupon {fact.state}")
+        if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
+            terms = self.oracle.coupons.coupons[fact.coupon_id]["terms"]
+            view = (terms["name"], terms["state"], self.oracle.coupons.counts(fact.coupon_id))
+            self.history["coupon view", fact.coupon_id].add(position, view)
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -308,6 +327,7 @@ class Checker(Watcher):
             check(known is not None and known[0].fingerprint != message.fingerprint, f"2: {message} reuses no id")
         elif reply.code.endswith("_unknown"):
             kind = reply.code.removesuffix("_unknown")
+            kind = "code" if kind == "coupon" and isinstance(message, RedeemCoupon) else kind
             entity = str(getattr(message, f"{kind}_id", ""))
             if kind == "card" and isinstance(message, TransferPoints) and self._is_known(message, token):
                 entity = message.to_card_id
@@ -317,6 +337,7 @@ class Checker(Watcher):
                 self._world.note(f"{reply.code} told")
                 return
             tenant = self.oracle.cards.get(entity, self.oracle.events.get(entity, {})).get("tenant", message.tenant_id)
+            tenant = self.oracle.coupons.owner(entity) or tenant
             check(tenant != message.tenant_id, f"1: {reply.code} for {message}, which existed")
             self._world.note("another tenant's entity is unknown")
 
@@ -351,6 +372,10 @@ class Checker(Watcher):
             settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
+        elif isinstance(reply, CouponView):
+            counts = msgspec.structs.astuple(reply.counts)
+            shown_coupon = (reply.terms.name, reply.terms.state, counts)
+            check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")
             self._told_board(message.tenant_id, reply, since, message)
@@ -454,7 +479,9 @@ class Checker(Watcher):
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
             if commands > len(partition._parked_keys):
                 self._world.note("parked behind parked")
-        resident = {*partition.residents.cards, *partition.residents.events, *partition.residents.actors["tag"]}
+        resident = {
+            own_id for kind, actors in partition.residents.actors.items() if kind != "tenant" for own_id in actors
+        }
         epoch, before, gone = self._resident.get(partition, (0, set(), set()))
         if epoch == partition.epoch:
             gone |= before - resident
@@ -466,23 +493,7 @@ class Checker(Watcher):
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
-_PLAIN = ScanDetails()
-
-
 def _still_open(
     holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
 ) -> dict[int, tuple[str, int, int]]:
     return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Lots and takings as the oracle writes them."""
-    if name == "details":
-        return (
-            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
-        )
-    if name == "takings":
-        return {taking.lot: taking.amount for taking in value}
-    if name == "lots":
-        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
-    return value

@@ -27,7 +27,7 @@ from actors.commands import (
     fingerprint,
 )
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
-from actors.queries import GetBoard, GetCard, GetEvent, GetTenant, GetTopic
+from actors.queries import GetBoard, GetCard, GetCoupon, GetEvent, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
@@ -35,6 +35,7 @@ from actors.versions import event_version, gate_version
 from rules.model import Rule
 from tests.simulation.card_clients import TAGS, about_card, learn, presented
 from tests.simulation.checker import Checker, check
+from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.world import World
@@ -90,6 +91,7 @@ class Client:
         self._serials: dict[str, int] = {}
         self._counters: dict[str, int] = {}
         self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
+        self._coupons = CouponKnowledge()
 
     @property
     def is_done(self) -> bool:
@@ -144,6 +146,8 @@ class Client:
         rng = self._world.rng
         card_id, event_id = self._pick(tenant_id, CARDS), self._pick(tenant_id, EVENTS)
         head = (tenant_id, request_id, b"")
+        if rng.random() < 0.3:
+            return self._signed(self._coupons.command(rng, self._world.now_ms, head, card_id))
         dice = rng.random()
         command: Command
         if dice < 0.42:
@@ -251,6 +255,8 @@ class Client:
             return GetEvent(tenant_id, event_id)
         if dice < 0.36:
             return GetTenant(tenant_id)
+        if dice < 0.4:
+            return GetCoupon(tenant_id, rng.choice((*COUPONS[tenant_id], "cpn_ghost")))
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
@@ -341,6 +347,8 @@ class Client:
         elif isinstance(reply, Done) and type(reply.fact).__name__ in ("EventCreated", "EventChanged"):
             event: Any = reply.fact
             self._terms[event.event_id] = event.terms
+        elif isinstance(reply, Done):
+            self._coupons.learn(type(reply.fact).__name__, reply.fact)
         elif isinstance(reply, EventView):
             self._terms[reply.event_id] = reply.terms
         elif isinstance(reply, TopicView):
@@ -380,4 +388,5 @@ def founding_commands(client: Client) -> list[Command]:
                 gates += (Gate("gate_a", "Floor", True, "zone_a"), Gate("gate_b", "Balcony", True, "zone_b"))
                 terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates, zones=ZONES)
             commands.append(CreateEvent(*head(tenant_id), event_id, terms))
+        commands += founding_coupons(world.rng, tenant_id, client._id)
     return [client._signed(command) for command in commands]

@@ -26,11 +26,13 @@ from actors.commands import (
     OpenTenant,
     RenameCardHolder,
 )
+from actors.coupon_commands import CouponCommand
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.points_commands import TransferPoints
 from actors.terms import EventTerms
 from actors.versions import event_version, gate_version
 from tests.simulation.oracle_cards import CardOracle
+from tests.simulation.oracle_coupons import CouponOracle
 from tests.simulation.oracle_doors import Expected
 from tests.simulation.oracle_points import PointsOracle, refused
 
@@ -46,10 +48,13 @@ class Oracle(CardOracle, PointsOracle):
         self.events: dict[str, dict[str, Any]] = {}
         # Which scans were judged: at which event, and whether they let somebody in.
         self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.coupons = CouponOracle(self)
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        if isinstance(command, CouponCommand):
+            return self.coupons.decide(command)
         if isinstance(command, CheckIn) and command.tag_uid:
             command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
@@ -64,16 +69,19 @@ class Oracle(CardOracle, PointsOracle):
             expected += self._alarm_of(card_id, alarm_ms)
         return expected
 
-    def woken(self, card_id: str, at_ms: int) -> list[Expected]:
+    def woken(self, kind: str, own_id: str, at_ms: int) -> list[Expected]:
         """What an alarm leads to."""
         self.at_ms = at_ms
-        if card_id in self.events:
-            event_id, terms = card_id, self.events[card_id]["terms"]
-            rang = ("AlarmSet", {"entity_id": event_id, "wake_ms": exit_ms(terms, at_ms), "rang": True})
-            leaving = self.inside(event_id) and terms["exit_all_minute"] >= 0
-            return [rang, *(self.leave(event_id) if leaving else [])]
-        lapsed = self.lapse(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": True}), *lapsed]
+        if kind == "coupon":
+            wake_ms, led_to = self.coupons.lapse_and_wake(own_id)
+        elif kind == "event":
+            terms = self.events[own_id]["terms"]
+            leaving = self.inside(own_id) and terms["exit_all_minute"] >= 0
+            wake_ms, led_to = exit_ms(terms, at_ms), self.leave(own_id) if leaving else []
+        else:
+            led_to = self.lapse(own_id)
+            wake_ms = self.alarm(own_id)
+        return [("AlarmSet", {"entity_id": own_id, "wake_ms": wake_ms, "rang": True}), *led_to]
 
     def _decide(self, command: Command) -> list[Expected]:
         match command:

@@ -234,6 +234,10 @@ class PointsOracle:
         more = {"earned": command.amount, "lots": lots, "drawn_on": "points:issued"}
         return [*expected, self._post(command, "award", command.amount, "request", **more)]
 
+    def awarded(self, card_id: str, points: int, cause: str) -> Expected:
+        """Points that something else than a request for points gives, without expiry."""
+        return self._post(card_id, "award", points, cause, earned=points, drawn_on="points:issued")
+
     def _redeem(self, command: RedeemPoints) -> list[Expected]:
         card, account = self.cards[command.card_id], command.account
         if not 1 <= command.amount <= AMOUNT_MAX:
@@ -256,6 +260,8 @@ class PointsOracle:
             return refused("entry_unknown")
         original = ledger[command.entry_seq - 1]
         if original["kind"] not in ("award", "redeem", "top_up", "pay", "capture"):
+            return refused("entry_not_reversible")
+        if original["cause"].startswith("coupon:"):
             return refused("entry_not_reversible")
         if any(entry["reverses"] == command.entry_seq for entry in ledger):
             return refused("already_reversed")

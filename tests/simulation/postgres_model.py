@@ -20,6 +20,7 @@ from actors.card_facts import (
     TagRemoved,
 )
 from actors.codec import decode_facts
+from actors.coupon_facts import CouponFact
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
@@ -38,11 +39,12 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import claimed_ahead_ms, position_of
-from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
+from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, Hold, Lot
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.postgres_coupons import CouponTables
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -72,6 +74,7 @@ class PostgresModel:
         self.reversed: dict[tuple[str, str, int], str] = {}
         self.alarms: dict[tuple[str, str, str], int] = {}
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
+        self.coupons = CouponTables()
 
     def outage(self, length_ms: int) -> None:
         """Nobody is answered for a while."""
@@ -152,6 +155,8 @@ class PostgresModel:
                 self.cards[fact.tenant_id, fact.card_id].update(attention=fact.attention, position=position)
             case ScanAnnulled() | EveryoneLeft() | AdmissionListChanged() | QuestionsAnswered():
                 self._write_doors(fact, position)
+            case _ if isinstance(fact, CouponFact):
+                self.coupons.write(fact, position)
             case AlarmSet():
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
@@ -277,7 +282,6 @@ class PostgresModel:
 
     def load(self, request: LoadRequest) -> Loaded:
         """What is asked, from one snapshot."""
-        tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
         return Loaded(
             self.position,
             {t: self.load_tenant(t) for t in request.tenants if t in self.tenants},
@@ -290,9 +294,14 @@ class PostgresModel:
                 if key in self.ledger
             },
             {key: self._board(*key) for key in request.boards},
-            {key: tags[key[1:]] for key in request.others if key[1:] in tags},
+            self._others(request),
             self._due(request.alarms_until_ms)[: request.alarms_max],
         )
+
+    def _others(self, request: LoadRequest) -> dict[OtherActor, Any]:
+        tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
+        found = {key: tags.get(key[1:]) if key[0] == "tag" else self.coupons.load(*key) for key in request.others}
+        return {key: actor for key, actor in found.items() if actor is not None}
 
     def _due(self, until_ms: int) -> tuple[Alarm, ...]:
         due = [Alarm(wake_ms, *key) for key, wake_ms in self.alarms.items() if 0 < wake_ms <= until_ms]

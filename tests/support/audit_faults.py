@@ -11,6 +11,7 @@ from actors.entry import sealed
 from storage.audit import FactListener, NotLive, PartitionAudit, Sources, audit, summary
 from storage.postgres import Pool
 from storage.postgres_store import PostgresStore
+from tests.support.coupon_faults import ROW_FAULTS
 from tests.support.small_history import FIRST, PARTITION_COUNT, SECOND, THIRD, History
 
 JOURNAL = "mv:{p01}:journal"
@@ -333,4 +334,5 @@ PLANTED: dict[Plant, str] = {
     let_memory_differ: "live_state",
     remember_a_card_that_never_was: "live_state",
     halt_the_partition: "live_state",
+    **ROW_FAULTS,
 }

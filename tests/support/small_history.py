@@ -2,7 +2,7 @@
 
 Two organisations share partition 1 of two, a third has partition 0. They award, redeem, reverse and refuse points,
 admit and refuse scans, let people out and in again, repeat requests, change settings, and lose their host twice (three
-epochs).
+epochs), use coupons.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.projector import Projector
 from storage.redis_journal import RedisJournal
+from tests.support.coupon_faults import use_coupons
 
 PARTITION_COUNT = 2
 CARDS = 6
@@ -254,6 +255,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         )
         await _festival(teller, SECOND)
         await _life(teller, SECOND)
+        await use_coupons(teller, FIRST, clock_ms())
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)
