@@ -63,7 +63,7 @@ SITUATIONS = (
     *("refused coupon_not_active", "refused coupon_ended", "refused coupon_not_started", "refused coupon_expired"),
     *("refused coupon_not_for_card", "refused coupon_already_used", "refused coupon_on_hold"),
     *("refused coupon_not_combinable", "refused coupon_card_limit_reached", "refused coupon_limit_reached"),
-    *("refused hold_invalid"),
+    "refused hold_invalid",
     *("refused coupon_not_redeemed", "refused already_rolled_back", "refused coupon_terms_invalid"),
     *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
     *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
