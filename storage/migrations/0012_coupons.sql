@@ -99,5 +99,4 @@ CREATE TABLE coupon_redemptions (
 ) WITH (fillfactor = 80);
 CREATE INDEX coupon_redemptions_on_hold ON coupon_redemptions (tenant_id, coupon_id) WHERE state = 'on_hold';
 CREATE INDEX coupon_redemptions_by_bill ON coupon_redemptions (tenant_id, bill) WHERE bill <> '';
-CREATE INDEX coupon_redemptions_by_card ON coupon_redemptions (tenant_id, card_id, began_at_ms);
 COMMENT ON TABLE coupon_redemptions IS 'tenant: redemptions of coupons and what became of them';
