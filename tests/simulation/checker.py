@@ -47,7 +47,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
-from tests.simulation.plain import plain
+from tests.simulation.plain import plain, still_open
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -55,6 +55,10 @@ Key = tuple[str, str]
 DOOR_FACTS = (
     *("EventCreated", "EventChanged", "ScanJudged", "ScanAnnulled", "EveryoneLeft", "AdmissionListChanged"),
     "QuestionsAnswered",
+)
+NOTED_DETAILS = (
+    *("is_offline", "is_move", "conflict", "forced", "tag_uid", "left_zone_id", "session_id", "questions"),
+    "message",
 )
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
@@ -161,6 +165,8 @@ class Checker(Watcher):
                 self._world.note(f"scan {fact.reason or fact.direction}")
                 self._take_scan(fact)
                 self.scans[fact.event_id].append((position, fact.request_id))
+            elif kind == "ScanAnnulled" and fact.visits is not None:
+                self._world.note("visit taken back")
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
@@ -179,21 +185,14 @@ class Checker(Watcher):
         if not details.is_offline and self._inside[fact.event_id] <= fact.capacity:
             check(fact.inside <= full, f"12: {fact.inside} inside, capacity {fact.capacity}")
         self._inside[fact.event_id] = fact.inside
-        for name in (
-            "is_offline",
-            "is_move",
-            "conflict",
-            "forced",
-            "tag_uid",
-            "left_zone_id",
-            "session_id",
-            "questions",
-            "message",
-        ):
+        for name in NOTED_DETAILS:
             if getattr(details, name):
                 self._world.note(f"scan {name}")
         if details.is_offline and not details.is_latest:
             self._world.note("scan uploaded late")
+        if fact.visits is not None:
+            is_late = 0 < fact.visit_day < fact.visits.day
+            self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
 
     def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
         own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
@@ -359,7 +358,7 @@ class Checker(Watcher):
             then = self.history["card", reply.card_id].since(since)
             # A hold whose time is over is not shown, though its end may not be posted yet; hosts' clocks differ.
             over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX
-            shown = [{**one, "holds": _still_open(one["holds"], view["holds"], over_ms)} for one in then]
+            shown = [{**one, "holds": still_open(one["holds"], view["holds"], over_ms)} for one in then]
             check(view in shown, f"1: undurable or outdated {view}")
         elif isinstance(reply, EventView):
             terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
@@ -491,9 +490,3 @@ class Checker(Watcher):
                 self._world.note("loaded again after being put away")
                 gone -= resident
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
-
-
-def _still_open(
-    holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
-) -> dict[int, tuple[str, int, int]]:
-    return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}

@@ -18,8 +18,19 @@ def plain(name: str, value: Any) -> Any:
             return {} if value is None else {key: told for key, told in asdict(value).items() if told != _USUAL[key]}
         case "takings":
             return {taking.lot: taking.amount for taking in value}
+        case "visits" if value is not None:
+            told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
+            counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
+            return told | {count: getattr(value, count) for count in counts}
         case "counts":
             return astuple(value)
         case "lots":
             return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
     return value
+
+
+def still_open(
+    holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
+) -> dict[int, tuple[str, int, int]]:
+    """A card's holds that are shown, or have not lapsed."""
+    return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}

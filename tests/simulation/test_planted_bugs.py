@@ -12,15 +12,17 @@ from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
 
 # They put themselves on the list.
-for name in ("bugs", "bugs_of_cards", "bugs_of_coupons", "bugs_of_decisions", "bugs_of_doors", "bugs_of_points"):
-    import_module(f"tests.simulation.{name}")
+import_module("tests.simulation.bugs")
+for domain in ("cards", "coupons", "decisions", "doors", "points", "visits"):
+    import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
 # Rare ones are looked for where they live, so that the search stays short.
 RARE = {
     # Where nothing goes wrong, clients come further: a redemption is reversed after its points have lapsed.
     "no_grace": Parts(Faults()),
-    "chain_not_verified": Parts(Faults(postgres_outage=0.3, projector_crash=0.3)),
+    # Where much is not projected at the end, an altered entry still reads as a fact now and then.
+    "chain_not_verified": Parts(Faults(projector_crash=0.5)),
     "tail_dropped_under_a_load": Parts(
         Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0, "others_resident_max": 0}
     ),
