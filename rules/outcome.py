@@ -96,8 +96,8 @@ class UnitsUsed(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`effects` in the order in which the rules applied. `depth_reached`: there are rules for this trigger, and none was
-    looked at, because the moment lies too deep in a chain of effects."""
+    """`effects` in the order in which the rules applied. `depth_reached`: there are rules for this trigger, and none
+    was looked at, because the moment lies too deep in a chain of effects."""
 
     effects: tuple[Effect, ...] = ()
     failures: tuple[Failure, ...] = ()
