@@ -76,7 +76,8 @@ def function_of(code: ast.expr) -> Callable[[Moment], Any]:
 
 def any_of(codes: Sequence[ast.expr]) -> Callable[[Moment], Any]:
     """The function that says whether any of these conditions is true."""
-    return function_of(ast.BoolOp(ast.Or(), [*codes, ast.Constant(False)]))
+    nothing = ast.Constant(False)
+    return function_of(ast.BoolOp(ast.Or(), [*codes, nothing]) if codes else nothing)
 
 
 class _Translator:

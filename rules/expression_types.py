@@ -237,6 +237,9 @@ class _Checker:
         operand = self.typed(node.operand)
         if operand.type not in (*_NUMBERS, "dyn"):
             raise ExpressionError(f"This is {_told(operand)}, where a number must be.", node.at)
+        if operand.type == "int" and operand.low <= INT64_MIN:
+            # cel-rust 0.14 gives the least number itself here, where every other overflow is an error.
+            raise ExpressionError("This can overflow unnoticed: subtract from 0 instead.", node.at)
         return operand._replace(cost=operand.cost + 1, low=-operand.high, high=-operand.low)
 
     def _conditional(self, node: Conditional) -> Typed:
