@@ -59,12 +59,11 @@ def changed(document: dict[str, Any], pointer: str, value: Any) -> dict[str, Any
     *steps, last = pointer.split("/")[1:]
     for step in steps:
         holder = holder[int(step)] if isinstance(holder, list) else holder.setdefault(step, {})
-    if isinstance(holder, list):
-        holder[int(last)] = value
-    elif value is ...:
-        del holder[last]
+    place: Any = int(last) if isinstance(holder, list) else last
+    if value is ...:
+        del holder[place]
     else:
-        holder[last] = value
+        holder[place] = value
     return made  # type: ignore[no-any-return]
 
 
@@ -245,7 +244,7 @@ def test_schema_and_parser_agree(document: dict[str, Any], changes: list[tuple[s
     for pointer, value in changes:
         try:
             document = changed(document, pointer, value)
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             continue  # an earlier change took the place away
     found = errors(document)
     if SCHEMA.is_valid(document):
