@@ -216,8 +216,6 @@ class _Parser:
         signs: list[_Token] = []
         while self._at_sign("!", "-") and (not signs or signs[0].text == self._peek().text):
             signs.append(self._take())
-            if len(signs) > EXPRESSION_DEPTH_MAX:
-                raise self._too_deep(signs[-1].at)
         number = self._peek()
         if signs and signs[0].text == "-" and number.kind == "number":
             node = self._members(self._number(self._take(), signs.pop()))

@@ -59,8 +59,7 @@ def next_due_ms(schedule: Schedule, time_zone: str, after_ms: int) -> int:
     """The first moment after `after_ms` at which the schedule comes, in milliseconds since 1970."""
     zone = ZoneInfo(time_zone)
     today = datetime.fromtimestamp(after_ms / 1000, UTC).astimezone(zone).date()
-    # From the day before: in a gap around midnight a day's time can fall on the next.
-    for offset in range(-1, _DAYS_LOOKED_AHEAD):
+    for offset in range(_DAYS_LOOKED_AHEAD):
         day = today + timedelta(days=offset)
         if _is_day_of(schedule, day):
             due_ms = _moment_ms(day, schedule.minute, zone)

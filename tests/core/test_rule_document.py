@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -282,3 +283,6 @@ def test_how_much_the_rules_of_a_trigger_may_cost() -> None:
     assert admission_error(others, rule("new", dear, state="draft")) is None
     assert admission_error(others, rule("new", "card.points > 3", on="top_up")) is None
     assert admission_error(others, others[0]) is None
+    too_many = [*others, new]  # as can be after the limit was lowered: then a rule can still be paused
+    assert admission_error([*too_many, rule("more", dear)], msgspec.structs.replace(new, state="paused")) is None
+    assert admission_error(too_many, new) == refused
