@@ -16,6 +16,7 @@ Rules:
 | `overflow` | a whole number beyond 64 bits |
 | `type_mismatch` | an attribute is not of the kind that the expression takes it for, or the result is not |
 | `amount_out_of_range` | an amount below 0 or above `POINTS_PER_AWARD_MAX` |
+| `attribute_too_large` | CEL would have to look at an attribute with more than `ATTRIBUTE_VALUES_MAX` values in it |
 | `not_computable` | anything else, such as a number that CEL cannot hold |
 """
 
@@ -37,7 +38,7 @@ from rules.expression_python import ASK_CEL, function_of, to_python
 from rules.expression_tree import ExpressionError, line_and_column
 from rules.expression_types import Checked, check
 from rules.language import Trigger
-from rules.limits import COMPILED_EXPRESSIONS_REMEMBERED_MAX, POINTS_PER_AWARD_MAX
+from rules.limits import ATTRIBUTE_VALUES_MAX, COMPILED_EXPRESSIONS_REMEMBERED_MAX, POINTS_PER_AWARD_MAX
 from rules.moment import Moment
 
 FailureReason = Literal[
@@ -47,6 +48,7 @@ FailureReason = Literal[
     "overflow",
     "type_mismatch",
     "amount_out_of_range",
+    "attribute_too_large",
     "not_computable",
 ]
 
@@ -113,9 +115,12 @@ class Expression:
     def _context(self, moment: Moment) -> dict[str, Any]:
         """What the expression names, and nothing else."""
         context: dict[str, Any] = {name: {key: get(moment) for key, get in fields} for name, fields in self._plan}
-        if self._attributes is not None and "attributes" in context.get("member", ()):
+        if self._attributes:
             given = moment.member.attributes
-            context["member"]["attributes"] = {key: given[key] for key in self._attributes if key in given}
+            named = {key: given[key] for key in self._attributes if key in given}
+            if any(_is_large(value) for value in named.values()):
+                raise EvaluationFailed("attribute_too_large")
+            context["member"]["attributes"] = named
         return context
 
 
@@ -179,6 +184,20 @@ def _compiled(text: str, trigger: Trigger, wanted: Literal["bool", "int"]) -> Ex
         line, column = (int(position.group(1)), int(position.group(2))) if position else (1, 1)
         return BadExpression("CEL does not take this.", line, column)
     return Expression(program, checked)
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a JSON value has more than `ATTRIBUTE_VALUES_MAX` values in it, itself included."""
+    waiting = [value]
+    count = 0
+    while waiting and count <= ATTRIBUTE_VALUES_MAX:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return count > ATTRIBUTE_VALUES_MAX
 
 
 def _getter(variable: str, field: str) -> Callable[[Moment], Any]:

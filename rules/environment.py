@@ -2,7 +2,7 @@
 
 Rules:
 1. A variable is an object; only its fields are values. So what an expression needs of a moment is known when it is
-   saved, and nothing else is handed to it.
+   saved, and nothing else is handed to it. Of `member.attributes`, too, only single keys can be asked for.
 2. `bounds` are the least and the greatest value of a whole number, `size_max` the most characters of a text or items
    of a list. They are what the cost of an expression and its freedom from overflow are judged by.
 """
@@ -67,8 +67,7 @@ VARIABLES: Final[dict[str, dict[str, Field]]] = {
         "attributes": Field(
             type="map",
             path=("member", "attributes"),
-            size_max=limits.ATTRIBUTE_ITEMS_MAX,
-            about="the organisation's own attributes, by name",
+            about="the organisation's own attributes, each by its name",
         ),
     },
     "event": {

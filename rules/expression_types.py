@@ -50,7 +50,6 @@ _NAMES: Final[dict[Type, str]] = {
     "texts": "a list",
     "numbers": "a list",
     "list": "a list",
-    "map": "a map",
     "dyn": "a value",
 }
 
@@ -74,21 +73,20 @@ class Typed(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """An expression that has passed. `fields` are those that it reads, as (variable, field); of the attributes only
-    `attributes`, if that is not None."""
+    """An expression that has passed. `fields` are those that it reads, as (variable, field), `attributes` the keys of
+    the member's attributes."""
 
     root: Node
     types: dict[Node, Typed]
     fields: frozenset[tuple[str, str]]
-    attributes: frozenset[str] | None
+    attributes: frozenset[str]
 
 
 def check(root: Node, trigger: Trigger) -> Checked:
     """Raises `ExpressionError` for what cannot be right, or costs too much."""
     checker = _Checker(trigger)
     checker.typed(root)
-    attributes = None if checker.needs_all_attributes else frozenset(checker.attributes)
-    return Checked(root, checker.types, frozenset(checker.fields), attributes)
+    return Checked(root, checker.types, frozenset(checker.fields), frozenset(checker.attributes))
 
 
 def is_attributes(node: Node) -> bool:
@@ -117,7 +115,6 @@ class _Checker:
         self.types: dict[Node, Typed] = {}
         self.fields: set[tuple[str, str]] = set()
         self.attributes: set[str] = set()
-        self.needs_all_attributes = False
         self._trigger = trigger
         self._variables = fields_of(trigger)
         self._bound: dict[str, Typed] = {}
@@ -148,7 +145,7 @@ class _Checker:
             case Unary():
                 return self._unary(node)
             case Binary():
-                return _binary(node, self.typed(node.left), self.typed(node.right))
+                return self._binary(node)
             case Chain():
                 terms = [self._truth(term) for term in node.terms]
                 return Typed("bool", len(terms) + sum(term.cost for term in terms))
@@ -181,7 +178,7 @@ class _Checker:
             found = self._attribute(node.operand, node.field)
         else:
             operand = self.typed(node.operand)
-            if operand.type not in ("map", "dyn"):
+            if operand.type != "dyn":
                 raise ExpressionError(f"{_told(operand)} has no fields.", node.at)
             found = _dynamic(operand.cost + 1)
         return Typed("bool", found.cost) if node.is_test else found
@@ -195,10 +192,10 @@ class _Checker:
             else:
                 message = f"{variable.name} has no field {node.field}; it has {', '.join(sorted(fields))}."
             raise ExpressionError(message, node.at)
+        if field.type == "map":
+            message = f"{variable.name}.{node.field} is no value by itself: name one of its keys, written out."
+            raise ExpressionError(message, node.at)
         self.fields.add((variable.name, node.field))
-        if is_attributes(node):
-            self.needs_all_attributes = True
-            return Typed("map", limits.ATTRIBUTE_ITEMS_MAX // 2, size=field.size_max)
         low, high = field.bounds
         item_size = limits.TEXT_CHARS_MAX if field.type == "texts" else 1
         return Typed(field.type, 1, low, high, field.size_max, item_size)
@@ -206,9 +203,10 @@ class _Checker:
     def _attribute(self, operand: Node, key: str) -> Typed:
         assert isinstance(operand, Select)
         self.fields.add(("member", "attributes"))
+        self.types[operand] = Typed("map", 1)
+        handing_over = 0 if key in self.attributes else limits.ATTRIBUTE_VALUES_MAX
         self.attributes.add(key)
-        self.types[operand] = Typed("map", 1, size=limits.ATTRIBUTE_ITEMS_MAX)
-        return _dynamic(2)
+        return _dynamic(2 + handing_over)
 
     def _index(self, node: Index) -> Typed:
         index = self.typed(node.index)
@@ -219,7 +217,7 @@ class _Checker:
         cost = operand.cost + index.cost + 1
         if operand.type in _ITEMS and index.type in ("int", "dyn"):
             return _item_of(operand)._replace(cost=cost)
-        if operand.type == "dyn" or (operand.type == "map" and index.type in ("string", "dyn")):
+        if operand.type == "dyn":
             return _dynamic(cost)
         raise ExpressionError(f"{_told(operand)} has no place for {_told(index)}.", node.at)
 
@@ -242,6 +240,14 @@ class _Checker:
             raise ExpressionError("This can overflow unnoticed: subtract from 0 instead.", node.at)
         return operand._replace(cost=operand.cost + 1, low=-operand.high, high=-operand.low)
 
+    def _binary(self, node: Binary) -> Typed:
+        left = self.typed(node.left)
+        if node.operator == "in" and is_attributes(node.right):
+            if not isinstance(node.left, Constant) or not isinstance(node.left.value, str):
+                raise ExpressionError("Only a text, written out, can be looked for in attributes.", node.at)
+            return Typed("bool", 1 + self._attribute(node.right, node.left.value).cost)
+        return _operation(node, left, self.typed(node.right))
+
     def _conditional(self, node: Conditional) -> Typed:
         condition, then, otherwise = self._truth(node.condition), self.typed(node.then), self.typed(node.otherwise)
         cost = condition.cost + then.cost + otherwise.cost + 1
@@ -257,7 +263,7 @@ class _Checker:
         cost = 1 + sum(argument.cost for argument in arguments)
         kinds = [argument.type for argument in arguments]
         if node.function == "size" and len(kinds) == 1:
-            if kinds[0] in (*_ITEMS, "map", "dyn"):
+            if kinds[0] in (*_ITEMS, "dyn"):
                 return Typed("int", cost, 0, INT64_MAX if kinds[0] == "dyn" else arguments[0].size)
         elif node.function in _TEXT_TESTS and node.target is not None and len(kinds) == 2:
             if set(kinds) <= {"string", "dyn"}:
@@ -340,15 +346,16 @@ def _list_of(items: list[Typed]) -> Typed:
     return either._replace(size=len(items), item_size=max(either.size, weight * _CHARS_PER_UNIT))
 
 
-def _binary(node: Binary, left: Typed, right: Typed) -> Typed:
+def _operation(node: Binary, left: Typed, right: Typed) -> Typed:
     if node.operator in ("+", "-", "*", "/", "%"):
         return _arithmetic(node, left, right)
     cost = left.cost + right.cost + 1
     if node.operator == "in":
-        item = _ITEMS.get(right.type, "string" if right.type == "map" else "dyn" if right.type == "dyn" else None)
+        item = _ITEMS.get(right.type, "dyn" if right.type == "dyn" else None)
         if item is not None and _comparable(left.type, item):
             per_item = 1 + min(left.weight, right.item_size // _CHARS_PER_UNIT)
-            return Typed("bool", cost + (right.size if right.type in _ITEMS else 1) * per_item)
+            items = right.size if right.type in _ITEMS else limits.ATTRIBUTE_VALUES_MAX
+            return Typed("bool", cost + items * per_item)
     elif node.operator in ("==", "!="):
         if _comparable(left.type, right.type):
             return Typed("bool", cost + min(left.weight, right.weight))

@@ -109,7 +109,10 @@ def test_what_an_expression_gives(text: str, holds: bool) -> None:
         ("string(card.points) == '1'", 1, 1, "no such call of string"),
         ("size(card.tier) == 4", 1, 1, "does not take a text"),
         ("int('5') == 5", 1, 1, "does not take a text"),
-        ("member.attributes.all(k, true)", 1, 19, "runs over a list"),
+        ("member.attributes.all(k, true)", 1, 8, "no value by itself"),
+        ("size(member.attributes) > 1", 1, 13, "no value by itself"),
+        ("member.attributes[card.tier] == 1", 1, 8, "no value by itself"),
+        ("card.tier in member.attributes", 1, 11, "written out"),
         ("member.attributes.likes.map(k, k)[0] == 'x'", 1, 25, "runs over a list"),
         ("event.tags.all(card, true)", 1, 12, "card is taken"),
         ("event.tags.all(t, [1].all(t, true))", 1, 23, "t is taken"),
@@ -140,6 +143,27 @@ def test_what_is_refused_and_where(text: str, line: int, column: int, told: str)
     assert isinstance(found, BadExpression)
     assert told in found.message
     assert (found.line, found.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("large", "is_too_large"),
+    [
+        (list(range(31)), False),
+        (list(range(32)), True),
+        ({"a": [0] * 15, "b": [0] * 14}, False),
+        ({"a": [0] * 15, "b": [0] * 15}, True),
+        ("x" * 16_000, False),
+    ],
+)
+def test_attributes_that_are_too_large_to_look_into(large: Any, is_too_large: bool) -> None:
+    at = moment(member={"attributes": {"large": large, "age": 3}})
+    condition = compiled("member.attributes.large == 5 || member.attributes.age == 3")
+    if is_too_large:
+        with pytest.raises(EvaluationFailed, match="attribute_too_large"):
+            condition.holds(at)
+    else:
+        assert condition.holds(at)
+    assert compiled("member.attributes.age == 3").holds(at)
 
 
 def test_an_amount_is_a_whole_number() -> None:
@@ -213,7 +237,7 @@ DEEP = limits.EXPRESSION_DEPTH_MAX + 1
         ("event.tags.filter(a, true).filter(a, true).filter(a, true).filter(a, true).size() == 1", "may cost"),
         ("event.tags.map(t, " + " + ".join(["event.name"] * 20) + ").size() == 1", "may cost"),
         (" || ".join(["member.attributes.exists == member.attributes.b"] * 20), "may cost"),
-        (" || ".join(["size(member.attributes) > 1"] * 6), "may cost"),
+        (" || ".join(f"member.attributes.a{number} > 1" for number in range(30)), "may cost"),
     ],
 )
 def test_hostile_expressions_are_refused(text: str, told: str) -> None:
@@ -246,7 +270,8 @@ def test_the_most_that_is_taken_ends_within_its_cost(text: str) -> None:
 def test_every_field_is_there_for_its_triggers_and_no_other() -> None:
     for name, fields in VARIABLES.items():
         for key, field in fields.items():
-            text = f"size([{name}.{key}]) == 1"
+            value = f"{name}.{key}.city" if field.type == "map" else f"{name}.{key}"
+            text = f"size([{value}]) == 1"
             for trigger in TRIGGERS:
                 found = compile_condition(text, trigger)
                 if trigger in field.triggers:
