@@ -197,8 +197,9 @@ class _Checker:
             raise ExpressionError(message, node.at)
         self.fields.add((variable.name, node.field))
         low, high = field.bounds
-        item_size = limits.TEXT_CHARS_MAX if field.type == "texts" else 1
-        return Typed(field.type, 1, low, high, field.size_max, item_size)
+        if field.type == "texts":
+            return Typed(field.type, 1 + field.size_max, size=field.size_max, item_size=limits.TEXT_CHARS_MAX)
+        return Typed(field.type, 1, low, high, field.size_max)
 
     def _attribute(self, operand: Node, key: str) -> Typed:
         assert isinstance(operand, Select)
