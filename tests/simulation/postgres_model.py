@@ -334,6 +334,8 @@ class PostgresModel:
             row["number"],
             row.get("tag", ""),
             row.get("visits", NO_VISITS),
+            row["issued"],
+            tuple(use for _, use in sorted(self.rule_uses.get(key, {}).items())),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:
