@@ -64,7 +64,7 @@ def decide_check_in(
             forced = ""
     if reason or command.direction == "exit":
         earned = exit_rules(tenant, card, door, command, at_ms, at_ms) if card is not None and not reason else ()
-        return [*before, judged(card, door, command, at_ms, reason, forced), *earned]
+        return [*before, judged(card, door, command, at_ms, reason, forced, earned), *earned]
     assert card is not None
     if _is_move(door):
         return [*before, judged(card, door, command, at_ms, "", forced)]

@@ -42,7 +42,7 @@ def decide_offline(
     conflict = reason_against(card, door, command, seen_ms)
     if command.direction == "exit":
         left = exit_rules(tenant, card, door, command, at_ms, seen_ms)
-        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, (), NO_VISIT), *left]
+        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
     visit = visit_of(tenant, card, event, seen_ms)
     earned: Sequence[Fact] = ()
     if card.state == "active":

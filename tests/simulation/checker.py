@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
@@ -55,6 +55,8 @@ DOOR_FACTS = (
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
+
+RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
 
 def check(holds: bool, message: str) -> None:
@@ -162,6 +164,8 @@ class Checker(Watcher):
             self._world.note("alarm rang" if fact.rang else "alarm set")
         elif kind == "TagEnrolled":
             pass  # seen from outside once it is a card's
+        elif kind in RULE_FACTS:
+            self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -219,6 +223,18 @@ class Checker(Watcher):
                 ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
                 rows = [(card, -negative) for negative, _, card in ranked]
                 self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _take_rules(self, kind: str, fact: Any, position: int) -> None:
+        if kind in ("RulesApplied", "RuleUnitsReturned"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RulesApplied":
+            self._world.note(f"rules at {fact.trigger}")
+            self._world.note(f"rules at depth {fact.depth}")
+            for failure in fact.failures:
+                self._world.note(f"rule failed {failure.reason}")
+            for step in fact.steps:
+                if step.use is not None:
+                    self._world.note("a rule with a limit")
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":
@@ -490,6 +506,17 @@ def _plain(name: str, value: Any) -> Any:
         told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
         counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
         return told | {count: getattr(value, count) for count in counts}
+    if name == "definition":
+        return asdict(value) | {"then": value.then, "limits": value.limits, "schedule": value.schedule}
+    if name == "rules":
+        return [(one.rule_id, one.version, one.points, one.day) for one in value]
+    if name == "failures":
+        return [(one.rule_id, one.version, one.where, one.reason) for one in value]
+    if name == "steps":
+        return [
+            (*_plain("rules", [one.units]), one.points_after, astuple(one.use) if one.use is not None else None)
+            for one in value
+        ]
     if name == "takings":
         return {taking.lot: taking.amount for taking in value}
     if name == "lots":
