@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from msgspec.structs import asdict, astuple
-
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
@@ -44,6 +42,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.plain import plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -128,7 +127,7 @@ class Checker(Watcher):
         for offset, (kind, fields) in enumerate(expected):
             fact = found[offset] if offset < len(found) else None
             check(type(fact).__name__ == kind, f"8: {kind} expected, {fact} found, for {command}")
-            said = {name: _plain(name, getattr(fact, name)) for name in fields}
+            said = {name: plain(name, getattr(fact, name)) for name in fields}
             check(said == fields, f"8: for {command}\n  expected {fields}\n  found    {said}")
             position = position_of(entry.seq, index + offset)
             self.facts[position] = fact
@@ -487,38 +486,7 @@ class Checker(Watcher):
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
-_PLAIN = ScanDetails()
-
-
 def _still_open(
     holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
 ) -> dict[int, tuple[str, int, int]]:
     return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Lots and takings as the oracle writes them."""
-    if name == "details":
-        return (
-            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
-        )
-    if name == "visits" and value is not None:
-        told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
-        counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
-        return told | {count: getattr(value, count) for count in counts}
-    if name == "definition":
-        return asdict(value) | {"then": value.then, "limits": value.limits, "schedule": value.schedule}
-    if name == "rules":
-        return [(one.rule_id, one.version, one.points, one.day) for one in value]
-    if name == "failures":
-        return [(one.rule_id, one.version, one.where, one.reason) for one in value]
-    if name == "steps":
-        return [
-            (*_plain("rules", [one.units]), one.points_after, astuple(one.use) if one.use is not None else None)
-            for one in value
-        ]
-    if name == "takings":
-        return {taking.lot: taking.amount for taking in value}
-    if name == "lots":
-        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
-    return value

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
+from actors.card_commands import AssignTag, CardCommand, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -141,17 +141,21 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
                 return self.at_doors(command)
             case ReissueCard() | RenewCard() | SetCardTier() | AssignTag() | RemoveTag():
-                before = self.cards[command.card_id]["tier"]
-                expected = self.about_card(command)
-                if self.cards[command.card_id]["tier"] != before and self.cards[command.card_id]["state"] == "active":
-                    cause, moments = f"tier:{command.request_id}", [("tier_changed", {})]
-                    seen = self.seen(command.card_id)
-                    posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, **seen)
-                    expected += [*posted, *others]
-                return expected
+                return self._tiers_by_rules(command)
             case SaveRule() | DeleteRule():
                 return self.about_rules(command)
         return self.decide_points(command)
+
+    def _tiers_by_rules(self, command: CardCommand) -> list[Expected]:
+        """What is asked about a card; another tier moves rules."""
+        card = self.cards[command.card_id]
+        before = card["tier"]
+        expected = self.about_card(command)
+        if card["tier"] != before and card["state"] == "active":
+            cause, moments = f"tier:{command.request_id}", [("tier_changed", {})]
+            posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, **self.seen(command.card_id))
+            expected += [*posted, *others]
+        return expected
 
     def cards_in_force(self, tenant_id: str) -> int:
         """How many cards count towards the plan: all but the revoked."""
