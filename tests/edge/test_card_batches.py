@@ -57,7 +57,8 @@ async def cards(system: System, key: str) -> list[Any]:
 
 
 async def test_a_list_of_members_and_what_the_printer_gets(system: System) -> None:
-    key = (await system.open_org())["key"]
+    org = await system.open_org()
+    key = org["key"]
     ann, bo = await add_members(system, key, 2)
     terms = {"tier": "gold", "valid_until": "2040-01-01T00:00:00.000Z"}
     told = await issued(system, key, {"member_ids": [ann, "mem_none", bo, ann], **terms})
@@ -81,6 +82,8 @@ async def test_a_list_of_members_and_what_the_printer_gets(system: System) -> No
     assert head == ",".join(result[0])
     assert first.split(",")[-1].strip('"') == result[0]["credential"]
     assert table.headers["cache-control"] == "no-store"
+    log = await system.made("GET", f"/v1/orgs/{org['id']}/audit-log?target={told['id']}", token=key)
+    assert [line["detail"] for line in log["items"]] == [{"result": True}] * 2 + [{"act": "issue", "rows": 3}]
 
 
 async def test_members_chosen_by_what_is_known_of_them(system: System) -> None:
