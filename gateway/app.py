@@ -48,7 +48,7 @@ from gateway.trace_ids import TraceIds
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
 # Routes that take a file as it is, read piece by piece by the route itself, with the bytes that they take.
 FILES = {("POST", path): member_limits.IMPORT_BYTES_MAX for path in (member_imports.PATH, card_batches.CSV_PATH)}
-_LONG = (":batch", card_batches.PATH, card_batches.PATH + ":change")  # what may have a long list for its body
+_LONG = (":batch", card_batches.PATH, card_batches.CHANGE_PATH)  # what may have a long list for its body
 _HOT_METHODS = {"POST", "OPTIONS"}
 _log = structlog.get_logger(__name__)
 

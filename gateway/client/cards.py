@@ -60,7 +60,7 @@ class Cards(Noun):
         """The same for the members of a file; `tier` is for rows that tell none."""
         started: Json = await self._caller.request(
             "POST",
-            BATCHES + ":csv",
+            CARDS + ":csv",
             content=csv,
             params={"tier": tier},
             headers={"content-type": "text/csv"},
@@ -85,7 +85,7 @@ class Cards(Noun):
         body = given(
             act=act, card_ids=card_ids, cards=chosen, valid_from=valid_from, valid_until=valid_until, note=note
         )
-        return await self._post(BATCHES + ":change", body, idempotency_key)
+        return await self._post(CARDS + ":change", body, idempotency_key)
 
     async def get_batch(self, batch_id: str) -> Json:
         """How far a batch is."""

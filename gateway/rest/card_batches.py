@@ -40,7 +40,8 @@ from gateway.rest.uploads import NOT_CSV, check_is_csv, csv_file, in_thread, job
 from storage.postgres import Connection
 
 PATH = "/v1/cards/batches"
-CSV_PATH = PATH + ":csv"
+CSV_PATH = "/v1/cards:csv"
+CHANGE_PATH = "/v1/cards:change"
 Batcher = Annotated[Call, Depends(Allowed("cards.batch"))]
 Consent = Literal["marketing_email", "marketing_sms", "marketing_push", "profiling", "photo", "data_sharing"]
 Text = Annotated[str, Field(max_length=limits.NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -206,7 +207,7 @@ async def start_issue_from_csv(
         return await _start(call, request, "issue", "", digest.digest(), fill)
 
 
-@router.post(PATH + ":change", status_code=202, summary="Suspend, resume, revoke, reissue or renew many cards")
+@router.post(CHANGE_PATH, status_code=202, summary="Suspend, resume, revoke, reissue or renew many cards")
 async def start_change(body: ChangeBatch, call: Batcher, request: Request) -> BatchView:
     """At most 100,000, of a list or all that a filter chooses, each as with one card. One batch at a time."""
     terms = Asked(row=0, valid_from_ms=ms(body.valid_from), valid_until_ms=ms(body.valid_until))

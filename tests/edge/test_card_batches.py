@@ -34,7 +34,7 @@ async def issued(system: System, key: str, body: Any) -> Any:
 
 
 async def changed(system: System, key: str, body: Any) -> Any:
-    return await done(system, key, await system.call("POST", PATH + ":change", body, key))
+    return await done(system, key, await system.call("POST", "/v1/cards:change", body, key))
 
 
 async def lines(system: System, key: str, batch_id: str, what: str) -> list[Any]:
@@ -126,7 +126,7 @@ async def test_a_file_with_good_and_bad_rows(system: System) -> None:
         ";C-1;;;;;;too many\r\n"
     )
     query = "?tier=platinum&valid_from=2025-01-01T00:00:00Z"
-    told = await done(system, key, await system.call("POST", f"{PATH}:csv{query}", body.encode(), key, **CSV))
+    told = await done(system, key, await system.call("POST", f"/v1/cards:csv{query}", body.encode(), key, **CSV))
     assert counts(told) == (10, 10, 3, 7)
     result = await lines(system, key, told["id"], "result")
     assert [(line["row"], line["tier"], line["external_id"]) for line in result] == [
@@ -205,24 +205,24 @@ async def test_changes_of_what_a_filter_chooses(system: System) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "where"),
     [
-        ("", {}, "#"),
-        ("", {"member_ids": []}, "#/member_ids"),
-        ("", {"member_ids": ["a b"]}, "#/member_ids/0"),
-        ("", {"member_ids": ["m"] * 1_001}, "#/member_ids"),
-        ("", {"members": {"tier": "gold"}}, "#/members/tier"),
-        ("", {"members": {"attributes": {"a": {"b": 1}}}}, None),
-        ("", {"members": {"attributes": {str(n): n for n in range(11)}}}, "#/members/attributes"),
-        ("", {"members": {}, "valid_from": "2030-01-02T00:00:00Z", "valid_until": "2030-01-01T00:00:00Z"}, "#"),
-        (":change", {"card_ids": ["c"]}, "#/act"),
-        (":change", {"act": "issue", "card_ids": ["c"]}, "#/act"),
-        (":change", {"act": "revoke"}, "#"),
-        (":change", {"act": "revoke", "cards": {}, "valid_until": "2030-01-01T00:00:00Z"}, "#"),
-        (":change", {"act": "revoke", "cards": {"state": "expired"}}, "#/cards/state"),
+        (PATH, {}, "#"),
+        (PATH, {"member_ids": []}, "#/member_ids"),
+        (PATH, {"member_ids": ["a b"]}, "#/member_ids/0"),
+        (PATH, {"member_ids": ["m"] * 1_001}, "#/member_ids"),
+        (PATH, {"members": {"tier": "gold"}}, "#/members/tier"),
+        (PATH, {"members": {"attributes": {"a": {"b": 1}}}}, None),
+        (PATH, {"members": {"attributes": {str(n): n for n in range(11)}}}, "#/members/attributes"),
+        (PATH, {"members": {}, "valid_from": "2030-01-02T00:00:00Z", "valid_until": "2030-01-01T00:00:00Z"}, "#"),
+        ("/v1/cards:change", {"card_ids": ["c"]}, "#/act"),
+        ("/v1/cards:change", {"act": "issue", "card_ids": ["c"]}, "#/act"),
+        ("/v1/cards:change", {"act": "revoke"}, "#"),
+        ("/v1/cards:change", {"act": "revoke", "cards": {}, "valid_until": "2030-01-01T00:00:00Z"}, "#"),
+        ("/v1/cards:change", {"act": "revoke", "cards": {"state": "expired"}}, "#/cards/state"),
     ],
 )
 async def test_bodies_that_are_not_taken(system: System, path: str, body: Any, where: str | None) -> None:
     key = (await system.open_org())["key"]
-    answer = await system.call("POST", PATH + path, body, key)
+    answer = await system.call("POST", path, body, key)
     assert (answer.status, answer.json()["code"]) == (400, "malformed"), answer.body
     assert where is None or answer.json()["errors"][0]["pointer"] == where
     assert (await system.made("GET", PATH, token=key))["items"] == []
@@ -237,13 +237,13 @@ async def test_files_that_are_not_taken(system: System, monkeypatch: pytest.Monk
         (b"tier\ngold\n", "member_id, external_id, email"),
         (b"email\n" + b"a@x.org\n" * 4, "3 rows"),
     ):
-        answer = await system.call("POST", PATH + ":csv", body, key, **CSV)
+        answer = await system.call("POST", "/v1/cards:csv", body, key, **CSV)
         assert (answer.status, answer.json()["code"]) == (400, "malformed")
         assert word in answer.json()["errors"][0]["detail"]
-    wrong = await system.call("POST", PATH + ":csv", b"email\n", key, **{"Content-Type": "application/json"})
+    wrong = await system.call("POST", "/v1/cards:csv", b"email\n", key, **{"Content-Type": "application/json"})
     assert (wrong.status, wrong.json()["code"]) == (415, "media_type_unsupported")
     bounds = "?valid_from=2030-01-02T00:00:00Z&valid_until=2030-01-01T00:00:00Z"
-    answer = await system.call("POST", f"{PATH}:csv{bounds}", b"email\n", key, **CSV)
+    answer = await system.call("POST", f"/v1/cards:csv{bounds}", b"email\n", key, **CSV)
     assert answer.json()["errors"][0]["parameter"] == "valid_until"
     await add_members(system, key, 4)
     too_many = await system.call("POST", PATH, {"members": {}}, key)
@@ -283,7 +283,7 @@ async def test_another_organisations_batch_is_absent(system: System) -> None:
     stolen = await issued(system, other, {"member_ids": [ann]})
     assert counts(stolen) == (1, 1, 0, 1)
     assert counts(await changed(system, other, {"act": "revoke", "cards": {"batch_id": told["id"]}})) == (0, 0, 0, 0)
-    by_key = await system.call("POST", PATH + ":csv", f"member_id\n{ann}\n".encode(), other, **CSV)
+    by_key = await system.call("POST", "/v1/cards:csv", f"member_id\n{ann}\n".encode(), other, **CSV)
     assert counts(await done(system, other, by_key)) == (1, 1, 0, 1)
     assert [card["state"] for card in await cards(system, one)] == ["active"]
 

@@ -49,7 +49,7 @@ def test_gateways_killed_in_the_middle_lose_no_card_and_make_none_twice(seeded_s
         before = {card["id"] for card in everything(client)}
         rows = "member_id\n" + "".join(f"{members[n % len(members)]}\n" for n in range(ROWS))
         named = {"Content-Type": "text/csv", "Idempotency-Key": "a-batch-with-deaths"}
-        asked = patient(lambda: client.post("/v1/cards/batches:csv", content=rows, headers=named))
+        asked = patient(lambda: client.post("/v1/cards:csv", content=rows, headers=named))
         assert asked.status_code == 202, asked.text
         batch_id = asked.json()["id"]
         for share in (0.2, 0.5):
