@@ -15,9 +15,12 @@ from __future__ import annotations
 import msgspec
 
 from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned
-from actors.door_facts import CardNoted
-from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted
+from actors.door_facts import CardNoted, ScanAnnulled
+from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
 from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
+from actors.visits import NO_VISITS, Visits
+
+CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact
 
 
 class Card(msgspec.Struct, gc=False):
@@ -48,6 +51,7 @@ class Card(msgspec.Struct, gc=False):
     serial: int = 0
     number: int = 0
     tag_uid: str = ""
+    visits: Visits = NO_VISITS
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -64,13 +68,15 @@ class Card(msgspec.Struct, gc=False):
             number=fact.number,
         )
 
-    def apply(
-        self, fact: CardStateChanged | CardHolderRenamed | CardNoted | CardFact | PointsPosted, position: int
-    ) -> None:
+    def apply(self, fact: CardMoved | PointsPosted | ScanJudged | ScanAnnulled, position: int) -> None:
         """Takes in a fact about this card."""
         if position <= self.position:
             return
         self.position = position
+        if isinstance(fact, ScanJudged | ScanAnnulled):
+            assert fact.visits is not None, "other scans are not about the card"
+            self.visits = fact.visits
+            return
         if not isinstance(fact, PointsPosted):
             self._change(fact)
             return
@@ -108,7 +114,7 @@ class Card(msgspec.Struct, gc=False):
         assert len(kept) == len(self.holds) - 1, "a hold ends once"
         self.holds = kept
 
-    def _change(self, fact: CardStateChanged | CardHolderRenamed | CardNoted | CardFact) -> None:
+    def _change(self, fact: CardMoved) -> None:
         if isinstance(fact, CardStateChanged):
             self.state = fact.state
         elif isinstance(fact, CardHolderRenamed):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
 from actors.door_facts import EveryoneLeft
@@ -36,6 +37,7 @@ from actors.refusals import (
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, Session
+from actors.visits import Visits, admitted
 from rules.evaluate import evaluate
 from rules.model import CheckInMoment
 
@@ -46,6 +48,8 @@ NEVER_FORCED = frozenset(
 )
 _NEVER_SEEN = Attendance()
 _NO_DETAILS = ScanDetails()
+# What a scan that leaves a card's visits as they are says of them, as of `visit_of`.
+NO_VISIT: tuple[Visits | None, int] = (None, 0)
 
 
 class Door(msgspec.Struct, gc=False):
@@ -74,9 +78,11 @@ def decide_check_in(
     if reason or command.direction == "exit":
         return [*before, judged(card, door, command, at_ms, reason, forced)]
     assert card is not None
-    is_rewarded = card.state == "active" and not _is_move(door)
-    earned = points_of(tenant, card, door, command, at_ms, at_ms) if is_rewarded else ()
-    return [*before, judged(card, door, command, at_ms, "", forced, earned), *earned]
+    if _is_move(door):
+        return [*before, judged(card, door, command, at_ms, "", forced)]
+    earned = points_of(tenant, card, door, command, at_ms, at_ms) if card.state == "active" else ()
+    visit = visit_of(tenant, card, event, at_ms)
+    return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned]
 
 
 def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int, tag: Tag | None) -> tuple[Door, list[Fact]]:
@@ -139,6 +145,14 @@ def points_of(
             event_earned_after=event_earned,
         )
     return draft.finished()
+
+
+def visit_of(tenant: Tenant, card: Card, event: Event, at_ms: int) -> tuple[Visits | None, int]:
+    """The card's visits after an admission at this time, None where it leaves them as they are, and the day of the
+    visit that it makes, 0 where it makes none."""
+    day = local_day(at_ms, tenant.settings.time_zone)
+    visits, is_new = admitted(card.visits, day, event.event_id)
+    return visits, day if is_new else 0
 
 
 def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) -> str:
@@ -230,6 +244,7 @@ def judged(
     reason: str,
     forced: str = "",
     earned: Sequence[Fact] = (),
+    visit: tuple[Visits | None, int] = NO_VISIT,
 ) -> ScanJudged:
     """The scan as it goes on record, with the counts after it."""
     event, seen = door.event, door.seen
@@ -258,6 +273,7 @@ def judged(
         earned,
         _with_words(details, card, door, command, reason, forced),
         repeats=reason == ALREADY_ADMITTED,
+        visit=visit,
     )
 
 
@@ -320,6 +336,7 @@ def scan_fact(
     *,
     repeats: bool,
     scanned_at_ms: int = 0,
+    visit: tuple[Visits | None, int] = NO_VISIT,
 ) -> ScanJudged:
     """The fact; `counts` are inside, admitted, refused, whether the card is inside, and its entries."""
     seen, tag = door.seen, door.tag
@@ -356,4 +373,5 @@ def scan_fact(
         seen.device_id if repeats else "",
         awards[0].entry_seq if awards else 0,
         details,
+        *visit,
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.visits import Visits
+
 
 class ScanAnnulled(msgspec.Struct, frozen=True, array_like=True, tag=30, gc=False):
     """The admission that scan `scan_id` led to was undone. Counts and the card's attendance are those after it.
-    `zone_*` is the zone that the person did not enter, `back_zone_*` the one they are in after all, with the people."""
+    `zone_*` is the zone that the person did not enter, `back_zone_*` the one they are in after all, with the people.
+    `visits` and `visit_day` as in `ScanJudged`, of the visit that was taken back."""
 
     tenant_id: str
     request_id: str
@@ -26,6 +29,8 @@ class ScanAnnulled(msgspec.Struct, frozen=True, array_like=True, tag=30, gc=Fals
     zone_inside: int = 0
     back_zone_id: str = ""
     back_zone_inside: int = 0
+    visits: Visits | None = None
+    visit_day: int = 0
 
 
 class EveryoneLeft(msgspec.Struct, frozen=True, array_like=True, tag=31):

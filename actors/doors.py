@@ -22,6 +22,7 @@ from actors.refusals import (
 from actors.schedule import Schedule, next_scheduled
 from actors.scope import Scope
 from actors.terms import ANNUL_MS_MAX, LISTED_PER_EVENT_MAX, NEVER, EventTerms
+from actors.visits import Visits, taken_back
 
 _PLAIN = ScanDetails()
 
@@ -29,7 +30,7 @@ _PLAIN = ScanDetails()
 def decide_annul(scope: Scope, command: AnnulScan, at_ms: int) -> list[Fact]:
     """Undoes an admission and takes back what it earned, or refuses: no such scan, no admission (what was decided
     without a network has happened), another device's, too late, not the latest scan of the card any more, in this
-    order."""
+    order. Who had gone to another zone is back in the first, also where that is full by now: they never left it."""
     event = scope.event
     scan = scope.outcome(command.scan_id)
     if not isinstance(scan, ScanJudged) or scan.event_id != event.event_id:
@@ -46,11 +47,21 @@ def decide_annul(scope: Scope, command: AnnulScan, at_ms: int) -> list[Fact]:
     if seen is None or not seen.is_inside or seen.seen_ms != scan.at_ms or seen.zone_id != details.zone_id:
         detail = "it was annulled before, or the card was scanned again since"
         return [_refused(command, event.event_id, SCAN_SUPERSEDED, detail, at_ms)]
-    return [_annulled(event, scan, details, seen.entries, command, at_ms), *_taken_back(scope, scan, at_ms)]
+    visits = None
+    if scan.visit_day:
+        visits = taken_back(scope.need("card", scan.card_id).visits, scan.visit_day, event.event_id)
+    annulled = _annulled(event, scan, details, seen.entries, command, at_ms, visits)
+    return [annulled, *_taken_back(scope, scan, at_ms)]
 
 
 def _annulled(
-    event: Event, scan: ScanJudged, details: ScanDetails, entries: int, command: AnnulScan, at_ms: int
+    event: Event,
+    scan: ScanJudged,
+    details: ScanDetails,
+    entries: int,
+    command: AnnulScan,
+    at_ms: int,
+    visits: Visits | None,
 ) -> ScanAnnulled:
     is_move, is_inside = details.is_move, details.is_move or details.was_inside
     left_id, back_id = details.zone_id, details.left_zone_id
@@ -74,6 +85,8 @@ def _annulled(
         event.zones.get(left_id, 0) - 1 if left_id else 0,
         back_id,
         event.zones.get(back_id, 0) + bool(details.left_zone_id) if back_id else 0,
+        visits,
+        scan.visit_day if visits is not None else 0,
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.door_facts import DoorFact
 from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
+from actors.visits import Visits
 
 
 class TenantOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -152,6 +153,8 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     refused. `card_inside` and `card_entries` are this card's attendance after it. `first_*` (0 and "" otherwise)
     tell the admission that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
     `award_seq` is the first of the ledger entries that it earned, which follow each other; 0 without.
+    `visits` are the card's after it, None where it leaves them as they are; `visit_day` is the day (yyyymmdd, tenant's
+    time zone) of the visit that it made, 0 without.
     """
 
     tenant_id: str
@@ -181,6 +184,8 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     first_device_id: str = ""
     award_seq: int = 0
     details: ScanDetails | None = None
+    visits: Visits | None = None
+    visit_day: int = 0
 
     @property
     def tag_id(self) -> str:

@@ -1,7 +1,8 @@
 """The kinds of virtual actors, and which of them a fact is about.
 
 Rules:
-1. A fact names an actor of a kind by its field `<kind>_id`; an empty id names none.
+1. A fact names an actor of a kind by its field `<kind>_id`; an empty id names none. What happens at a door changes the
+   card only where it changes its visits.
 2. A fact creates at most one actor. Every other actor that it changes is told in `touches`, in the order in which it
    is applied.
 3. The engine, the replay and the audit all go by this one table; what is not in it changes no actor.
@@ -50,9 +51,9 @@ ROUTES: dict[type, Route] = {
     CardHolderRenamed: Route(touches=("card",)),
     EventCreated: Route("event", Event.created),
     EventChanged: Route(touches=("event",)),
-    ScanJudged: Route(touches=("event", "tag")),
+    ScanJudged: Route(touches=("event", "tag", "card")),
     PointsPosted: Route(touches=("card", "event", "tenant")),
-    ScanAnnulled: Route(touches=("event",)),
+    ScanAnnulled: Route(touches=("event", "card")),
     EveryoneLeft: Route(touches=("event",)),
     AdmissionListChanged: Route(touches=("event",)),
     QuestionsAnswered: Route(touches=("event",)),
@@ -69,4 +70,6 @@ NOWHERE = Route()
 
 def id_of(fact: object, kind: str) -> str:
     """The id of the actor of this kind that a fact names, "" for none."""
+    if kind == "card" and isinstance(fact, ScanJudged | ScanAnnulled) and fact.visits is None:
+        return ""
     return str(getattr(fact, f"{kind}_id"))

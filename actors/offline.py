@@ -20,13 +20,14 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.card import Card
-from actors.checkin import Door, come_to_door, points_of, reason_against, scan_fact, zones_of
+from actors.checkin import NO_VISIT, Door, come_to_door, points_of, reason_against, scan_fact, visit_of, zones_of
 from actors.commands import CheckIn
 from actors.event import Event
 from actors.facts import Fact, ScanDetails
 from actors.refusals import ALREADY_ADMITTED
 from actors.tag import Tag
 from actors.tenant import Tenant
+from actors.visits import Visits
 
 
 def decide_offline(
@@ -39,10 +40,11 @@ def decide_offline(
         return [*before, _unchanged(card, door, command, at_ms, seen_ms)]
     conflict = reason_against(card, door, command, seen_ms)
     if command.direction == "exit":
-        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, ())]
+        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, (), NO_VISIT)]
     is_rewarded = not door.seen.entries and card.state == "active"
     earned = points_of(tenant, card, door, command, at_ms, seen_ms) if is_rewarded else ()
-    return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned), *earned]
+    visit = visit_of(tenant, card, event, seen_ms)
+    return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned, visit), *earned]
 
 
 def _unchanged(card: Card | None, door: Door, command: CheckIn, at_ms: int, seen_ms: int) -> Fact:
@@ -55,7 +57,14 @@ def _unchanged(card: Card | None, door: Door, command: CheckIn, at_ms: int, seen
 
 
 def _moved(
-    card: Card, door: Door, command: CheckIn, at_ms: int, seen_ms: int, conflict: str, earned: Sequence[Fact]
+    card: Card,
+    door: Door,
+    command: CheckIn,
+    at_ms: int,
+    seen_ms: int,
+    conflict: str,
+    earned: Sequence[Fact],
+    visit: tuple[Visits | None, int],
 ) -> Fact:
     event, seen = door.event, door.seen
     is_entry = command.direction == "entry"
@@ -91,4 +100,5 @@ def _moved(
         details,
         repeats=conflict == ALREADY_ADMITTED,
         scanned_at_ms=seen_ms,
+        visit=visit,
     )

@@ -34,6 +34,8 @@ def weight_of(fact: Fact) -> int:
     encoded for it."""
     weight = 700
     if isinstance(fact, ScanJudged):
+        if fact.visits is not None:
+            weight += 80 + 72 * len(fact.visits.recent)
         if fact.details is not None:
             words = len(fact.details.message) + len(fact.details.attention)
             weight += 600 + 4 * words + 70 * len(fact.details.questions)

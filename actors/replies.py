@@ -41,6 +41,17 @@ class TenantView(msgspec.Struct, frozen=True, array_like=True, tag=3):
     cards: int = 0
 
 
+class VisitCounts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A card's visits (`actors.visits`) as of the time of asking; of `streak` and `best_streak` days in a row."""
+
+    ever: int = 0
+    today: int = 0
+    this_week: int = 0
+    this_month: int = 0
+    streak: int = 0
+    best_streak: int = 0
+
+
 class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """`available` is what can be spent at the time of asking: the balance without lots that have lapsed meanwhile or
     are pending, and without what is held. `pending` are the points that are so; `wallet` and `wallet_available` the
@@ -66,6 +77,7 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     serial: int = 0
     number: int = 0
     tag_uid: str = ""
+    visits: VisitCounts = VisitCounts()
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):

@@ -48,6 +48,8 @@ class Residents:
             self.events[fact.event_id].apply(fact, position)
             if fact.details is not None and fact.details.tag_uid:
                 self.actors["tag"][fact.tag_id].apply(fact, position)
+            if fact.visits is not None:
+                self.cards[fact.card_id].apply(fact, position)
         elif isinstance(fact, PointsPosted):
             self.cards[fact.card_id].apply(fact, position)
             self.tenants[fact.tenant_id].apply(fact, position)

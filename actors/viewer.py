@@ -24,8 +24,9 @@ from actors.queries import (
     event_of_window,
 )
 from actors.refusals import BOARD_UNKNOWN
-from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView
+from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView, VisitCounts
 from actors.tenant import Tenant
+from actors.visits import visits_on
 from actors.waiting import Known, Wants
 
 
@@ -47,7 +48,7 @@ class Viewer:
                 return TenantView(tenant.tenant_id, tenant.name, tenant.settings, tenant.cards)
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
-                return _card_view(card, now_ms) if isinstance(card, Card) else card
+                return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card
             case GetEvent():
                 event = self._judge.event(query.tenant_id, query.event_id, known, wants)
                 return _event_view(event) if isinstance(event, Event) else event
@@ -107,7 +108,8 @@ class Viewer:
         return view
 
 
-def _card_view(card: Card, now_ms: int) -> CardView:
+def _card_view(card: Card, tenant: Tenant, now_ms: int) -> CardView:
+    came = visits_on(card.visits, local_day(now_ms, tenant.settings.time_zone))
     return CardView(
         card.tenant_id,
         card.card_id,
@@ -129,6 +131,7 @@ def _card_view(card: Card, now_ms: int) -> CardView:
         card.serial,
         card.number,
         card.tag_uid,
+        VisitCounts(card.visits.ever, *came, card.visits.best_streak),
     )
 
 

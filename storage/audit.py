@@ -48,6 +48,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
 
@@ -75,6 +76,7 @@ CHECKS: dict[str, str] = {
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
+    "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -143,6 +145,7 @@ class Replay:
         self.plans = PlanCheck(findings)
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
+        self._visits = VisitsCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -173,6 +176,7 @@ class Replay:
             self.plans.take(fact, place)
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
+            self._visits.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)

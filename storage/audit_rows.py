@@ -19,6 +19,7 @@ from actors.card import Card
 from actors.event import Event
 from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
+from actors.visits import NO_VISITS, Visits
 from storage.audit_accounts import AccountsCheck
 from storage.audit_checks import Findings, LedgerCheck, Score
 from storage.audit_doors import AttendanceCheck, Attended
@@ -47,7 +48,7 @@ TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position",
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
     *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
-    *("position", "attention", "serial", "number", "tag_uid"),
+    *("position", "attention", "serial", "number", "tag_uid", "visits"),
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (
@@ -215,6 +216,8 @@ def normalised(table: str) -> Callable[[Row], Row]:
     """Turns a table's row as it comes from Postgres into the form of `StateRows.expected`."""
     if table == "tenants":
         return lambda row: (*row[:2], msgspec.json.decode(row[2], type=TenantSettings), *row[3:])
+    if table == "cards":
+        return lambda row: (*row[:-1], msgspec.json.decode(row[-1], type=Visits) if row[-1] else NO_VISITS)
     if table == "events":
         return lambda row: (*row[:2], msgspec.json.decode(row[2], type=EventTerms), *row[3:])
     if table == "attendance":

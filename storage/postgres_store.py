@@ -39,6 +39,7 @@ from actors.ports import (
 )
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Hold, Lot, TenantSettings
+from actors.visits import NO_VISITS, Visits
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
 
@@ -54,7 +55,7 @@ _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenan
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.position
+    t.serial, t.number, t.tag_uid, t.visits, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -116,6 +117,7 @@ WHERE partition_id = $1 AND wake_ms > 0 AND wake_ms <= $2 ORDER BY wake_ms LIMIT
 
 _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
+_visits_decoder = msgspec.json.Decoder(Visits)
 _parts_decoder = msgspec.json.Decoder(tuple[Lot, ...])
 
 # Where a fact stands: partition and position.
@@ -203,12 +205,13 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
         holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
-    for *values, wallet, attention, serial, number, tag_uid, position in await connection.fetch(
+    for *values, wallet, attention, serial, number, tag_uid, visits, position in await connection.fetch(
         _CARDS, *_columns(keys)
     ):
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
-        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid])
+        came = _visits_decoder.decode(visits) if visits else NO_VISITS
+        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came])
     return cards
 
 

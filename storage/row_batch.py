@@ -40,6 +40,7 @@ class CardChange(msgspec.Struct, gc=False):
     valid_until_ms: int | None = None
     serial: int | None = None
     tag_uid: str | None = None
+    visits: str | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
     wallet_before: int | None = None

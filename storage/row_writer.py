@@ -22,6 +22,7 @@ from actors.entry import Mark
 from storage.postgres import Connection
 from storage.row_batch import EventChange, RowBatch
 from storage.rows import PoisonEntry
+from storage.rows_cards import visits_text
 from storage.state_tables import STATE_TABLES, Row, StateTable
 
 _FIRST_POSITION = """
@@ -72,10 +73,10 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
     state_position, balance, wallet, entry_count, earned, earned_position, day, day_earned, day_position, position,
-    attention, serial, number, tag_uid)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text")}
+    attention, serial, number, tag_uid, visits)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text*2")}
 """
-# $24, $25: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $25, $26: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -89,19 +90,20 @@ UPDATE cards AS t SET
     valid_until_ms = coalesce(u.valid_until_ms, t.valid_until_ms),
     serial = coalesce(u.serial, t.serial),
     tag_uid = coalesce(u.tag_uid, t.tag_uid),
+    visits = coalesce(u.visits, t.visits),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
     wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $24::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $25::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $25::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $26::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text*3 bigint*3 text bigint*8 integer bigint*2")}
+FROM {_arrays("text*2 bigint text bigint text*3 bigint*3 text*2 bigint*8 integer bigint*2")}
     AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, valid_from_ms,
-    valid_until_ms, serial, tag_uid, first_entry_seq, balance_before, wallet_before, entry_count, balance, wallet,
-    earned, earned_position, day, day_earned, day_position)
+    valid_until_ms, serial, tag_uid, visits, first_entry_seq, balance_before, wallet_before, entry_count, balance,
+    wallet, earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before AND t.wallet = u.wallet_before))
 """
@@ -164,7 +166,7 @@ _LEFT_ATTENDANCE = f"""
 UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
 """
 _LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
-# $7: as $24 above.
+# $7: as $25 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -319,7 +321,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
             *(card.balance, card.wallet, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position, card.attention),
-            *(card.serial, card.number, card.tag_uid),
+            *(card.serial, card.number, card.tag_uid, visits_text(card.visits)),
         )
         for card, at_ms in batch.cards_issued.values()
     ]

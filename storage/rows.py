@@ -18,7 +18,7 @@ import msgspec
 from actors.card import Card
 from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
-from actors.door_facts import CardNoted, DoorFact
+from actors.door_facts import CardNoted, DoorFact, ScanAnnulled
 from actors.entry import Entry
 from actors.facts import (
     AlarmSet,
@@ -36,7 +36,7 @@ from actors.facts import (
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
-from storage.rows_cards import card_change, take_card_change, take_tag, take_tap
+from storage.rows_cards import card_change, take_card_change, take_tag, take_tap, take_visits
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
 from storage.state_tables import ALARMS
@@ -84,6 +84,7 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
         if isinstance(fact, ScanJudged):
             take_scan(batch, fact, position)
             take_tap(batch, fact, position)
+            take_visits(batch, fact, position)
         elif isinstance(fact, PointsPosted):
             _points(batch, fact, position)
         elif isinstance(fact, CardIssued):
@@ -95,6 +96,8 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             take_card_change(batch, fact, position)
         elif isinstance(fact, DoorFact):
             take_door_fact(batch, fact, position)
+            if isinstance(fact, ScanAnnulled):
+                take_visits(batch, fact, position)
         elif isinstance(fact, CardStateChanged):
             take_card_change(batch, fact, position)
             _tenant_cards(batch, fact, position)

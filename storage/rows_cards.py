@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagAssigned, TagEnrolled, TagFact, TagRemoved
-from actors.door_facts import CardNoted
+from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardStateChanged, ScanJudged
+from actors.visits import NO_VISITS, Visits
 from storage.row_batch import CardChange, RowBatch
 from storage.state_tables import TAGS
 
@@ -47,6 +50,23 @@ def take_card_change(batch: RowBatch, fact: CardChanged, position: int) -> None:
         card.tier = fact.tier
     else:
         card.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+
+
+def take_visits(batch: RowBatch, fact: ScanJudged | ScanAnnulled, position: int) -> None:
+    """What happened at a door changed how often a card came."""
+    if fact.visits is None:
+        return
+    issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
+    if issued is not None:
+        issued[0].apply(fact, position)
+        return
+    card = card_change(batch, fact.tenant_id, fact.card_id)
+    card.visits, card.position = visits_text(fact.visits), position
+
+
+def visits_text(visits: Visits) -> str:
+    """How a row keeps them."""
+    return msgspec.json.encode(visits).decode() if visits != NO_VISITS else ""
 
 
 def take_tag(batch: RowBatch, fact: TagFact, position: int) -> None:

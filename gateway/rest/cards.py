@@ -116,11 +116,25 @@ class CardView(View):
     number: str | None
 
 
+class VisitsView(View):
+    """How often the card came: a visit is its first admission at an event on a day of the organisation's time zone.
+    Counts are those of now, weeks begin on Monday; `streak` are the days in a row with a visit, up to today or
+    yesterday."""
+
+    ever: int
+    today: int
+    this_week: int
+    this_month: int
+    streak: int
+    best_streak: int
+
+
 class OneCardView(CardView):
     """A card. Credentials of a lower `serial` are dead; `tag_uid` is its NFC tag."""
 
     serial: int
     tag_uid: str | None
+    visits: VisitsView
 
 
 class IssuedCardView(CardView):
@@ -348,6 +362,7 @@ def _view(call: Call, view: EngineCardView) -> OneCardView:
         number=_number(call, view.number),
         serial=view.serial,
         tag_uid=view.tag_uid or None,
+        visits=VisitsView(**msgspec.structs.asdict(view.visits)),
     )
 
 

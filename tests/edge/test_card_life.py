@@ -182,3 +182,15 @@ async def test_keys_are_told_to_managers_and_that_they_were_is_noted(system: Sys
     assert answer.headers["cache-control"] == "no-store"
     log = await system.made("GET", f"/v1/orgs/{org['id']}/audit-log?action=cards.tag_keys", token=org["key"])
     assert [(line["target"], line["detail"]) for line in log["items"]] == [(card["id"], {"tag_uid": UID.upper()})] * 2
+
+
+# --- visits -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_card_tells_how_often_it_came(system: System, org: Any, event: Any) -> None:
+    other = await system.made("POST", "/v1/events", {"name": "Brunch", "capacity": 10}, org["key"])
+    card = await new_card(system, org)
+    for place in (event, event, other):
+        assert await reason(system, org, place, card["credential"]) is None
+    shown = (await system.made("GET", f"/v1/cards/{card['id']}", token=org["key"]))["visits"]
+    assert shown == {"ever": 2, "today": 2, "this_week": 2, "this_month": 2, "streak": 1, "best_streak": 1}

@@ -85,6 +85,7 @@ async def test_a_card_and_its_credential(system: System) -> None:
     } | {
         "serial": 0,
         "tag_uid": None,
+        "visits": dict.fromkeys(("ever", "today", "this_week", "this_month", "streak", "best_streak"), 0),
     }
     path = f"/v1/cards/{card['id']}/credential"
     assert system.book.verify((await system.made("GET", path, token=key))["credential"]) is not None

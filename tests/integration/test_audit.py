@@ -187,6 +187,7 @@ WRONG_FACTS = {
     "gives a number twice": (CardIssued, {"number": 2}, {"number": 1}, "card_numbers"),
     "gives a tag to a second card": (TagAssigned, {"tag_uid": OTHER_TAG}, {"tag_uid": TAG}, "tags"),
     "takes a tap twice": (ScanJudged, {"reason": "credential_replayed"}, {"reason": "card_suspended"}, "tags"),
+    "says another day of a visit": (ScanJudged, {"direction": "entry", "reason": ""}, {"visit_day": 1}, "visits"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
 }
 

@@ -155,6 +155,8 @@ class Checker(Watcher):
                 self._world.note(f"scan {fact.reason or fact.direction}")
                 self._take_scan(fact)
                 self.scans[fact.event_id].append((position, fact.request_id))
+            elif kind == "ScanAnnulled" and fact.visits is not None:
+                self._world.note("visit taken back")
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
@@ -186,6 +188,9 @@ class Checker(Watcher):
                 self._world.note(f"scan {name}")
         if details.is_offline and not details.is_latest:
             self._world.note("scan uploaded late")
+        if fact.visits is not None:
+            is_late = 0 < fact.visit_day < fact.visits.day
+            self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -481,6 +486,10 @@ def _plain(name: str, value: Any) -> Any:
         return (
             {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
         )
+    if name == "visits" and value is not None:
+        told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
+        counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
+        return told | {count: getattr(value, count) for count in counts}
     if name == "takings":
         return {taking.lot: taking.amount for taking in value}
     if name == "lots":

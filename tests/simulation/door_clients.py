@@ -12,6 +12,7 @@ from actors.terms import Admission, Gate, Question, Session, Zone
 from tests.simulation.world import START_MS
 
 Head = tuple[str, str, bytes]
+DAY_MS = 24 * 3_600_000
 ZONES = (Zone("zone_a", "Floor", 1), Zone("zone_b", "Balcony"))
 SESSIONS = tuple(Session(f"ses_{n}", f"Show {n}", START_MS + 1_700 * n, START_MS + 1_700 * n + 1_600) for n in range(8))
 QUESTIONS = (Question("q_1", "Any allergies?"), Question("q_2", "Vegan?", ("yes", "no")))
@@ -25,7 +26,8 @@ def check_in(rng: Random, now_ms: int, head: Head, event_id: str, card_id: str) 
     more: dict[str, Any] = {"valid_until_ms": valid_until}
     dice = rng.random()
     if dice < 0.2:
-        more.update(is_offline=True, scanned_at_ms=max(1, now_ms + rng.choice((-3_000, -800, -200, -20, 0, 30))))
+        late_ms = rng.choice((-3_000, -800, -200, -20, 0, 30, -DAY_MS * rng.choice((1, 1, 2, 4, 9))))
+        more.update(is_offline=True, scanned_at_ms=max(1, now_ms + late_ms))
         if rng.random() < 0.15:
             more["offline_reason"] = rng.choice(("full", "card_suspended", "already_admitted"))
     elif dice < 0.3:

@@ -8,6 +8,7 @@ from typing import Any
 from actors.commands import CheckIn
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from tests.simulation.oracle_points import Expected, refused
+from tests.simulation.oracle_visits import VisitOracle
 
 UNFORCIBLE = (
     "credential_invalid",
@@ -22,7 +23,7 @@ UNFORCIBLE = (
 ANNUL_MS = 700
 
 
-class DoorOracle:
+class DoorOracle(VisitOracle):
     """The part of the oracle that knows visits. `Oracle` has the rest."""
 
     tenants: dict[str, dict[str, Any]]
@@ -114,6 +115,9 @@ class DoorOracle:
                 awarded, posted = self.rewarded(command, card, visit["entries"], now)
         scan = self._scan(command, event, card, visit, "", awarded, (0, "", ""), told, now)
         self._remember(command, key, posted, now, moving, was, visit["zone"], before)
+        if entering and not moving:
+            scan[1].update(self.visit(command.card_id, command.event_id, now))
+            self.scans[command.tenant_id, command.request_id]["day"] = scan[1]["visit_day"]
         return [scan, *posted]
 
     def _offline(
@@ -164,7 +168,10 @@ class DoorOracle:
         if entering and first_time and card["state"] == "active":
             awarded, posted = self.rewarded(command, card, 1, when)
         self._remember(command, key, posted, when, moving, was, visit["zone"] if latest else "", before)
-        return [self._scan(command, event, card, visit, "", awarded, repeated, told, when), *posted]
+        scan = self._scan(command, event, card, visit, "", awarded, repeated, told, when)
+        if entering:
+            scan[1].update(self.visit(command.card_id, command.event_id, when))
+        return [scan, *posted]
 
     def _remember(
         self,
@@ -246,6 +253,8 @@ class DoorOracle:
             "device_id": command.device_id,
             "gate_id": command.gate_id,
             "details": {name: value for name, value in told.items() if value is False or value not in ("", 0)},
+            "visits": None,
+            "visit_day": 0,
         }
         if command.is_offline:
             fields["scanned_at_ms"] = when
@@ -365,6 +374,7 @@ class DoorOracle:
             "zone_inside": self.inside(event_id, gone) if gone else 0,
             "back_zone_id": was,
             "back_zone_inside": self.inside(event_id, was) if was else 0,
+            **self.visit_taken_back(card_id, event_id, scan.get("day", 0)),
         }
         return [("ScanAnnulled", fields), *self.taken_back(scan)]
 

@@ -42,6 +42,7 @@ from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, Hold, Lot
+from actors.visits import NO_VISITS
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.world import World
 
@@ -183,6 +184,7 @@ class PostgresModel:
         if fact.details is not None and fact.details.tag_uid:
             told = fact.details
             self.tags[fact.tenant_id, told.tag_uid] = (fact.card_id, told.tag_counter, position)
+        self._write_visits(fact, position)
         if fact.reason:
             return
         if not fact.member_id:
@@ -204,11 +206,16 @@ class PostgresModel:
         if details.is_latest:
             row.update(seen_ms=seen_ms, zone_id=details.zone_id)
 
+    def _write_visits(self, fact: ScanJudged | ScanAnnulled, position: int) -> None:
+        if fact.visits is not None:
+            self.cards[fact.tenant_id, fact.card_id].update(visits=fact.visits, position=position)
+
     def _write_doors(self, fact: Any, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
         event, attendance = self.events[key], self.attendance.setdefault(key, {})
         event["position"] = position
         if isinstance(fact, ScanAnnulled):
+            self._write_visits(fact, position)
             event["counts"] = (fact.inside, fact.admitted, event["counts"][2])
             for zone, people in ((fact.zone_id, fact.zone_inside), (fact.back_zone_id, fact.back_zone_inside)):
                 if zone:
@@ -326,6 +333,7 @@ class PostgresModel:
             row.get("serial", 0),
             row["number"],
             row.get("tag", ""),
+            row.get("visits", NO_VISITS),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:

@@ -115,6 +115,10 @@ async def give_an_old_credential_back(system: System) -> None:
     await system.sql("UPDATE cards SET serial = serial - 1 WHERE tenant_id = $1 AND serial > 0", SECOND)
 
 
+async def forget_visits(system: System) -> None:
+    await system.sql("UPDATE cards SET visits = '' WHERE tenant_id = $1 AND visits <> ''", FIRST)
+
+
 async def hide_a_conflict(system: System) -> None:
     await system.sql("UPDATE scans SET conflict = '' WHERE tenant_id = $1 AND conflict <> ''", SECOND)
 
@@ -324,6 +328,7 @@ PLANTED: dict[Plant, str] = {
     open_a_hold_again: "holds_rows",
     wind_a_tag_back: "tags_rows",
     give_an_old_credential_back: "postgres_state",
+    forget_visits: "cards_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

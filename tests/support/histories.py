@@ -12,6 +12,7 @@ from random import Random
 import msgspec
 
 from actors.accounts import contra_of
+from actors.card import Card
 from actors.card_facts import (
     CardReissued,
     CardRenewed,
@@ -41,6 +42,7 @@ from actors.facts import (
 )
 from actors.ids import position_of
 from actors.terms import FAR_MS, POOL, Account, EntryKind, EventTerms, Gate, Lot, Taking, TenantSettings, Zone
+from actors.visits import Visits, admitted, taken_back
 from rules.model import Rule
 from storage.replay import WorldState
 
@@ -237,7 +239,15 @@ class Author:
             *((first.admitted_at_ms, first.gate_id, first.device_id) if first else (0, "", "")),
             random.choice((0, 0, card.entry_count)),
             details,
+            *self._visit(card, event_id, came_in),
         )
+
+    def _visit(self, card: Card, event_id: str, came_in: bool) -> tuple[Visits | None, int]:
+        if not came_in:
+            return None, 0
+        day = self.random.choice((20_261_119, 20_261_121, 20_261_122))
+        visits, is_new = admitted(card.visits, day, event_id)
+        return visits, day if is_new else 0
 
     def _details(self, session_id: str) -> ScanDetails:
         random = self.random
@@ -257,7 +267,9 @@ class Author:
         if kind == 0 and card_id in event.attendance:
             counts = (event.inside, event.admitted, event.attendance[card_id].entries, random.random() < 0.5)
             zones = (random.choice(("", "zone_1")), 1, random.choice(("", "zone_2")), 2)
-            return ScanAnnulled(*head, event_id, card_id, f"scan-{self._requests}", "dev_1", *counts, "", *zones)
+            scan = (f"scan-{self._requests}", "dev_1", *counts, "", *zones)
+            visits = taken_back(self.world.cards[tenant_id, card_id].visits, 20_261_121, event_id)
+            return ScanAnnulled(*head, event_id, card_id, *scan, visits, 20_261_121 if visits is not None else 0)
         if kind == 1:
             cause = head if random.random() < 0.5 else (tenant_id, "", b"", self._at_ms)
             return EveryoneLeft(*cause, event_id, self._at_ms, event.inside, random.choice(("", "ses_1", "ses_2")))
