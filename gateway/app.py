@@ -48,7 +48,6 @@ from gateway.trace_ids import TraceIds
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
 # Routes that take a file as it is, read piece by piece by the route itself, with the bytes that they take.
 FILES = {("POST", path): member_limits.IMPORT_BYTES_MAX for path in (member_imports.PATH, card_batches.CSV_PATH)}
-_LONG = (":batch", card_batches.PATH, card_batches.CHANGE_PATH)  # what may have a long list for its body
 _HOT_METHODS = {"POST", "OPTIONS"}
 _log = structlog.get_logger(__name__)
 
@@ -189,8 +188,7 @@ def _within(limit_bytes: int, scope: Scope, receive: Receive) -> Receive:
 async def _with_body(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     """The request with its body read within the limit and known to be good JSON, if there is any. Whatever type a
     client claims for it, a body is JSON here. Raises `Problem` and `Disconnected`."""
-    is_long = scope["path"].endswith(_LONG)
-    limit_bytes = limits.BATCH_BODY_BYTES_MAX if is_long else limits.BODY_BYTES_MAX
+    limit_bytes = limits.BATCH_BODY_BYTES_MAX if scope["path"].endswith(":batch") else limits.BODY_BYTES_MAX
     body = await read_body(receive, content_bytes(scope["headers"]), limit_bytes)
     headers = [header for header in scope["headers"] if header[0] not in _BODY_HEADERS]
     if body:

@@ -167,6 +167,5 @@ def check_relationships() -> None:
     assert EXPORTS_PER_TENANT_MAX <= EXPORTS_MAX
     assert JOB_POLL_MS < JOB_LEASE_MS
     assert CARD_BATCH_CHUNK_ROWS < QUEUE_MESSAGES_MAX, "a chunk leaves room for scans"
-    assert CARD_BATCH_IDS_MAX * (ID_CHARS_MAX + 4) < BATCH_BODY_BYTES_MAX
     assert LEASE_REFILL_MS * 4 <= LEASE_CHUNK_MS, "half a chunk lasts until the refill after the next"
     assert all(rate.burst >= BATCH_ITEMS_MAX for name, rate in RATES.items() if name.startswith("checkins"))

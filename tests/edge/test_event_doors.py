@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -194,6 +196,53 @@ async def test_an_admission_is_annulled_over_the_socket_by_the_rules_of_rest(sys
                 assert foreign.value.code == "scan_of_other_device"
             over_rest = await system.made("GET", f"/v1/events/{event['id']}/attendance", token=org["key"])
             assert over_rest["inside"] == 2
+
+
+async def test_the_scan_log_tells_zones_offline_forced_and_annulled(system: System) -> None:
+    gates = [{"name": "Main"}, {"name": "Lounge", "zone_id": "z_1"}]
+    org, event, (lan, minh, cam) = await set_up(
+        system, reentry="none", gates=gates, zones=[{"id": "z_1", "name": "Lounge", "capacity": 5}]
+    )
+    lounge = next(gate["id"] for gate in event["gates"] if gate["name"] == "Lounge")
+    await scan(system, org, event, lan, gate_id=lounge, scan_id="in the lounge")
+    await scan(system, org, event, minh, scan_id="first")
+    await scan(system, org, event, minh, scan_id="again")
+    await scan(system, org, event, minh, scan_id="forced", force=True)
+    late = rfc3339(clock_ms() - HOUR_MS)
+    offline = {"event_id": event["id"], "scanned_at": late, "offline": True}
+    await scan(system, org, event, lan, scan_id="conflict", **offline)
+    await scan(system, org, event, cam, scan_id="turnstile")
+    path = f"/v1/events/{event['id']}/checkins"
+
+    async def log(query: str = "") -> list[str]:
+        items = (await system.made("GET", f"{path}{query}", token=org["key"]))["items"]
+        return [item["scan_id"] for item in reversed(items)]
+
+    everything = ["in the lounge", "first", "again", "forced", "conflict", "turnstile"]
+    assert await log() == everything
+    assert await log("?annulled=true") == []
+    await system.made("POST", f"{path}/turnstile/annul", None, org["key"])
+    for name, passing in (
+        ("zone_id=z_1", ["in the lounge"]),
+        ("forced=true", ["forced"]),
+        ("conflict=true", ["conflict"]),
+        ("offline=true", ["conflict"]),
+        ("annulled=true", ["turnstile"]),
+    ):
+        assert await log("?" + name) == passing, name
+        rest = [scan_id for scan_id in everything if scan_id not in passing]
+        if name.endswith("true"):
+            assert await log("?" + name.replace("true", "false")) == rest, name
+    answer = await system.call("GET", path, token=org["key"], Accept="text/csv")
+    rows = {row["scan_id"]: row for row in csv.DictReader(io.StringIO(answer.body.decode()))}
+    assert [row["offline"] for row in rows.values()] == ["false", "true", "false", "false", "false", "false"]
+    assert (rows["forced"]["forced"], rows["forced"]["forced_by"]) == ("already_admitted", org["api_key"]["id"])
+    assert rows["conflict"]["conflict"] == "already_admitted"
+    assert rows["turnstile"]["annulled_at"]
+    assert not rows["first"]["annulled_at"]
+    counted = await system.made("GET", f"/v1/events/{event['id']}/statistics", token=org["key"])
+    totals = counted["totals"]
+    assert (totals["offline"], totals["forced"], totals["annulled"], totals["admitted"]) == (1, 1, 1, 5)
 
 
 async def test_everybody_leaves_and_answers_are_kept(system: System) -> None:

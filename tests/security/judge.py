@@ -74,7 +74,7 @@ def _without(answer: Answer, named: Iterable[str]) -> str:
 
 def shape(answer: Answer) -> tuple[Any, ...]:
     """Of an answer that differs each time: its status, and which fields it has."""
-    is_json = "json" in answer.headers.get("content-type", "")
+    is_json = answer.headers.get("content-type", "").startswith(("application/json", "application/problem+json"))
     return answer.status, _shape(answer.json()) if is_json else None
 
 
