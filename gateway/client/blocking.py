@@ -200,6 +200,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     scan = _waits(ScanSocket.scan)
     scan_many = _waits(ScanSocket.scan_many)
     again = _waits(ScanSocket.again)
+    annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
     close = _waits(ScanSocket.aclose)
 
