@@ -14,6 +14,7 @@ from tests.simulation.world import Faults
 # They put themselves on the list.
 for name in (
     "bugs",
+    "bugs_of_boards",
     "bugs_of_cards",
     "bugs_of_decisions",
     "bugs_of_doors",
