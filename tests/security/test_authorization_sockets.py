@@ -40,7 +40,11 @@ PLAIN: dict[str, Any] = {
     "id": REQUEST_ID, "token": None, "resume": None, "direction": None, "scanned_at": None, "n": 1, "since": None,
     "now": None, "offline": None, "refused": None,
 }  # fmt: skip
-ANSWERS = ("welcome", "verdict", "verdicts", "snapshot", "pong", "error")
+# Fields of frames that name what they do not name elsewhere.
+NAMES = {"scan_id": "scan"}
+ANSWERS = ("welcome", "verdict", "verdicts", "annulled", "snapshot", "pong", "error")
+# What is said no to for another reason than who asks.
+DECLINED = ("scan_of_other_device",)
 VOLATILE = (
     "session", "now", "cursor", "seq", "epoch", "offset", "at", "inside", "admitted", "refused", "points", "scans"
 )  # fmt: skip
@@ -59,8 +63,8 @@ def frame(kind: type[msgspec.Struct], at: str = "") -> dict[str, Any]:
     for each in msgspec.structs.fields(kind):
         if each.name == "items":
             fields["items"] = [frame(wire.ScanItem, f"{at}/items/0")]
-        elif each.name in IDS:
-            fields[each.name] = Hole("frame", f"{at}/{each.name}", IDS[each.name])
+        elif each.name in IDS or each.name in NAMES:
+            fields[each.name] = Hole("frame", f"{at}/{each.name}", NAMES.get(each.name) or IDS[each.name])
         elif each.name not in PLAIN:
             raise AssertionError(f"frame {at}: does {each.name!r} name an object? Say so in IDS or PLAIN.")
         elif PLAIN[each.name] is not None:
@@ -147,7 +151,8 @@ def judged(path: str, action: str, seat: Seat, said: Any) -> str:
     elif action and reach_to(action, seat) is None:
         is_right = [answer.get("code") for answer in answers] == [codes.TOPIC_UNKNOWN]
     else:
-        is_right = closed is None and answers and not [answer for answer in answers if answer["t"] == "error"]
+        errors = [answer for answer in answers if answer["t"] == "error" and answer["code"] not in DECLINED]
+        is_right = closed is None and answers and not errors
     return "" if is_right else f"{seat.name} on {path} ({action}): {said}"
 
 
