@@ -32,7 +32,7 @@ class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
 class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
     """A leaderboard's top `limit` rows after skipping `offset`; with `around`, the rows around that card instead.
 
-    `board` is "points"; `window` is "all", "day", "day:YYYYMMDD" or "event:<event id>".
+    `board` is "points", `window` one of `actors.windows`.
     """
 
     tenant_id: str

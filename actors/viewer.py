@@ -28,6 +28,7 @@ from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantVie
 from actors.tenant import Tenant
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
+from actors.windows import NoWindow, resolved
 
 
 class Viewer:
@@ -72,10 +73,11 @@ class Viewer:
             event = self._judge.event(tenant.tenant_id, event_id, known, wants)
             if not isinstance(event, Event):
                 return event
-        elif window == "day":
-            window = f"day:{local_day(now_ms, tenant.settings.time_zone)}"
-        elif window != "all" and not (window.startswith("day:") and window[4:].isdecimal() and len(window) == 12):
-            return Failed(BOARD_UNKNOWN, f"no window {window!r}; there is all, day, day:YYYYMMDD and event:ID")
+        else:
+            try:
+                window = resolved(window, local_day(now_ms, tenant.settings.time_zone))
+            except NoWindow as error:
+                return Failed(BOARD_UNKNOWN, str(error))
         board = self._views.board(tenant.tenant_id, window)
         if board is None:
             wants.boards.add((tenant.tenant_id, window))

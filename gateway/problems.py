@@ -101,7 +101,9 @@ TABLE: dict[str, Row] = {
     refusals.CARD_UNKNOWN: Row(404, "Unknown card", "Check the id."),
     refusals.EVENT_UNKNOWN: Row(404, "Unknown event", "Check the id."),
     refusals.BOARD_UNKNOWN: Row(
-        404, "Unknown leaderboard", "Boards: points; windows: all, day, day:YYYYMMDD, event:ID."
+        404,
+        "Unknown leaderboard",
+        "Boards: points; windows: all, day, week, month, day:YYYYMMDD, week:YYYYWW, month:YYYYMM, event:ID.",
     ),
     "member_unknown": Row(404, "Unknown member", "Check the id."),
     "member_erased": Row(409, "The member's data was erased", "Nothing about them can be set any more."),

@@ -40,14 +40,12 @@ from actors.ports import (
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Hold, Lot, TenantSettings
 from actors.visits import NO_VISITS, Visits
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
 
 PAGE_ROWS = 5_000
 BIGINT_BOUND = 1 << 63
-ALL_WINDOW = "all"
-DAY_WINDOW = "day:"
-EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
@@ -103,6 +101,11 @@ ORDER BY earned DESC, earned_position
 _DAY_BOARD = """
 SELECT t.card_id, c.member_name, t.earned, t.reached FROM day_scores AS t JOIN cards AS c USING (tenant_id, card_id)
 WHERE t.tenant_id = $1 AND t.day = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.reached
+"""
+_DAYS_BOARD = """
+SELECT t.card_id, c.member_name, t.earned, t.reached, t.day
+FROM day_scores AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.day BETWEEN $2 AND $3 AND t.earned <> 0 ORDER BY t.day, t.card_id
 """
 _EVENT_BOARD = """
 SELECT t.card_id, c.member_name, t.earned, t.earned_position
@@ -284,13 +287,16 @@ async def _alarms(connection: Connection, partition: int, request: LoadRequest) 
 
 
 async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:
-    """The scores above zero, best first, then who reached theirs first."""
+    """The scores above zero, best first, then who reached theirs first; over several days those of each day that are
+    not zero."""
     if window == ALL_WINDOW:
         pages = _pages(connection, _ALL_BOARD, tenant_id)
-    elif window.startswith(DAY_WINDOW):
-        pages = _pages(connection, _DAY_BOARD, tenant_id, int(window.removeprefix(DAY_WINDOW)))
-    else:
+    elif window.startswith(EVENT_WINDOW):
         pages = _pages(connection, _EVENT_BOARD, tenant_id, window.removeprefix(EVENT_WINDOW))
+    else:
+        first, last = days_of(window)
+        query = (_DAY_BOARD, first) if first == last else (_DAYS_BOARD, first, last)
+        pages = _pages(connection, query[0], tenant_id, *query[1:])
     return [BoardScore(*row) async for page in pages for row in page]
 
 

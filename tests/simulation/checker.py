@@ -44,6 +44,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -76,7 +77,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards: dict[Key, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self.boards = BoardOracle()
         self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -209,16 +210,8 @@ class Checker(Watcher):
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
-        scores = [("all", fact.earned_after), (f"day:{fact.day}", fact.day_earned_after)]
-        if fact.event_id:
-            scores.append((f"event:{fact.event_id}", fact.event_earned_after))
-        for window, score in scores:
-            board = self.boards[fact.tenant_id, window]
-            if board.get(fact.card_id, (0, 0))[0] != score:
-                board[fact.card_id] = (score, position)
-                ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
-                rows = [(card, -negative) for negative, _, card in ranked]
-                self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+        for window, rows in self.boards.take(fact, position):
+            self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":

@@ -243,7 +243,7 @@ class Client:
         rng = self._world.rng
         tenant_id = rng.choice(TENANTS)
         event_id = self._pick(tenant_id, EVENTS)
-        window = rng.choice(("all", "day", f"event:{event_id}"))
+        window = rng.choice(("all", "day", "week", "month", f"event:{event_id}"))
         dice = rng.random()
         if dice < 0.2:
             return GetCard(tenant_id, self._pick(tenant_id, CARDS))

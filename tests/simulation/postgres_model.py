@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from actors.accounts import contra_of
 from actors.card import Card
 from actors.card_facts import (
@@ -44,6 +46,7 @@ from actors.tenant import Tenant
 from actors.terms import FAR_MS, Hold, Lot
 from actors.visits import NO_VISITS
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.oracle_boards import span_of
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -349,6 +352,14 @@ class PostgresModel:
         kind, _, key = window.partition(":")
         if kind == "day":
             return [score for score in self.day_scores.get((tenant_id, int(key)), {}).values() if score.score > 0]
+        if kind in ("week", "month"):
+            days = [(day, scores) for (tenant, day), scores in self.day_scores.items() if tenant == tenant_id]
+            return [
+                structs.replace(score, day=day)
+                for day, scores in days
+                for score in scores.values()
+                if score.score and key == span_of(kind, day)
+            ]
         cards = [(card_id, row) for (tenant, card_id), row in self.cards.items() if tenant == tenant_id]
         scores = []
         for card_id, row in cards:

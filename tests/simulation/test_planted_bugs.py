@@ -12,7 +12,15 @@ from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
 
 # They put themselves on the list.
-for name in ("bugs", "bugs_of_cards", "bugs_of_decisions", "bugs_of_doors", "bugs_of_points", "bugs_of_visits"):
+for name in (
+    "bugs",
+    "bugs_of_boards",
+    "bugs_of_cards",
+    "bugs_of_decisions",
+    "bugs_of_doors",
+    "bugs_of_points",
+    "bugs_of_visits",
+):
     import_module(f"tests.simulation.{name}")
 
 SEEDS_MAX = 200
