@@ -21,6 +21,7 @@ import msgspec
 from actors.card_commands import CardCommand, RenewCard
 from actors.door_commands import DoorCommand
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rule_commands import RuleCommand
 from actors.terms import (
     Account,
     Admission,
@@ -241,6 +242,7 @@ Command = (
     | ReleasePoints
     | TransferPoints
     | CardCommand
+    | RuleCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may

@@ -28,6 +28,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
 
@@ -64,6 +65,10 @@ ROUTES: dict[type, Route] = {
     TagEnrolled: Route("tag", Tag.enrolled),
     TagAssigned: Route(touches=("card", "tag")),
     TagRemoved: Route(touches=("card", "tag")),
+    RuleSaved: Route(touches=("tenant",)),
+    RuleDeleted: Route(touches=("tenant",)),
+    RulesApplied: Route(touches=("card", "tenant")),
+    RuleUnitsReturned: Route(touches=("card", "tenant")),
 }
 NOWHERE = Route()
 

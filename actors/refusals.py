@@ -71,6 +71,8 @@ HOLD_LAPSED: Final = "hold_lapsed"
 TRANSFER_TO_ITSELF: Final = "transfer_to_itself"
 TAG_IN_USE: Final = "tag_in_use"
 TAG_UNKNOWN: Final = "tag_unknown"
+RULE_UNKNOWN: Final = "rule_unknown"
+RULE_INVALID: Final = "rule_invalid"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -103,6 +105,8 @@ COMMAND_REASONS: Final = (
     TRANSFER_TO_ITSELF,
     TAG_IN_USE,
     TAG_UNKNOWN,
+    RULE_UNKNOWN,
+    RULE_INVALID,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from actors.terms import EventTerms, Gate, TenantSettings
+from rules.language import RuleDefinition
 
 VERSION_BYTES = 8
 
@@ -30,6 +31,11 @@ def gate_version(gate: Gate) -> str:
 def tenant_version(name: str, settings: TenantSettings) -> str:
     """The version of what the engine keeps of an organisation and organisers change."""
     return _digest((name, settings))
+
+
+def rule_version(definition: RuleDefinition) -> str:
+    """The version of a rule."""
+    return _digest(definition)
 
 
 def _digest(value: object) -> str:

@@ -49,6 +49,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_rules import RulesCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
@@ -78,6 +79,7 @@ CHECKS: dict[str, str] = {
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
+    "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -147,6 +149,7 @@ class Replay:
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
+        self._rules = RulesCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -178,11 +181,13 @@ class Replay:
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
+            self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
+        self._rules.end_entry(f"entry {entry.seq}")
         self.ledger.begin_entry()
         self.accounts.begin_entry()
         return rows

@@ -43,6 +43,7 @@ from actors.visits import NO_VISITS, Visits
 from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
+from storage.stored_rules import add_rules, uses_of
 
 PAGE_ROWS = 5_000
 BIGINT_BOUND = 1 << 63
@@ -53,7 +54,7 @@ _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenan
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.visits, t.position
+    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -195,6 +196,7 @@ async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]
         tenant = tenants[tenant_id]
         tenant.accounts[account] = balance
         tenant.accounts_position = max(tenant.accounts_position, position)
+    await add_rules(connection, tenants)
     return tenants
 
 
@@ -208,13 +210,16 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
         holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
-    for *values, wallet, attention, serial, number, tag_uid, visits, position in await connection.fetch(
+    uses = await uses_of(connection, list(_columns(keys)))
+    for *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, position in await connection.fetch(
         _CARDS, *_columns(keys)
     ):
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
         came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came])
+        cards[key] = Card(
+            *[*values, *parts, position, attention, serial, number, tag_uid, came, issued_at_ms, uses.get(key, ())]
+        )
     return cards
 
 

@@ -60,4 +60,33 @@ HOLDS = StateTable(
     ),
 )
 TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
-STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS)
+RULES = StateTable(
+    "rules",
+    (("tenant_id", "text"), ("rule_id", "text")),
+    (("definition", "text"), ("changed_at_ms", "bigint")),
+)
+RULE_VERSIONS = StateTable(
+    "rule_versions",
+    (("tenant_id", "text"), ("rule_id", "text"), ("version", "bigint")),
+    (("definition", "text"), ("at_ms", "bigint")),
+)
+RULE_POINTS = StateTable("rule_points", (("tenant_id", "text"), ("rule_id", "text")), (("points", "bigint"),))
+RULE_USES = StateTable(
+    "rule_uses",
+    (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
+    (("times", "bigint"), ("day", "integer"), ("day_times", "bigint")),
+)
+STATE_TABLES = (
+    ALARMS,
+    EVENT_ZONES,
+    ADMISSION_LIST,
+    ANNULMENTS,
+    ANSWERS,
+    TENANT_ACCOUNTS,
+    HOLDS,
+    TAGS,
+    RULES,
+    RULE_VERSIONS,
+    RULE_POINTS,
+    RULE_USES,
+)

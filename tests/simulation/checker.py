@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from msgspec.structs import asdict
-
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
@@ -45,6 +43,7 @@ from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.oracle_boards import BoardOracle
+from tests.simulation.plain import plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -56,6 +55,8 @@ DOOR_FACTS = (
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
+
+RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
 
 def check(holds: bool, message: str) -> None:
@@ -127,7 +128,7 @@ class Checker(Watcher):
         for offset, (kind, fields) in enumerate(expected):
             fact = found[offset] if offset < len(found) else None
             check(type(fact).__name__ == kind, f"8: {kind} expected, {fact} found, for {command}")
-            said = {name: _plain(name, getattr(fact, name)) for name in fields}
+            said = {name: plain(name, getattr(fact, name)) for name in fields}
             check(said == fields, f"8: for {command}\n  expected {fields}\n  found    {said}")
             position = position_of(entry.seq, index + offset)
             self.facts[position] = fact
@@ -163,6 +164,8 @@ class Checker(Watcher):
             self._world.note("alarm rang" if fact.rang else "alarm set")
         elif kind == "TagEnrolled":
             pass  # seen from outside once it is a card's
+        elif kind in RULE_FACTS:
+            self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -212,6 +215,18 @@ class Checker(Watcher):
             self._world.note("reversal short")
         for window, rows in self.boards.take(fact, position):
             self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _take_rules(self, kind: str, fact: Any, position: int) -> None:
+        if kind in ("RulesApplied", "RuleUnitsReturned"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RulesApplied":
+            self._world.note(f"rules at {fact.trigger}")
+            self._world.note(f"rules at depth {fact.depth}")
+            for failure in fact.failures:
+                self._world.note(f"rule failed {failure.reason}")
+            for step in fact.steps:
+                if step.use is not None:
+                    self._world.note("a rule with a limit")
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":
@@ -464,27 +479,7 @@ class Checker(Watcher):
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
-_PLAIN = ScanDetails()
-
-
 def _still_open(
     holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
 ) -> dict[int, tuple[str, int, int]]:
     return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Lots and takings as the oracle writes them."""
-    if name == "details":
-        return (
-            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
-        )
-    if name == "visits" and value is not None:
-        told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
-        counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
-        return told | {count: getattr(value, count) for count in counts}
-    if name == "takings":
-        return {taking.lot: taking.amount for taking in value}
-    if name == "lots":
-        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
-    return value

@@ -19,6 +19,7 @@ for name in (
     "bugs_of_decisions",
     "bugs_of_doors",
     "bugs_of_points",
+    "bugs_of_rules",
     "bugs_of_visits",
 ):
     import_module(f"tests.simulation.{name}")
