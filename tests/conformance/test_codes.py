@@ -128,7 +128,8 @@ def told_by_tests() -> set[str]:
                 for inner in ast.walk(node):
                     match inner:
                         case ast.Constant(value=str(text)):
-                            found.add(text)
+                            # The simulation's situations, each of which must occur, say "refused CODE".
+                            found |= {text, text.removeprefix("refused ")}
                         case ast.Attribute(attr=name) | ast.Name(id=name) if name in names:
                             found.add(names[name])
     return found
