@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import APIRouter, Depends, Response
 
 from actors.queries import GetRules
 from actors.refusals import RULE_UNKNOWN
@@ -23,8 +23,7 @@ from actors.rule_facts import RuleDeleted, RuleSaved
 from actors.versions import rule_version
 from gateway.ids import derived_id
 from gateway.problems import FieldError, Problem
-from gateway.rest.common import Allowed, Call, PathId, View
-from gateway.rest.common import Body as StrictBody
+from gateway.rest.common import Allowed, Body, Call, PathId, View
 from gateway.rest.preconditions import Copied, Editing, tag_of
 from rules.document import DocumentError, document_of, parse_rule
 from rules.document_schema import RULE_SCHEMA
@@ -33,7 +32,6 @@ from rules.templates import TEMPLATES, fill
 
 RuleReader = Annotated[Call, Depends(Allowed("rules.read"))]
 RuleWriter = Annotated[Call, Depends(Allowed("rules.change"))]
-Document = Annotated[dict[str, Any], Body(description="The rule; GET /v1/rules/schema describes it.")]
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
 
 
@@ -52,7 +50,19 @@ class RulesListView(View):
     items: list[RuleView]
 
 
-class StateBody(StrictBody):
+class RuleBody(Body):
+    """The rule, as GET /v1/rules/schema describes it."""
+
+    rule: dict[str, Any]
+
+
+class ParametersBody(Body):
+    """Values of a template's parameters, by their names."""
+
+    values: dict[str, Any]
+
+
+class StateBody(Body):
     """Whether the rule applies."""
 
     state: Literal["draft", "active", "paused"]
@@ -88,9 +98,9 @@ async def list_rules(call: RuleReader) -> RulesListView:
 
 
 @router.post("", status_code=201, summary="Make a rule")
-async def make_rule(call: RuleWriter, document: Document, response: Response) -> RuleView:
+async def make_rule(call: RuleWriter, body: RuleBody, response: Response) -> RuleView:
     """A draft unless the document says another state."""
-    definition = _read(document, derived_id("rule", call.tenant_id, call.request_id))
+    definition = _read(body.rule, derived_id("rule", call.tenant_id, call.request_id))
     fact = await call.tell(SaveRule(call.tenant_id, call.request_id, b"", definition, True), RuleSaved)
     response.headers["ETag"] = tag_of(rule_version(fact.definition))
     return _shown(fact.definition, 0)
@@ -120,16 +130,14 @@ async def templates(call: RuleReader) -> TemplatesView:
 
 
 @router.post("/templates/{template_id}/fill", summary="Make a document of a template")
-async def fill_template(
-    template_id: PathId, call: RuleReader, values: Annotated[dict[str, Any] | None, Body()] = None
-) -> FilledView:
+async def fill_template(template_id: PathId, body: ParametersBody, call: RuleWriter) -> FilledView:
     """With these values of its parameters, and the defaults for the others. Nothing is saved."""
     template = TEMPLATES.get(template_id)
     if template is None:
         raise Problem("template_unknown")
-    filled = fill(template, values or {})
+    filled = fill(template, body.values)
     if isinstance(filled, tuple):
-        raise _malformed(filled)
+        raise _malformed(filled, "#/values")
     return FilledView(rule=filled)
 
 
@@ -142,9 +150,9 @@ async def get_rule(rule_id: PathId, call: RuleReader, copied: Copied) -> RuleVie
 
 
 @router.put("/{rule_id}", summary="Change a rule")
-async def change_rule(rule_id: PathId, document: Document, call: RuleWriter, edit: Editing) -> RuleView:
+async def change_rule(rule_id: PathId, body: RuleBody, call: RuleWriter, edit: Editing) -> RuleView:
     """The whole document, which becomes the next version."""
-    return await _saved(call, _read(document, rule_id), edit)
+    return await _saved(call, _read(body.rule, rule_id), edit)
 
 
 @router.post("/{rule_id}/state", summary="Activate or pause a rule")
@@ -155,9 +163,9 @@ async def set_state(rule_id: PathId, body: StateBody, call: RuleWriter, edit: Ed
 
 
 @router.delete("/{rule_id}", status_code=204, summary="Delete a rule")
-async def delete_rule(rule_id: PathId, call: RuleWriter, edit: Editing) -> Response:
+async def delete_rule(rule_id: PathId, call: RuleWriter) -> Response:
     """For good. What it gave stays."""
-    await call.tell(DeleteRule(call.tenant_id, call.request_id, b"", rule_id, edit.versions), RuleDeleted)
+    await call.tell(DeleteRule(call.tenant_id, call.request_id, b"", rule_id), RuleDeleted)
     return Response(status_code=204)
 
 
@@ -187,11 +195,11 @@ def _read(document: dict[str, Any], rule_id: str) -> RuleDefinition:
     return found
 
 
-def _malformed(errors: tuple[DocumentError, ...]) -> Problem:
+def _malformed(errors: tuple[DocumentError, ...], base: str = "#/rule") -> Problem:
     told = [
         FieldError(
             f"{error.message} (line {error.line}, column {error.column})" if error.line else error.message,
-            pointer=f"#{error.pointer}",
+            pointer=f"{base}{error.pointer}",
         )
         for error in errors
     ]

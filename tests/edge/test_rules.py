@@ -25,16 +25,16 @@ async def org(system: System) -> Any:
 
 async def test_a_rule_is_made_seen_changed_and_deleted(system: System, org: Any) -> None:
     key = org["key"]
-    made = await system.call("POST", "/v1/rules", WELCOME, key, key="one")
+    made = await system.call("POST", "/v1/rules", {"rule": WELCOME}, key, key="one")
     assert made.status == 201, made.body
     rule = made.json()
     assert rule["version"] == 1
     assert rule["rule"] == WELCOME
-    again = await system.call("POST", "/v1/rules", WELCOME, key, key="one")
+    again = await system.call("POST", "/v1/rules", {"rule": WELCOME}, key, key="one")
     assert again.json() == rule
     path = f"/v1/rules/{rule['id']}"
     assert (await system.made("GET", path, token=key)) == rule
-    changed = await system.made("PUT", path, WELCOME | {"name": "Hello"}, key)
+    changed = await system.made("PUT", path, {"rule": WELCOME | {"name": "Hello"}}, key)
     assert (changed["version"], changed["rule"]["name"]) == (2, "Hello")
     paused = await system.made("POST", f"{path}/state", {"state": "paused"}, key)
     assert (paused["version"], paused["rule"]["state"]) == (3, "paused")
@@ -47,41 +47,41 @@ async def test_a_rule_is_made_seen_changed_and_deleted(system: System, org: Any)
 
 async def test_what_is_wrong_is_told_with_pointer_line_and_column(system: System, org: Any) -> None:
     wrong = WELCOME | {"when": "counts.visits_event ==\n 'x'", "priority": "high"}
-    answer = await system.call("POST", "/v1/rules", wrong, org["key"])
+    answer = await system.call("POST", "/v1/rules", {"rule": wrong}, org["key"])
     assert answer.status == 400
     errors = {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
-    assert set(errors) == {"#/when", "#/priority"}
-    assert "line" in errors["#/when"]
-    assert "column" in errors["#/when"]
+    assert set(errors) == {"#/rule/when", "#/rule/priority"}
+    assert "line" in errors["#/rule/when"]
+    assert "column" in errors["#/rule/when"]
 
 
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
-        ({"then": [{"action": "set_tier", "tier": "paper"}]}, "#/then/0/tier"),
-        ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/then/0/action"),
-        ({"on": "birthday", "when": "true"}, "#/on"),
+        ({"then": [{"action": "set_tier", "tier": "paper"}]}, "#/rule/then/0/tier"),
+        ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/rule/then/0/action"),
+        ({"on": "birthday", "when": "true"}, "#/rule/on"),
     ],
 )
 async def test_what_is_not_possible_here_is_told(
     system: System, org: Any, change: dict[str, Any], pointer: str
 ) -> None:
-    answer = await system.call("POST", "/v1/rules", WELCOME | change, org["key"])
+    answer = await system.call("POST", "/v1/rules", {"rule": WELCOME | change}, org["key"])
     assert (answer.status, [error["pointer"] for error in answer.json()["errors"]]) == (400, [pointer])
 
 
 async def test_an_edit_of_what_has_changed_is_refused(system: System, org: Any) -> None:
     key = org["key"]
-    made = await system.call("POST", "/v1/rules", WELCOME, key)
+    made = await system.call("POST", "/v1/rules", {"rule": WELCOME}, key)
     tag, path = made.headers["etag"], f"/v1/rules/{made.json()['id']}"
-    await system.made("PUT", path, WELCOME | {"name": "Hello"}, key)
-    late = await system.call("PUT", path, WELCOME, key, **{"If-Match": tag})
+    await system.made("PUT", path, {"rule": WELCOME | {"name": "Hello"}}, key)
+    late = await system.call("PUT", path, {"rule": WELCOME}, key, **{"If-Match": tag})
     assert (late.status, late.json()["code"]) == (412, "precondition_failed")
 
 
 async def test_rules_give_points_within_their_budget(system: System, org: Any) -> None:
     key = org["key"]
-    rule = await system.made("POST", "/v1/rules", WELCOME, key)
+    rule = await system.made("POST", "/v1/rules", {"rule": WELCOME}, key)
     event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 10}, key)
     given = []
     for name in ("Lan", "Minh", "Hoa"):
@@ -97,9 +97,9 @@ async def test_templates_are_filled_and_taken(system: System, org: Any) -> None:
     key = org["key"]
     listed = (await system.made("GET", "/v1/rules/templates", token=key))["items"]
     assert len(listed) >= 20
-    filled = await system.made("POST", f"/v1/rules/templates/{listed[0]['id']}/fill", {}, key)
+    filled = await system.made("POST", f"/v1/rules/templates/{listed[0]['id']}/fill", {"values": {}}, key)
     assert filled["rule"]["name"]
-    wrong = await system.call("POST", f"/v1/rules/templates/{listed[0]['id']}/fill", {"nothing": 1}, key)
-    assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (400, "#/nothing")
-    absent = await system.call("POST", "/v1/rules/templates/none/fill", {}, key)
+    wrong = await system.call("POST", f"/v1/rules/templates/{listed[0]['id']}/fill", {"values": {"nothing": 1}}, key)
+    assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (400, "#/values/nothing")
+    absent = await system.call("POST", "/v1/rules/templates/none/fill", {"values": {}}, key)
     assert (absent.status, absent.json()["code"]) == (404, "template_unknown")
