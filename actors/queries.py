@@ -54,7 +54,13 @@ class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
     since_offset: int = -1
 
 
-Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic
+class GetRules(msgspec.Struct, frozen=True, array_like=True, tag=160):
+    """All rules of an organisation."""
+
+    tenant_id: str
+
+
+Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic | GetRules
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from actors.queries import (
     GetBoard,
     GetCard,
     GetEvent,
+    GetRules,
     GetTenant,
     GetTopic,
     Query,
@@ -24,7 +25,7 @@ from actors.queries import (
     event_of_window,
 )
 from actors.refusals import BOARD_UNKNOWN
-from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView, VisitCounts
+from actors.replies import CardView, Digest, EventView, Failed, Reply, RulesView, TenantView, VisitCounts
 from actors.tenant import Tenant
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
@@ -47,6 +48,8 @@ class Viewer:
         match query:
             case GetTenant():
                 return TenantView(tenant.tenant_id, tenant.name, tenant.settings, tenant.cards)
+            case GetRules():
+                return RulesView(tenant.rulebook.rules, dict(tenant.rule_points))
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card

@@ -133,6 +133,7 @@ TABLE: dict[str, Row] = {
     refusals.CARD_REVOKED: Row(409, "The card is revoked", "Issue a new card; a revocation is final."),
     refusals.EXPIRY_INVALID: Row(409, "The time of its end is not valid", "Name one that lies ahead."),
     refusals.TAG_IN_USE: Row(409, "The tag is another card's", "Take it from that card first."),
+    "template_unknown": Row(404, "Unknown template", "GET /v1/rules/templates lists them."),
     refusals.RULE_UNKNOWN: Row(404, "Unknown rule", "Check the id; it may have been deleted."),
     refusals.RULE_INVALID: Row(400, "The rule is not possible here", "See `detail` and `errors`."),
     refusals.TAG_UNKNOWN: Row(409, "The card has no tag", "Give it one first."),

@@ -101,6 +101,9 @@ POLICY: dict[str, Action] = {
     ),
     "points.write": Action("Award, confirm, reverse and transfer points, top up wallets", _grants(_MANAGERS)),
     "points.spend": Action("Redeem, hold, capture and release points; pay", _grants(_MANAGERS + " staff:tenant")),
+    # Rules.
+    "rules.read": Action("See rules and their templates", _grants(_READERS)),
+    "rules.change": Action("Make, change and delete rules", _grants(_MANAGERS)),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),

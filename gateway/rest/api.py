@@ -47,6 +47,7 @@ from gateway.rest import (
     org_roles,
     orgs,
     revocations,
+    rules,
     scans,
     statistics,
     system,
@@ -99,6 +100,7 @@ ROUTERS = (
     statistics.router,
     devices.router,
     leaderboards.router,
+    rules.router,
     system.router,
 )
 

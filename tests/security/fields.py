@@ -31,6 +31,7 @@ IDS: dict[str, str] = {
     "cursor": "cursor",
     "invitation_id": "invitation",
     "import_id": "import",
+    "rule_id": "rule",
     "batch_id": "batch",
     "GET /v1/members email": "member_email",
     "POST /v1/accounts email": "new_email",
@@ -91,11 +92,14 @@ PLAIN: dict[str, Any] = {
     "refresh_token": "none",
     "request_id": "00000000-0000-7000-8000-000000000000",
     "scan_id": "00000000-0000-7000-8000-000000000000",
+    "rule": {"name": "Points", "on": "checkin", "then": [{"action": "award_points", "points": 1}]},
     "schema": {"type": "object", "properties": {}},
     "support_email": "help@example.com",
     "time_zone": "Asia/Ho_Chi_Minh",
     "text": "Any allergies?",
+    "template_id": "anniversary",
     "token": "none",
+    "values": {},
     "zone_id": "zone_1",
 }
 

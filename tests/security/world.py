@@ -318,6 +318,11 @@ async def _batch(bundle: Bundle) -> str:
     return str(started["id"])
 
 
+async def _rule(bundle: Bundle) -> str:
+    rule = {"name": "Points", "on": "exit", "then": [{"action": "award_points", "points": 1}]}
+    return str((await bundle.made("/v1/rules", {"rule": rule}))["id"])
+
+
 MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "org": _org,
     "member": _member,
@@ -339,6 +344,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "external_id": _external_id,
     "import": _import,
     "batch": _batch,
+    "rule": _rule,
     "invitation": _invitation,
     "invitation_token": _invitation_token,
 }
