@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 import msgspec
 
 from actors.codec import Message, encode_fact
@@ -22,6 +25,16 @@ class Waiting(msgspec.Struct):
     known: Known | None = None
 
 
+def told_absent(*waiting: Iterable[Waiting]) -> set[str]:
+    """Whom messages that wait believe not to exist, because a load said so. Whoever of them came to be since must stay
+    in memory, which is asked first: else they would come to be a second time."""
+    absent: set[str] = set()
+    for message in chain.from_iterable(waiting):
+        if message.known is not None:
+            absent |= message.known.absent
+    return absent
+
+
 class Sealed(msgspec.Struct):
     """An entry that is being written, with what waits for it."""
 
@@ -40,9 +53,14 @@ def weight_of(fact: Fact) -> int:
         if fact.details is not None:
             words = len(fact.details.message) + len(fact.details.attention)
             weight += 600 + 4 * words + 70 * len(fact.details.questions)
-        return weight + 4 * len(fact.member_name)
+        return weight + 4 * len(fact.member_name) + 160 * len(fact.rules)
     if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
+        return (
+            weight
+            + 4 * (len(fact.member_name) + len(fact.note))
+            + 40 * (len(fact.lots) + len(fact.takings))
+            + 160 * len(fact.rules)
+        )
     if isinstance(fact, CodeIssued):
         # A thousand of them come at once.
         told = (fact.tenant_id, fact.coupon_id, fact.code_id, fact.card_id, fact.issue_id, fact.tail)

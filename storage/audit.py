@@ -25,6 +25,7 @@ from actors.ids import partition_of, position_of
 from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
 from storage.audit_accounts import AccountsCheck
+from storage.audit_boards import compare_boards
 from storage.audit_cards import CardCheck
 from storage.audit_checks import (
     ChainCheck,
@@ -49,6 +50,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_rules import RulesCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
@@ -79,6 +81,7 @@ CHECKS: dict[str, str] = {
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
+    "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -149,6 +152,7 @@ class Replay:
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
+        self._rules = RulesCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -182,11 +186,13 @@ class Replay:
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
+            self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
+        self._rules.end_entry(f"entry {entry.seq}")
         self.ledger.begin_entry()
         self.coupons.begin_entry()
         self.accounts.begin_entry()
@@ -409,23 +415,7 @@ async def _compare_store(store: EntityStore, replay: Replay, findings: Findings,
                 findings.add(
                     "postgres_state", f"{key} as loaded from Postgres is not what a replay of the journal gives"
                 )
-    await _compare_boards(store, replay, findings)
-
-
-async def _compare_boards(store: EntityStore, replay: Replay, findings: Findings) -> None:
-    """`leaderboards`: the boards that a host would load are those recomputed from the ledger."""
-    wanted: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for (tenant_id, card_id), score in replay.ledger.earned.items():
-        wanted.setdefault((tenant_id, "all"), {})[card_id] = (score.earned, score.reached)
-    for (tenant_id, day, card_id), score in replay.ledger.day_scores.items():
-        wanted.setdefault((tenant_id, f"day:{day}"), {})[card_id] = (score.earned, score.reached)
-    for (tenant_id, event_id, card_id), score in replay.ledger.event_scores.items():
-        wanted.setdefault((tenant_id, f"event:{event_id}"), {})[card_id] = (score.earned, score.reached)
-    for board, scores in wanted.items():
-        loaded = await store.load(replay.partition, LoadRequest(boards=(board,)))
-        found = {row.card_id: (row.score, row.reached) for row in loaded.boards.get(board, ()) if row.score > 0}
-        if found != {card_id: score for card_id, score in scores.items() if score[0] > 0}:
-            findings.add("leaderboards", f"board {board} as loaded from Postgres is not what the ledger gives")
+    await compare_boards(store, replay.partition, replay.ledger, findings)
 
 
 async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) -> int:

@@ -47,6 +47,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.plain import plain, still_open
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
@@ -63,6 +64,7 @@ NOTED_DETAILS = (
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
+RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
 
 def check(holds: bool, message: str) -> None:
@@ -84,7 +86,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards: dict[Key, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self.boards = BoardOracle()
         self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -174,6 +176,8 @@ class Checker(Watcher):
             pass  # seen from outside once it is a card's
         elif isinstance(fact, CouponFact):
             self._take_coupon(kind, fact, position)
+        elif kind in RULE_FACTS:
+            self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -222,16 +226,20 @@ class Checker(Watcher):
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
-        scores = [("all", fact.earned_after), (f"day:{fact.day}", fact.day_earned_after)]
-        if fact.event_id:
-            scores.append((f"event:{fact.event_id}", fact.event_earned_after))
-        for window, score in scores:
-            board = self.boards[fact.tenant_id, window]
-            if board.get(fact.card_id, (0, 0))[0] != score:
-                board[fact.card_id] = (score, position)
-                ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
-                rows = [(card, -negative) for negative, _, card in ranked]
-                self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+        for window, rows in self.boards.take(fact, position):
+            self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _take_rules(self, kind: str, fact: Any, position: int) -> None:
+        if kind in ("RulesApplied", "RuleUnitsReturned"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RulesApplied":
+            self._world.note(f"rules at {fact.trigger}")
+            self._world.note(f"rules at depth {fact.depth}")
+            for failure in fact.failures:
+                self._world.note(f"rule failed {failure.reason}")
+            for step in fact.steps:
+                if step.use is not None:
+                    self._world.note("a rule with a limit")
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":

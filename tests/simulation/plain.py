@@ -26,6 +26,17 @@ def plain(name: str, value: Any) -> Any:
             return astuple(value)
         case "lots":
             return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
+        case "definition":
+            return asdict(value)
+        case "rules":
+            return [(one.rule_id, one.version, one.points, one.day) for one in value]
+        case "failures":
+            return [(one.rule_id, one.version, one.where, one.reason) for one in value]
+        case "steps":
+            return [
+                (*plain("rules", [one.units]), one.points_after, astuple(one.use) if one.use is not None else None)
+                for one in value
+            ]
     return value
 
 
