@@ -16,7 +16,7 @@ from rules.language import RuleDefinition, Trigger
 
 RULE_BYTES_MAX = 16_384  # of one definition, as the journal has it
 RULES_BYTES_MAX = 1_048_576  # of all of an organisation's
-_AT_DOORS: tuple[Trigger, ...] = ("checkin", "streak_reached")
+_AT_DOORS: tuple[Trigger, ...] = ("checkin", "streak_reached", "points_earned")
 
 
 class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):
@@ -31,7 +31,7 @@ class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     @cached_property
     def hears_doors(self) -> bool:
-        """Whether an admission alone may move a rule."""
+        """Whether an admission may move a rule, or what it earns."""
         return any(self.compiled.listens_to(trigger) for trigger in _AT_DOORS)
 
     def get(self, rule_id: str) -> RuleDefinition | None:

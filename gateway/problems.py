@@ -59,7 +59,6 @@ TABLE: dict[str, Row] = {
     "wrong_event": Row(403, "The device is bound to another event", "Pair the device with this event."),
     "not_found": Row(404, "Not found", "Check the address."),
     "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
-    "not_acceptable": Row(406, "No such representation", "See /docs for the formats."),
     "gone": Row(410, "This operation is no longer there", "Use what the Link header names."),
     "request_timeout": Row(408, "The request did not arrive in time", "Send it again, on a better connection."),
     refusals.PRECONDITION_FAILED: Row(412, "It has changed meanwhile", "Get it again, and decide again."),
