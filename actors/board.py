@@ -2,7 +2,7 @@
 
 Rules:
 1. A score comes from a fact and is absolute; the same fact twice changes nothing.
-2. Ordering is lazy: a change costs a set insertion, the order is brought up to date when somebody looks.
+2. A change costs the same, and so does a look, however many cards there are and have changed (`actors.ranking`).
 3. A week's or month's score is the sum of its days' scores, and was reached when the last of those changed that are not
    zero.
 """
@@ -10,14 +10,11 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from sortedcontainers import SortedList
+from itertools import islice
 
 from actors.ports import BoardScore
+from actors.ranking import Ranking
 from actors.replies import BoardRow, BoardView
-
-# Sorts descending by score, then by position reached, then by id so that the order is total.
-_Rank = tuple[int, int, str]
 
 
 class Board:
@@ -25,10 +22,9 @@ class Board:
 
     def __init__(self, scores: Iterable[BoardScore]) -> None:
         self._scores: dict[str, BoardScore] = {score.card_id: score for score in scores if score.score > 0}
-        self._ordered: SortedList[_Rank] = SortedList(_rank(score) for score in self._scores.values())
-        # Cards that changed since the order was last brought up to date, with the rank they have in it (None: not in
-        # it).
-        self._moved: dict[str, _Rank | None] = {}
+        self._ranking = Ranking()
+        for score in self._scores.values():
+            self._ranking.add(score.card_id, score.score, score.reached)
 
     def __len__(self) -> int:
         return len(self._scores)
@@ -41,9 +37,10 @@ class Board:
         self._put(card_id, member_name, score, reached, before)
 
     def _put(self, card_id: str, member_name: str, score: int, reached: int, before: BoardScore | None) -> None:
-        if card_id not in self._moved:
-            self._moved[card_id] = _rank(before) if before is not None else None
+        if before is not None:
+            self._ranking.remove(card_id, before.score, before.reached)
         if score > 0:
+            self._ranking.add(card_id, score, reached)
             self._scores[card_id] = BoardScore(card_id, member_name, score, reached)
         else:
             self._scores.pop(card_id, None)
@@ -59,29 +56,19 @@ class Board:
     def view(self, board: str, window: str, limit: int, offset: int, around: str) -> BoardView:
         """The top rows after `offset`, or, with `around`, the rows around that card (it is in the middle where it
         can be)."""
-        self._order()
         rank = 0
         start = offset
         if around:
             score = self._scores.get(around)
             if score is None:
                 return BoardView(board, window, len(self._scores), ())
-            rank = self._ordered.index(_rank(score)) + 1
+            rank = self._ranking.rank(around, score.score, score.reached)
             start = max(0, rank - 1 - limit // 2)
         rows = tuple(
-            BoardRow(start + n + 1, card_id, self._scores[card_id].member_name, -negative)
-            for n, (negative, _, card_id) in enumerate(self._ordered.islice(start, start + limit))
+            BoardRow(start + n + 1, card_id, self._scores[card_id].member_name, score)
+            for n, (card_id, score) in enumerate(islice(self._ranking.after(start), limit))
         )
         return BoardView(board, window, len(self._scores), rows, rank)
-
-    def _order(self) -> None:
-        for card_id, rank in self._moved.items():
-            if rank is not None:
-                self._ordered.remove(rank)
-            score = self._scores.get(card_id)
-            if score is not None:
-                self._ordered.add(_rank(score))
-        self._moved.clear()
 
 
 class DaysBoard(Board):
@@ -112,7 +99,3 @@ class DaysBoard(Board):
 def board_over(window: str, scores: Iterable[BoardScore]) -> Board:
     """The board over a window (`actors.windows`) that begins with these scores."""
     return DaysBoard(scores) if window.startswith(("week:", "month:")) else Board(scores)
-
-
-def _rank(score: BoardScore) -> _Rank:
-    return (-score.score, score.reached, score.card_id)
