@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from actors.codec import encode_facts
+from actors.coupon import Bill
 from actors.coupon_commands import RedeemCoupon
 from actors.coupon_facts import CouponRedeemed
 from actors.entry import Mark
+from actors.pending import Waiting
 from actors.replies import Done
+from actors.waiting import Known
 from tests.core.build import NOW_MS, card, founding, signed, tenant
 from tests.core.drive import Drive
 from tests.core.till import Till
@@ -65,3 +68,21 @@ def test_holds_that_have_lapsed_take_one_more() -> None:
     reply, loads = redeemed(till, "rdm", NOW_MS + 10)
     assert isinstance(reply.fact, CouponRedeemed)
     assert loads == [{"code"}, {"coupon", "coupon_use", "bill"}, {"redemption", "code", "bill"}]
+
+
+def test_who_came_to_be_stays_in_memory_while_a_message_that_waits_believes_them_absent() -> None:
+    """Else it would make them a second time, once it goes on."""
+    drive = Drive(others_resident_max=0)
+    drive.do(drive.partition.open(NOW_MS))
+    drive.opened()
+    bills = drive.partition.residents.actors["bill"]
+    bills["org/bill/b"] = Bill("org", "b", {}, 0)
+    command = RedeemCoupon("org", "request", b"", "rdm", "code", "card", "b")
+    waiting = Waiting("till", command, drive.now_ms, Known(absent={"org/bill/b"}))
+    drive.partition._parked.append(waiting)
+    drive.partition._load_retry_ms = NOW_MS + 60_000
+    drive.tick()
+    assert "org/bill/b" in bills
+    drive.partition._parked.clear()
+    drive.tick()
+    assert not bills
