@@ -17,8 +17,8 @@ def use_id_of(coupon_id: str, card_id: str) -> str:
 
 
 def bill_id_of(tenant_id: str, bill: str) -> str:
-    """The id of a bill: tills of two tenants may use one name. "" where there is no bill."""
-    return f"{tenant_id}/{bill}" if bill else ""
+    """The id of a bill, "" where there is none. Tills of two tenants may use one name, or that of a tag."""
+    return f"{tenant_id}/bill/{bill}" if bill else ""
 
 
 class CouponDefined(msgspec.Struct, frozen=True, array_like=True, tag=40):

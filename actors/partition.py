@@ -37,7 +37,7 @@ from actors.ids import position_of
 from actors.judge import Judge
 from actors.limits import Limits
 from actors.live import Views
-from actors.pending import Sealed, Waiting, weight_of
+from actors.pending import Sealed, Waiting, told_absent, weight_of
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
@@ -276,7 +276,7 @@ class Partition:
         projected = position_of(self.projected_seq + 1, 0) - 1
         self._requests.forget(projected, self._now_ms)
         self._recent.forget(projected, self._now_ms)
-        self.residents.put_away(projected, self._limits, self._parked_keys)
+        self.residents.put_away(projected, self._limits, self._parked_keys | told_absent(self._parked, self._mailbox))
         self._views.drop_unwatched(self._now_ms, self._limits)
         if self._agenda.is_due(self._now_ms, self.projected_seq):
             self._wants.alarms_until_ms, self._wants.alarms_max = self._now_ms, self._limits.alarms_per_look_max

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 import msgspec
 
 from actors.codec import Message, encode_fact
@@ -20,6 +23,16 @@ class Waiting(msgspec.Struct):
     message: Message
     arrived_ms: int
     known: Known | None = None
+
+
+def told_absent(*waiting: Iterable[Waiting]) -> set[str]:
+    """Whom messages that wait believe not to exist, because a load said so. Whoever of them came to be since must stay
+    in memory, which is asked first: else they would come to be a second time."""
+    absent: set[str] = set()
+    for message in chain.from_iterable(waiting):
+        if message.known is not None:
+            absent |= message.known.absent
+    return absent
 
 
 class Sealed(msgspec.Struct):

@@ -84,8 +84,8 @@ async def load_coupon_uses(connection: Connection, keys: Sequence[Key]) -> dict[
 
 
 async def load_bills(connection: Connection, keys: Sequence[Key]) -> dict[Key, Actor]:
-    """Bills with their coupons; an id is the tenant's and the bill's own with a stroke between them."""
-    columns = _columns([(tenant_id, own_id.removeprefix(f"{tenant_id}/")) for tenant_id, own_id in keys])
+    """Bills with their coupons; the name stands at the end of an id (`actors.coupon_facts.bill_id_of`)."""
+    columns = _columns([(tenant_id, own_id.removeprefix(f"{tenant_id}/bill/")) for tenant_id, own_id in keys])
     bills = {(row[0], row[1]): Bill(row[0], row[1], {}, row[2]) for row in await connection.fetch(_BILLS, *columns)}
     for tenant_id, name, redemption_id, state, *coupon, position in await connection.fetch(_ON_BILLS, *columns):
         bill = bills[tenant_id, name]

@@ -17,9 +17,11 @@ from actors.coupon_commands import (
 )
 from actors.coupon_terms import CouponTerms, ItemValue, NewCode, PointsValue
 from actors.versions import coupon_version
+from tests.simulation.card_clients import TAGS
 
 COUPONS = {"org_a": ("cpn_1", "cpn_2"), "org_b": ("cpn_3", "cpn_4")}
-BILLS = ("", "", "bill_1", "bill_2")
+# One has the name of a tag.
+BILLS = ("", "", "bill_1", TAGS[0])
 
 
 def issued_first(coupon_id: str) -> tuple[str, ...]:
