@@ -3,6 +3,8 @@
 Rules:
 1. A score comes from a fact and is absolute; the same fact twice changes nothing.
 2. Ordering is lazy: a change costs a set insertion, the order is brought up to date when somebody looks.
+3. A week's or month's score is the sum of its days' scores, and was reached when the last of those changed that are not
+   zero.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ class Board:
         before = self._scores.get(card_id)
         if before is not None and (reached <= before.reached or score == before.score):
             return
+        self._put(card_id, member_name, score, reached, before)
+
+    def _put(self, card_id: str, member_name: str, score: int, reached: int, before: BoardScore | None) -> None:
         if card_id not in self._moved:
             self._moved[card_id] = _rank(before) if before is not None else None
         if score > 0:
@@ -77,6 +82,36 @@ class Board:
             if score is not None:
                 self._ordered.add(_rank(score))
         self._moved.clear()
+
+
+class DaysBoard(Board):
+    """A board over several days (rule 3). Each of the scores that it begins with is a card's on one of the days."""
+
+    def __init__(self, scores: Iterable[BoardScore]) -> None:
+        super().__init__(())
+        # By card and day: score and position at which it was reached.
+        self._days: dict[str, dict[int, tuple[int, int]]] = {}
+        for score in scores:
+            self.set_day(score.card_id, score.member_name, score.day, score.score, score.reached)
+
+    def set_day(self, card_id: str, member_name: str, day: int, score: int, reached: int) -> None:
+        """A card's score on a day is `score` since position `reached`."""
+        days = self._days.setdefault(card_id, {})
+        before = days.get(day, (0, 0))
+        if reached <= before[1] or score == before[0]:
+            return
+        if score:
+            days[day] = (score, reached)
+        else:
+            del days[day]
+        total = sum(one for one, _ in days.values())
+        last = max((at for _, at in days.values()), default=0)
+        self._put(card_id, member_name, total, last, self._scores.get(card_id))
+
+
+def board_over(window: str, scores: Iterable[BoardScore]) -> Board:
+    """The board over a window (`actors.windows`) that begins with these scores."""
+    return DaysBoard(scores) if window.startswith(("week:", "month:")) else Board(scores)
 
 
 def _rank(score: BoardScore) -> _Rank:

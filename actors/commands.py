@@ -22,6 +22,7 @@ from actors.card_commands import CardCommand, RenewCard
 from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.door_commands import DoorCommand
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rule_commands import RuleCommand
 from actors.terms import (
     Account,
     Admission,
@@ -243,6 +244,7 @@ Command = (
     | TransferPoints
     | CardCommand
     | CouponCommand
+    | RuleCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may

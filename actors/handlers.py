@@ -77,6 +77,8 @@ from actors.facts import Fact
 from actors.holds import decide_capture, decide_hold, decide_release
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rule_admin import decide_delete_rule, decide_save_rule
+from actors.rule_commands import DeleteRule, SaveRule
 from actors.scope import Scope
 from actors.transfers import decide_transfer
 
@@ -131,6 +133,8 @@ HANDLERS: dict[type, Handler] = {
     SetCardTier: Handler("card_id", ("card",), decide_set_card_tier),
     AssignTag: Handler("card_id", ("card",), decide_assign_tag),
     RemoveTag: Handler("card_id", ("card",), decide_remove_tag),
+    SaveRule: Handler("tenant_id", (), decide_save_rule),
+    DeleteRule: Handler("tenant_id", (), decide_delete_rule),
     Wake: Handler("entity_id", (), _wake),
     DefineCoupon: Handler("coupon_id", (), decide_define_coupon),
     ChangeCoupon: Handler("coupon_id", ("coupon",), decide_change_coupon),

@@ -39,6 +39,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
 
@@ -83,6 +84,10 @@ ROUTES: dict[type, Route] = {
     BillBegan: Route("bill", Bill.began),
     CouponRedeemed: Route("redemption", Redemption.made, ("coupon", "code", "coupon_use", "bill")),
     RedemptionChanged: Route(touches=("redemption", "coupon", "code", "coupon_use", "bill")),
+    RuleSaved: Route(touches=("tenant",)),
+    RuleDeleted: Route(touches=("tenant",)),
+    RulesApplied: Route(touches=("card", "tenant")),
+    RuleUnitsReturned: Route(touches=("card", "tenant")),
 }
 NOWHERE = Route()
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from actors.alarms import Agenda
-from actors.board import Board
+from actors.board import board_over
 from actors.codec import Message, encode_facts
 from actors.commands import CheckIn, Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
@@ -199,7 +199,7 @@ class Partition:
         self.residents.install(loaded)
         for (tenant_id, window), scores in loaded.boards.items():
             tail = self._tail.between(loaded.projected.seq, self.durable.seq)
-            self._views.add_board(tenant_id, window, Board(scores), tail)
+            self._views.add_board(tenant_id, window, board_over(window, scores), tail)
         absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:

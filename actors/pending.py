@@ -53,9 +53,14 @@ def weight_of(fact: Fact) -> int:
         if fact.details is not None:
             words = len(fact.details.message) + len(fact.details.attention)
             weight += 600 + 4 * words + 70 * len(fact.details.questions)
-        return weight + 4 * len(fact.member_name)
+        return weight + 4 * len(fact.member_name) + 160 * len(fact.rules)
     if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
+        return (
+            weight
+            + 4 * (len(fact.member_name) + len(fact.note))
+            + 40 * (len(fact.lots) + len(fact.takings))
+            + 160 * len(fact.rules)
+        )
     if isinstance(fact, CodeIssued):
         # A thousand of them come at once.
         told = (fact.tenant_id, fact.coupon_id, fact.code_id, fact.card_id, fact.issue_id, fact.tail)

@@ -89,6 +89,8 @@ COUPON_NOT_REDEEMED: Final = "coupon_not_redeemed"
 ALREADY_ROLLED_BACK: Final = "already_rolled_back"
 COUPON_TERMS_INVALID: Final = "coupon_terms_invalid"
 CODE_TAKEN: Final = "code_taken"
+RULE_UNKNOWN: Final = "rule_unknown"
+RULE_INVALID: Final = "rule_invalid"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -136,6 +138,8 @@ COMMAND_REASONS: Final = (
     ALREADY_ROLLED_BACK,
     COUPON_TERMS_INVALID,
     CODE_TAKEN,
+    RULE_UNKNOWN,
+    RULE_INVALID,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …

@@ -13,6 +13,7 @@ import msgspec
 from actors.coupon_terms import CouponCounts, CouponTerms
 from actors.facts import Fact
 from actors.terms import EventTerms, Hold, Lot, TenantSettings
+from rules.language import RuleDefinition
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -213,11 +214,18 @@ class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
     missed: tuple[Update, ...] = ()
 
 
+class RulesView(msgspec.Struct, frozen=True, array_like=True, tag=70):
+    """An organisation's rules by their ids, and the points that each gave so far."""
+
+    rules: tuple[RuleDefinition, ...]
+    points: dict[str, int]
+
+
 class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Not decided yet: something has to be loaded first. The batch's `ticket` fetches it."""
 
 
-Reply = Done | Failed | TenantView | CardView | EventView | BoardView | TopicView | Deferred | CouponView
+Reply = Done | Failed | TenantView | CardView | EventView | BoardView | TopicView | CouponView | RulesView | Deferred
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 
 

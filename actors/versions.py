@@ -15,6 +15,7 @@ import msgspec
 
 from actors.coupon_terms import CouponTerms
 from actors.terms import EventTerms, Gate, TenantSettings
+from rules.language import RuleDefinition
 
 VERSION_BYTES = 8
 
@@ -37,6 +38,11 @@ def coupon_version(terms: CouponTerms) -> str:
 def tenant_version(name: str, settings: TenantSettings) -> str:
     """The version of what the engine keeps of an organisation and organisers change."""
     return _digest((name, settings))
+
+
+def rule_version(definition: RuleDefinition) -> str:
+    """The version of a rule."""
+    return _digest(definition)
 
 
 def _digest(value: object) -> str:

@@ -59,7 +59,6 @@ TABLE: dict[str, Row] = {
     "wrong_event": Row(403, "The device is bound to another event", "Pair the device with this event."),
     "not_found": Row(404, "Not found", "Check the address."),
     "method_not_allowed": Row(405, "The method is not supported here", "See the Allow header and /docs."),
-    "not_acceptable": Row(406, "No such representation", "See /docs for the formats."),
     "gone": Row(410, "This operation is no longer there", "Use what the Link header names."),
     "request_timeout": Row(408, "The request did not arrive in time", "Send it again, on a better connection."),
     refusals.PRECONDITION_FAILED: Row(412, "It has changed meanwhile", "Get it again, and decide again."),
@@ -104,7 +103,9 @@ TABLE: dict[str, Row] = {
     refusals.CARD_UNKNOWN: Row(404, "Unknown card", "Check the id."),
     refusals.EVENT_UNKNOWN: Row(404, "Unknown event", "Check the id."),
     refusals.BOARD_UNKNOWN: Row(
-        404, "Unknown leaderboard", "Boards: points; windows: all, day, day:YYYYMMDD, event:ID."
+        404,
+        "Unknown leaderboard",
+        "Boards: points; windows: all, day, week, month, day:YYYYMMDD, week:YYYYWW, month:YYYYMM, event:ID.",
     ),
     refusals.COUPON_UNKNOWN: Row(404, "Unknown coupon or code", "Check the code for mistakes, or the id."),
     refusals.REDEMPTION_UNKNOWN: Row(404, "Unknown redemption", "Check the id."),
@@ -131,6 +132,8 @@ TABLE: dict[str, Row] = {
     "link_unknown": Row(404, "No account is linked", "Nothing is left to do."),
     "import_unknown": Row(404, "Unknown import", "Check the id."),
     "import_under_way": Row(409, "Another import is under way", "Wait for it to end, or cancel it."),
+    "batch_unknown": Row(404, "Unknown batch of cards", "Check the id; batches are kept for 90 days."),
+    "batch_under_way": Row(409, "Another batch of cards is under way", "Wait for it to end, or cancel it."),
     "org_suspended": Row(403, "The organisation is suspended", "Ask whoever runs the platform."),
     "org_closed": Row(403, "The organisation is closed", "Nothing can be done with it any more."),
     "last_admin": Row(409, "The organisation's last admin", "Make somebody else an admin first."),
@@ -149,6 +152,9 @@ TABLE: dict[str, Row] = {
     refusals.CARD_REVOKED: Row(409, "The card is revoked", "Issue a new card; a revocation is final."),
     refusals.EXPIRY_INVALID: Row(409, "The time of its end is not valid", "Name one that lies ahead."),
     refusals.TAG_IN_USE: Row(409, "The tag is another card's", "Take it from that card first."),
+    "template_unknown": Row(404, "Unknown template", "GET /v1/rules/templates lists them."),
+    refusals.RULE_UNKNOWN: Row(404, "Unknown rule", "Check the id; it may have been deleted."),
+    refusals.RULE_INVALID: Row(400, "The rule is not possible here", "See `detail` and `errors`."),
     refusals.TAG_UNKNOWN: Row(409, "The card has no tag", "Give it one first."),
     refusals.AMOUNT_INVALID: Row(
         409, "The amount is not valid", "Amounts are whole numbers above 0 and within the limit."

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any, Protocol
 
 import msgspec
@@ -49,6 +50,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_rules import RulesCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
@@ -79,6 +81,7 @@ CHECKS: dict[str, str] = {
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
+    "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -149,6 +152,7 @@ class Replay:
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
+        self._rules = RulesCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -167,9 +171,8 @@ class Replay:
             self.is_whole = False
             return []
         rows: list[tuple[str, Row]] = []
-        self.ledger.begin_entry()
-        self.coupons.begin_entry()
-        self.accounts.begin_entry()
+        for counted in (self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
             self.facts += 1
@@ -182,14 +185,15 @@ class Replay:
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
+            self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
-        self.ledger.begin_entry()
-        self.coupons.begin_entry()
-        self.accounts.begin_entry()
+        self._rules.end_entry(f"entry {entry.seq}")
+        for counted in (self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         return rows
 
     def _apply(self, fact: Fact, position: int, place: str) -> None:
@@ -419,13 +423,26 @@ async def _compare_boards(store: EntityStore, replay: Replay, findings: Findings
         wanted.setdefault((tenant_id, "all"), {})[card_id] = (score.earned, score.reached)
     for (tenant_id, day, card_id), score in replay.ledger.day_scores.items():
         wanted.setdefault((tenant_id, f"day:{day}"), {})[card_id] = (score.earned, score.reached)
+        if score.earned:
+            year, week, _ = date(day // 10_000, day // 100 % 100, day % 100).isocalendar()
+            for window in (f"week:{year}{week:02}", f"month:{day // 100}"):
+                scores = wanted.setdefault((tenant_id, window), {})
+                before = scores.get(card_id, (0, 0))
+                scores[card_id] = (before[0] + score.earned, max(before[1], score.reached))
     for (tenant_id, event_id, card_id), score in replay.ledger.event_scores.items():
         wanted.setdefault((tenant_id, f"event:{event_id}"), {})[card_id] = (score.earned, score.reached)
     for board, scores in wanted.items():
         loaded = await store.load(replay.partition, LoadRequest(boards=(board,)))
-        found = {row.card_id: (row.score, row.reached) for row in loaded.boards.get(board, ()) if row.score > 0}
-        if found != {card_id: score for card_id, score in scores.items() if score[0] > 0}:
+        found: dict[str, tuple[int, int]] = {}
+        for row in loaded.boards.get(board, ()):
+            before = found.get(row.card_id, (0, 0))
+            found[row.card_id] = (before[0] + row.score, max(before[1], row.reached))
+        if _above_zero(found) != _above_zero(scores):
             findings.add("leaderboards", f"board {board} as loaded from Postgres is not what the ledger gives")
+
+
+def _above_zero(scores: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    return {card_id: score for card_id, score in scores.items() if score[0] > 0}
 
 
 async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) -> int:

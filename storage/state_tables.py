@@ -104,7 +104,34 @@ COUPON_TABLES = (
     *(COUPONS, COUPON_COUNTS, COUPON_CODES, COUPON_CODE_STATES, COUPON_USES, COUPON_BILLS),
     COUPON_REDEMPTIONS,
 )
+RULES = StateTable(
+    "rules",
+    (("tenant_id", "text"), ("rule_id", "text")),
+    (("definition", "text"), ("changed_at_ms", "bigint")),
+)
+RULE_VERSIONS = StateTable(
+    "rule_versions",
+    (("tenant_id", "text"), ("rule_id", "text"), ("version", "bigint")),
+    (("definition", "text"), ("at_ms", "bigint")),
+)
+RULE_POINTS = StateTable("rule_points", (("tenant_id", "text"), ("rule_id", "text")), (("points", "bigint"),))
+RULE_USES = StateTable(
+    "rule_uses",
+    (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
+    (("times", "bigint"), ("day", "integer"), ("day_times", "bigint")),
+)
 STATE_TABLES = (
-    *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
+    ALARMS,
+    EVENT_ZONES,
+    ADMISSION_LIST,
+    ANNULMENTS,
+    ANSWERS,
+    TENANT_ACCOUNTS,
+    HOLDS,
+    TAGS,
+    RULES,
+    RULE_VERSIONS,
+    RULE_POINTS,
+    RULE_USES,
     *COUPON_TABLES,
 )

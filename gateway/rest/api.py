@@ -26,6 +26,7 @@ from gateway.rest import (
     api_keys,
     audit_log,
     auth,
+    card_batches,
     card_credentials,
     card_life,
     card_points,
@@ -47,6 +48,7 @@ from gateway.rest import (
     org_roles,
     orgs,
     revocations,
+    rules,
     scans,
     statistics,
     system,
@@ -63,7 +65,6 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    406: "not_acceptable",
     413: "body_too_large",
     415: "media_type_unsupported",
 }
@@ -87,6 +88,7 @@ ROUTERS = (
     member_links.router,
     members.router,
     cards.batch_router,
+    card_batches.router,  # before /v1/cards/{card_id}
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     card_credentials.router,
@@ -101,6 +103,7 @@ ROUTERS = (
     statistics.router,
     devices.router,
     leaderboards.router,
+    rules.router,
     system.router,
 )
 

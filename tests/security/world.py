@@ -95,7 +95,7 @@ class World:
     async def _fill(self, tenant: Tenant) -> None:
         """A second one of what lists show, so that there are second pages."""
         spare = self.bundle(tenant)
-        for kind in ("gate", "invitation", "import", "coupon"):
+        for kind in ("gate", "invitation", "import", "batch", "coupon"):
             await spare.get(kind)
         bundle = self.bundle(tenant, {"event": await tenant.shared.get("event")})
         for each in (tenant.shared, bundle):
@@ -335,6 +335,21 @@ async def _import(bundle: Bundle) -> str:
     return str(started["id"])
 
 
+async def _batch(bundle: Bundle) -> str:
+    work = bundle.system.app.member_work.card_batches
+    while await work.one():
+        pass
+    body = {"member_ids": ["mem_nobody"]}
+    started = await bundle.system.made("POST", "/v1/cards/batches", body, bundle.tenant.key)
+    assert await work.one()
+    return str(started["id"])
+
+
+async def _rule(bundle: Bundle) -> str:
+    rule = {"name": "Points", "on": "exit", "then": [{"action": "award_points", "points": 1}]}
+    return str((await bundle.made("/v1/rules", {"rule": rule}))["id"])
+
+
 MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "org": _org,
     "member": _member,
@@ -359,6 +374,8 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "new_email": _new_email,
     "external_id": _external_id,
     "import": _import,
+    "batch": _batch,
+    "rule": _rule,
     "invitation": _invitation,
     "invitation_token": _invitation_token,
 }

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import msgspec
-
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
@@ -47,6 +45,7 @@ from actors.terms import FAR_MS
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.plain import plain, still_open
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
@@ -63,6 +62,8 @@ NOTED_DETAILS = (
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
 )
+
+RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
 
 def check(holds: bool, message: str) -> None:
@@ -84,7 +85,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards: dict[Key, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self.boards = BoardOracle()
         self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -174,6 +175,8 @@ class Checker(Watcher):
             pass  # seen from outside once it is a card's
         elif isinstance(fact, CouponFact):
             self._take_coupon(kind, fact, position)
+        elif kind in RULE_FACTS:
+            self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -201,9 +204,7 @@ class Checker(Watcher):
         if kind in ("CouponRedeemed", "RedemptionChanged"):
             self._world.note(f"coupon {fact.state}")
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
-            terms = self.oracle.coupons.coupons[fact.coupon_id]["terms"]
-            view = (terms["name"], terms["state"], self.oracle.coupons.counts(fact.coupon_id))
-            self.history["coupon view", fact.coupon_id].add(position, view)
+            self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -222,16 +223,20 @@ class Checker(Watcher):
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
-        scores = [("all", fact.earned_after), (f"day:{fact.day}", fact.day_earned_after)]
-        if fact.event_id:
-            scores.append((f"event:{fact.event_id}", fact.event_earned_after))
-        for window, score in scores:
-            board = self.boards[fact.tenant_id, window]
-            if board.get(fact.card_id, (0, 0))[0] != score:
-                board[fact.card_id] = (score, position)
-                ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
-                rows = [(card, -negative) for negative, _, card in ranked]
-                self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+        for window, rows in self.boards.take(fact, position):
+            self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _take_rules(self, kind: str, fact: Any, position: int) -> None:
+        if kind in ("RulesApplied", "RuleUnitsReturned"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RulesApplied":
+            self._world.note(f"rules at {fact.trigger}")
+            self._world.note(f"rules at depth {fact.depth}")
+            for failure in fact.failures:
+                self._world.note(f"rule failed {failure.reason}")
+            for step in fact.steps:
+                if step.use is not None:
+                    self._world.note("a rule with a limit")
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":
@@ -372,8 +377,7 @@ class Checker(Watcher):
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, CouponView):
-            counts = msgspec.structs.astuple(reply.counts)
-            shown_coupon = (reply.terms.name, reply.terms.state, counts)
+            shown_coupon = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
             check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")

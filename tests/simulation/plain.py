@@ -1,4 +1,4 @@
-"""What facts tell, as the oracle writes it: in plain dicts and tuples."""
+"""Fields of facts in plain values, as the oracle writes them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from msgspec.structs import asdict, astuple
 
 from actors.facts import ScanDetails
 
-_USUAL = asdict(ScanDetails())
+_PLAIN = ScanDetails()
 
 
 def plain(name: str, value: Any) -> Any:
-    """A fact's field; of a scan's details what is not as usual."""
-    match name:
-        case "details":
-            return {} if value is None else {key: told for key, told in asdict(value).items() if told != _USUAL[key]}
-        case "takings":
-            return {taking.lot: taking.amount for taking in value}
-        case "visits" if value is not None:
-            told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
-            counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
-            return told | {count: getattr(value, count) for count in counts}
-        case "counts":
-            return astuple(value)
-        case "lots":
-            return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
+    """The value of a field as the oracle writes it."""
+    if name == "details":
+        return (
+            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
+        )
+    if name == "visits" and value is not None:
+        told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
+        counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
+        return told | {count: getattr(value, count) for count in counts}
+    if name == "definition":
+        return asdict(value)
+    if name == "rules":
+        return [(one.rule_id, one.version, one.points, one.day) for one in value]
+    if name == "failures":
+        return [(one.rule_id, one.version, one.where, one.reason) for one in value]
+    if name == "steps":
+        return [
+            (*plain("rules", [one.units]), one.points_after, astuple(one.use) if one.use is not None else None)
+            for one in value
+        ]
+    if name == "counts":
+        return astuple(value)
+    if name == "takings":
+        return {taking.lot: taking.amount for taking in value}
+    if name == "lots":
+        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
     return value
 
 

@@ -50,6 +50,11 @@ SITUATIONS = (
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
     *("scan not_eligible", "scan is_offline", "scan is_move", "scan conflict", "scan forced", "scan left_zone_id"),
     *("scan session_id", "scan questions", "scan message", "scan uploaded late"),
+    *("fact RuleSaved", "fact RuleDeleted", "fact RulesApplied", "fact EffectRequested", "fact RuleUnitsReturned"),
+    *("rules at checkin", "rules at exit", "rules at points_earned", "rules at points_spent", "rules at top_up"),
+    *("rules at tier_changed", "rules at card_issued", "rules at streak_reached", "a rule with a limit"),
+    *("rules at depth 1", "rules at depth 2", "rule failed key_missing", "rule failed amount_out_of_range"),
+    *("refused rule_unknown", "refused rule_invalid"),
     *("visit made", "visit again", "visit late", "visit taken back"),
     *(
         "fact ScanAnnulled",

@@ -46,6 +46,7 @@ from actors.visits import Visits, admitted, taken_back
 from rules.model import Rule
 from storage.replay import WorldState
 from tests.support.coupon_histories import coupon_fact
+from tests.support.rule_facts import rule_fact
 
 START_MS = 1_700_000_000_000
 FINGERPRINT = b"\x00\x01finger"
@@ -120,8 +121,8 @@ class Author:
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
         kind = random.choices(
-            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon"),
-            (45, 35, 5, 5, 2, 8, 8, 12, 40),
+            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon", "rule"),
+            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12),
         )[0]
         return {
             "coupon": lambda: self._coupon(tenant_id, card_id),
@@ -138,6 +139,12 @@ class Author:
                 self._at_ms,
                 random.choice(TEXTS),
                 self._settings(),
+            ),
+            "rule": lambda: rule_fact(
+                random,
+                self.world.tenants[tenant_id],
+                self.world.cards[tenant_id, card_id],
+                (tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
             ),
             "life": lambda: self._life(tenant_id, card_id),
             "door": lambda: self._door(tenant_id, event_id, card_id),
