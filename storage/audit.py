@@ -171,9 +171,8 @@ class Replay:
             self.is_whole = False
             return []
         rows: list[tuple[str, Row]] = []
-        self.ledger.begin_entry()
-        self.coupons.begin_entry()
-        self.accounts.begin_entry()
+        for counted in (self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
             self.facts += 1
@@ -193,9 +192,8 @@ class Replay:
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self._rules.end_entry(f"entry {entry.seq}")
-        self.ledger.begin_entry()
-        self.coupons.begin_entry()
-        self.accounts.begin_entry()
+        for counted in (self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         return rows
 
     def _apply(self, fact: Fact, position: int, place: str) -> None:

@@ -205,9 +205,7 @@ class Checker(Watcher):
         if kind in ("CouponRedeemed", "RedemptionChanged"):
             self._world.note(f"coupon {fact.state}")
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
-            terms = self.oracle.coupons.coupons[fact.coupon_id]["terms"]
-            view = (terms["name"], terms["state"], self.oracle.coupons.counts(fact.coupon_id))
-            self.history["coupon view", fact.coupon_id].add(position, view)
+            self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -380,8 +378,7 @@ class Checker(Watcher):
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, CouponView):
-            counts = msgspec.structs.astuple(reply.counts)
-            shown_coupon = (reply.terms.name, reply.terms.state, counts)
+            shown_coupon = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
             check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")

@@ -98,6 +98,11 @@ class CouponOracle:
         issued = sum(code["coupon"] == coupon_id and not code["shared"] for code in self.codes.values())
         return issued, states.count("redeemed"), states.count("on_hold"), day, uses
 
+    def view(self, coupon_id: str) -> tuple[str, str, tuple[int, int, int, int, int]]:
+        """What is shown of a coupon: name, state, counts."""
+        terms = self.coupons[coupon_id]["terms"]
+        return terms["name"], terms["state"], self.counts(coupon_id)
+
     def _uses(self, coupon_id: str, card_id: str) -> int:
         return sum(one["card"] == card_id and one["state"] in IN_FORCE for one in self._of(coupon_id))
 
