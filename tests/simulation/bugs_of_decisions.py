@@ -21,12 +21,6 @@ from tests.simulation.planting import around, deciding, planted
 
 
 @planted
-def put_away_while_believed_absent() -> Iterator[None]:
-    with patch.object(actors.partition, "told_absent", lambda *_: set()):
-        yield
-
-
-@planted
 def capacity_off_by_one() -> Iterator[None]:
     def reason(original: Any, event: Any, seen: Any, command: Any) -> str:
         found = str(original(event, seen, command))

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import msgspec
-
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command

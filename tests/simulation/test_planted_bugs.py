@@ -27,7 +27,6 @@ RARE = {
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
     # Where hardly anything stays in memory, and clients wait for what is loaded slowly.
     "tail_dropped_under_a_load": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
-    "put_away_while_believed_absent": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),
     "real_superseded_while_opening_halts": Parts(Faults(wrong_owner=1.0, postgres_outage=0.3)),
 }
