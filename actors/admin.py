@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.card import Card
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -36,6 +37,7 @@ from actors.refusals import (
     QUOTA_EXCEEDED,
     TERMS_INVALID,
 )
+from actors.rule_run import RuleRun
 from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.versions import event_version, gate_version, tenant_version
@@ -98,22 +100,25 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
             "upgrade to Premium for more, then ask with a new request id"
         )
         return [_refused(command, command.card_id, QUOTA_EXCEEDED, detail, at_ms)]
-    return [
-        CardIssued(
-            command.tenant_id,
-            command.request_id,
-            command.fingerprint,
-            at_ms,
-            command.card_id,
-            command.member_id,
-            command.member_name,
-            command.tier,
-            command.valid_from_ms,
-            command.valid_until_ms,
-            cards_after,
-            tenant.issued + 1,
-        )
-    ]
+    issued = CardIssued(
+        command.tenant_id,
+        command.request_id,
+        command.fingerprint,
+        at_ms,
+        command.card_id,
+        command.member_id,
+        command.member_name,
+        command.tier,
+        command.valid_from_ms,
+        command.valid_until_ms,
+        cards_after,
+        tenant.issued + 1,
+    )
+    if not tenant.rulebook.rules or not tenant.rulebook.compiled.listens_to("card_issued"):
+        return [issued]
+    run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}")
+    run.happens("card_issued")
+    return [issued, *run.finished()]
 
 
 def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int) -> list[Fact]:

@@ -17,10 +17,11 @@ import msgspec
 from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
+from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
 from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
 from actors.visits import NO_VISITS, Visits
 
-CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact
+CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned
 
 
 class Card(msgspec.Struct, gc=False):
@@ -52,6 +53,8 @@ class Card(msgspec.Struct, gc=False):
     number: int = 0
     tag_uid: str = ""
     visits: Visits = NO_VISITS
+    issued_at_ms: int = 0
+    rule_uses: tuple[RuleUse, ...] = ()
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -66,6 +69,7 @@ class Card(msgspec.Struct, gc=False):
             fact.valid_until_ms,
             position=position,
             number=fact.number,
+            issued_at_ms=fact.at_ms,
         )
 
     def apply(self, fact: CardMoved | PointsPosted | ScanJudged | ScanAnnulled, position: int) -> None:
@@ -127,8 +131,15 @@ class Card(msgspec.Struct, gc=False):
             self.valid_from_ms, self.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
         elif isinstance(fact, CardTierChanged):
             self.tier = fact.tier
+        elif isinstance(fact, RulesApplied | RuleUnitsReturned):
+            self._count_rules({step.use.rule_id: step.use for step in fact.steps if step.use is not None})
         else:
             self.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+
+    def _count_rules(self, uses: dict[str, RuleUse]) -> None:
+        if uses:
+            uses = {use.rule_id: use for use in self.rule_uses} | uses
+            self.rule_uses = tuple(use for _, use in sorted(uses.items()))
 
     @property
     def pool(self) -> int:

@@ -20,6 +20,7 @@ from actors.card_facts import (
 )
 from actors.facts import CommandRefused, Fact
 from actors.refusals import CARD_REVOKED, EXPIRY_INVALID, LIMIT_REACHED, TAG_IN_USE, TAG_UNKNOWN
+from actors.rule_run import tier_rules
 from actors.scope import Scope
 from actors.tag import Tag
 from actors.terms import CARD_SERIAL_MAX
@@ -55,7 +56,11 @@ def decide_set_card_tier(scope: Scope, command: SetCardTier, at_ms: int) -> list
     if card.state == "revoked":
         return [_refused(command, CARD_REVOKED, _REVOKED, at_ms)]
     head = (command.tenant_id, command.request_id, command.fingerprint, at_ms, card.card_id)
-    return [CardTierChanged(*head, command.tier, card.tier, "manual", command.note)]
+    changed = CardTierChanged(*head, command.tier, card.tier, "manual", command.note)
+    if card.state != "active" or command.tier == card.tier:
+        return [changed]
+    cause = f"tier:{command.request_id}"
+    return [changed, *tier_rules(scope.tenant, card, command.tier, cause, at_ms)]
 
 
 def decide_assign_tag(scope: Scope, command: AssignTag, at_ms: int) -> list[Fact]:

@@ -20,14 +20,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from actors.accounts import contra_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
+from actors.rule_facts import RuleUnits
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EntryKind, Hold, Lot, Taking
 
 BALANCE_MAX = 10**15
+# What the cause of an award for a coupon begins with; the id of the redemption follows.
+COUPON_CAUSE = "coupon:"
 
 
 class LedgerDraft:
@@ -128,6 +133,16 @@ class LedgerDraft:
             before = self._tenant.accounts.get(contra, 0)
         self._moved[contra] = after = before - amount
         return after
+
+    def mark(self, fact: PointsPosted, units: tuple[RuleUnits, ...]) -> None:
+        """The posting keeps what the rules used that it led to."""
+        place = next(number for number, one in enumerate(self.facts) if one is fact)
+        self.facts[place] = msgspec.structs.replace(fact, rules=units)
+
+    @property
+    def lot_count(self) -> int:
+        """The lots with something in them."""
+        return sum(lot.remaining > 0 for lot in self.lots.values())
 
     @property
     def next_seq(self) -> int:

@@ -25,9 +25,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from actors.alarms import Agenda
-from actors.board import Board
+from actors.board import board_over
 from actors.codec import Message, encode_facts
-from actors.commands import Command
+from actors.commands import CheckIn, Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
 from actors.facts import Fact, PointsPosted
@@ -37,7 +37,7 @@ from actors.ids import position_of
 from actors.judge import Judge
 from actors.limits import Limits
 from actors.live import Views
-from actors.pending import Sealed, Waiting, weight_of
+from actors.pending import Sealed, Waiting, told_absent, weight_of
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
@@ -199,7 +199,7 @@ class Partition:
         self.residents.install(loaded)
         for (tenant_id, window), scores in loaded.boards.items():
             tail = self._tail.between(loaded.projected.seq, self.durable.seq)
-            self._views.add_board(tenant_id, window, Board(scores), tail)
+            self._views.add_board(tenant_id, window, board_over(window, scores), tail)
         absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:
@@ -276,7 +276,7 @@ class Partition:
         projected = position_of(self.projected_seq + 1, 0) - 1
         self._requests.forget(projected, self._now_ms)
         self._recent.forget(projected, self._now_ms)
-        self.residents.put_away(projected, self._limits, self._parked_keys)
+        self.residents.put_away(projected, self._limits, self._parked_keys | told_absent(self._parked, self._mailbox))
         self._views.drop_unwatched(self._now_ms, self._limits)
         if self._agenda.is_due(self._now_ms, self.projected_seq):
             self._wants.alarms_until_ms, self._wants.alarms_max = self._now_ms, self._limits.alarms_per_look_max
@@ -310,7 +310,8 @@ class Partition:
 
     def _decide(self, waiting: Waiting) -> None:
         message = waiting.message
-        if not isinstance(message, Command):
+        # Nearly all are check-ins; a look through the whole union costs more than the rest of this.
+        if not isinstance(message, CheckIn) and not isinstance(message, Command):
             answer = self._viewer.answer(message, self._now_ms, waiting.known, self._wants)
             if answer is None:
                 self._parked.append(waiting)
@@ -342,14 +343,15 @@ class Partition:
         """Applies the facts and puts them into the draft; the one with the request id answers the command."""
         seq = self.last.seq + 1
         answer: Done | None = None
+        position = position_of(seq, len(self._draft))
         for fact in facts:
-            position = position_of(seq, len(self._draft))
-            self._draft.append(fact)
             self._draft_weight += weight_of(fact)
             self.residents.apply(fact, position)
             self._note(fact, position)
             if fact.request_id:
                 answer = Done(fact, False, position)
+            position += 1
+        self._draft += facts
         if waiting.token is None:
             self._agenda.woke(seq if facts else self.durable.seq)
             return

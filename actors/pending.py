@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 import msgspec
 
 from actors.codec import Message, encode_fact
+from actors.coupon_facts import CodeIssued
 from actors.effects import Token
 from actors.entry import Entry
 from actors.facts import Fact, PointsPosted, ScanJudged
@@ -19,6 +23,16 @@ class Waiting(msgspec.Struct):
     message: Message
     arrived_ms: int
     known: Known | None = None
+
+
+def told_absent(*waiting: Iterable[Waiting]) -> set[str]:
+    """Whom messages that wait believe not to exist, because a load said so. Whoever of them came to be since must stay
+    in memory, which is asked first: else they would come to be a second time."""
+    absent: set[str] = set()
+    for message in chain.from_iterable(waiting):
+        if message.known is not None:
+            absent |= message.known.absent
+    return absent
 
 
 class Sealed(msgspec.Struct):
@@ -39,7 +53,16 @@ def weight_of(fact: Fact) -> int:
         if fact.details is not None:
             words = len(fact.details.message) + len(fact.details.attention)
             weight += 600 + 4 * words + 70 * len(fact.details.questions)
-        return weight + 4 * len(fact.member_name)
+        return weight + 4 * len(fact.member_name) + 160 * len(fact.rules)
     if isinstance(fact, PointsPosted):
-        return weight + 4 * (len(fact.member_name) + len(fact.note)) + 40 * (len(fact.lots) + len(fact.takings))
+        return (
+            weight
+            + 4 * (len(fact.member_name) + len(fact.note))
+            + 40 * (len(fact.lots) + len(fact.takings))
+            + 160 * len(fact.rules)
+        )
+    if isinstance(fact, CodeIssued):
+        # A thousand of them come at once.
+        told = (fact.tenant_id, fact.coupon_id, fact.code_id, fact.card_id, fact.issue_id, fact.tail)
+        return 100 + sum(map(len, told))
     return len(encode_fact(fact))

@@ -34,7 +34,7 @@ EntryKind = Literal[
 ]
 # What a card has: points, and a wallet of money in the smallest unit (VND).
 Account = Literal["points", "wallet"]
-TierReason = Literal["manual"]
+TierReason = Literal["manual", "rule"]
 Plan = Literal["free", "premium"]
 
 # Cards that an organisation on the Free plan has at a time; those that are revoked do not count.

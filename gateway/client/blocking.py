@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from gateway.client import caller, cards, events, members, people
+from gateway.client import caller, cards, coupons, events, members, people
 from gateway.client.client import CONNECTIONS_MAX, URL_DEFAULT, AsyncClient, AsyncMasterVip
 from gateway.client.errors import Json
 from gateway.client.link import SOCKET_RETRY, Wire
@@ -107,6 +107,13 @@ class Cards(Blocking[cards.Cards]):
 
     issue = _waits(cards.Cards.issue)
     issue_many = _waits(cards.Cards.issue_many)
+    start_batch = _waits(cards.Cards.start_batch)
+    start_batch_from_csv = _waits(cards.Cards.start_batch_from_csv)
+    change_many = _waits(cards.Cards.change_many)
+    get_batch = _waits(cards.Cards.get_batch)
+    cancel_batch = _waits(cards.Cards.cancel_batch)
+    batch_result = _iterates(cards.Cards.batch_result)
+    batch_report = _iterates(cards.Cards.batch_report)
     get = _waits(cards.Cards.get)
     all = _iterates(cards.Cards.all)
     revocations = _waits(cards.Cards.revocations)
@@ -136,6 +143,22 @@ class Cards(Blocking[cards.Cards]):
     transfer = _waits(cards.Cards.transfer)
     top_up = _waits(cards.Cards.top_up)
     pay = _waits(cards.Cards.pay)
+
+
+class Coupons(Blocking[coupons.Coupons]):
+    """See `coupons.Coupons`."""
+
+    define = _waits(coupons.Coupons.define)
+    get = _waits(coupons.Coupons.get)
+    all = _iterates(coupons.Coupons.all)
+    change = _waits(coupons.Coupons.change)
+    issue = _waits(coupons.Coupons.issue)
+    codes = _iterates(coupons.Coupons.codes)
+    of_card = _iterates(coupons.Coupons.of_card)
+    redeem = _waits(coupons.Coupons.redeem)
+    capture = _waits(coupons.Coupons.capture)
+    release = _waits(coupons.Coupons.release)
+    roll_back = _waits(coupons.Coupons.roll_back)
 
 
 class Events(Blocking[events.Events]):
@@ -193,6 +216,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     scan = _waits(ScanSocket.scan)
     scan_many = _waits(ScanSocket.scan_many)
     again = _waits(ScanSocket.again)
+    annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
     close = _waits(ScanSocket.aclose)
 
@@ -295,6 +319,7 @@ class Client(Blocking[AsyncClient]):
         self.people = People(portal, inner.people)
         self.members = Members(portal, inner.members)
         self.cards = Cards(portal, inner.cards)
+        self.coupons = Coupons(portal, inner.coupons)
         self.events = Events(portal, inner.events)
         self.devices = Devices(portal, inner.devices)
         self.checkins = Checkins(portal, inner.checkins)

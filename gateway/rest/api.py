@@ -26,10 +26,12 @@ from gateway.rest import (
     api_keys,
     audit_log,
     auth,
+    card_batches,
     card_credentials,
     card_life,
     card_points,
     cards,
+    coupons,
     devices,
     event_doors,
     events,
@@ -46,6 +48,7 @@ from gateway.rest import (
     org_roles,
     orgs,
     revocations,
+    rules,
     scans,
     statistics,
     system,
@@ -62,7 +65,6 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    406: "not_acceptable",
     413: "body_too_large",
     415: "media_type_unsupported",
 }
@@ -86,11 +88,14 @@ ROUTERS = (
     member_links.router,
     members.router,
     cards.batch_router,
+    card_batches.router,  # before /v1/cards/{card_id}
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     card_credentials.router,
     card_points.router,
     card_life.router,
+    coupons.router,
+    coupons.card_router,
     events.router,
     scans.router,
     event_doors.router,
@@ -98,6 +103,7 @@ ROUTERS = (
     statistics.router,
     devices.router,
     leaderboards.router,
+    rules.router,
     system.router,
 )
 

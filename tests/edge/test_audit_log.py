@@ -32,6 +32,10 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("POST", "/v1/accounts"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/suspend"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/resume"): "noted under the platform, for it concerns no organisation",
+    **{
+        ("POST", f"/v1/coupons/{act}"): "the till's, recorded by itself in the history of redemptions"
+        for act in ("redeem", "redemptions/{redemption_id}/capture", "redemptions/{redemption_id}/release")
+    },
     ("PATCH", "/v1/devices/self"): "a device's own choice of where it stands",
     ("POST", "/v1/events/{event_id}/checkins/{scan_id}/annul"): "a door's own; it stands in the scan log",
     ("POST", "/v1/events/{event_id}/answers"): "a guest's own answers",
@@ -93,6 +97,7 @@ async def everything(system: System) -> Acts:
     await people(acts, own, token)
     await cards_and_events(acts)
     await members(acts, own, token)
+    await coupons(acts)
     acts.done["POST", "/v1/orgs"] = [("orgs.create", org["id"])]
     query = "?confirm=Table%202"
     await acts.do("DELETE", own, "orgs.close", None, SUPERADMIN_TOKEN, target=org["id"], query=query)
@@ -144,12 +149,37 @@ async def members(acts: Acts, own: str, token: str) -> None:
     await acts.do("POST", "/v1/members/imports/{import_id}/cancel", "members.create", None, **ids)
 
 
+async def coupons(acts: Acts) -> None:
+    """Coupons, their codes, and what is taken back."""
+    system, key = acts.system, acts.org["key"]
+    body = {"name": "Tea", "value": {"type": "item", "text": "A tea"}}
+    made = await acts.do("POST", "/v1/coupons", "coupons.manage", body)
+    ids = {"coupon_id": made["id"], "target": made["id"]}
+    await acts.do("PATCH", "/v1/coupons/{coupon_id}", "coupons.manage", {"limit_in_all": 5}, **ids)
+    issued = await acts.do("POST", "/v1/coupons/{coupon_id}/codes", "coupons.issue", {"count": 1}, **ids)
+    card = await system.made("POST", "/v1/cards", {"member": {"name": "Cay"}}, key)
+    acts.more.append(("cards.issue", card["id"]))
+    body = {"code": issued["items"][0]["code"], "card_id": card["id"]}
+    redeemed = await system.made("POST", "/v1/coupons/redeem", body, key)
+    path = "/v1/coupons/redemptions/{redemption_id}/rollback"
+    await acts.do("POST", path, "coupons.redeem", None, redemption_id=redeemed["id"])
+
+
 async def cards_and_events(acts: Acts) -> None:
     """Members, cards, events, gates, devices."""
     member = await acts.do("POST", "/v1/members", "members.create", {"name": "Ann"})
     card = await acts.do("POST", "/v1/cards", "cards.issue", {"member_id": member["id"]})
     items = {"items": [{"member_id": member["id"]}] * 3}
     await acts.do("POST", "/v1/cards:batch", "cards.issue", items, target="cards:batch")
+    batch = await acts.do("POST", "/v1/cards/batches", "cards.batch", {"member_ids": [member["id"]]})
+    ids = {"batch_id": batch["id"], "target": batch["id"]}
+    await acts.do("POST", "/v1/cards/batches/{batch_id}/cancel", "cards.batch", None, **ids)
+    change = {"act": "suspend", "card_ids": [card["id"]], "note": "lost"}
+    batch = await acts.do("POST", "/v1/cards:change", "cards.batch", change)
+    ids = {"batch_id": batch["id"], "target": batch["id"]}
+    await acts.do("POST", "/v1/cards/batches/{batch_id}/cancel", "cards.batch", None, **ids)
+    csv = {"Content-Type": "text/csv"}
+    batch = await acts.do("POST", "/v1/cards:csv", "cards.batch", b"member_id\nmem_1\n", headers=csv)
     note = {"attention": "Greet by name"}
     ids = {"card_id": card["id"], "target": card["id"]}
     await acts.do("POST", "/v1/cards/{card_id}/attention", "cards.change", note, **ids)

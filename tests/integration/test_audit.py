@@ -17,12 +17,14 @@ from actors.card_facts import CardReissued, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
+from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleUnitsReturned
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
 from storage.acks import AckBook, canonical
 from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
+from tests.support.coupon_faults import WRONG_COUPON_FACTS
 from tests.support.small_history import (
     FIRST,
     OTHER_TAG,
@@ -100,7 +102,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 19, "the history has facts of nearly every kind"
+    assert len(kinds) == 26, "the history has facts of nearly every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -147,7 +149,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
     return is_it
 
 
-WRONG_FACTS = {
+WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
     "award for no scan": (PointsPosted, {"rule": "rule_checkin:1"}, {"cause": "checkin:none"}, "award_causes"),
@@ -188,7 +190,13 @@ WRONG_FACTS = {
     "gives a tag to a second card": (TagAssigned, {"tag_uid": OTHER_TAG}, {"tag_uid": TAG}, "tags"),
     "takes a tap twice": (ScanJudged, {"reason": "credential_replayed"}, {"reason": "card_suspended"}, "tags"),
     "says another day of a visit": (ScanJudged, {"direction": "entry", "reason": ""}, {"visit_day": 1}, "visits"),
+    "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
+    "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
+    "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),
+    "units come back that were not used": (RuleUnitsReturned, {}, {"cause": "checkin:none"}, "rules"),
+    "a version is left out": (RuleDeleted, {}, {"version": 2}, "rules"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
+    **WRONG_COUPON_FACTS,
 }
 
 

@@ -12,17 +12,21 @@ from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
 
 # They put themselves on the list.
-for name in ("bugs", "bugs_of_cards", "bugs_of_decisions", "bugs_of_doors", "bugs_of_points", "bugs_of_visits"):
-    import_module(f"tests.simulation.{name}")
+import_module("tests.simulation.bugs")
+for domain in ("boards", "cards", "coupons", "decisions", "doors", "points", "rules", "visits"):
+    import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
+NOTHING_RESIDENT = {f"{kind}_resident_max": 0 for kind in ("boards", "cards", "events", "others")}
+PATIENT = {"load_timeout_ms": 150, "wait_ms_max": 1_000, "memory_ms_min": 2_300, "alarms_interval_ms": 400}
 # Rare ones are looked for where they live, so that the search stays short.
 RARE = {
     # Where nothing goes wrong, clients come further: a redemption is reversed after its points have lapsed.
     "no_grace": Parts(Faults()),
     # Where much is not projected at the end, an altered entry still reads as a fact now and then.
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
-    "tail_dropped_under_a_load": Parts(Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0}),
+    # Where hardly anything stays in memory, and clients wait for what is loaded slowly.
+    "tail_dropped_under_a_load": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),
     "real_superseded_while_opening_halts": Parts(Faults(wrong_owner=1.0, postgres_outage=0.3)),
 }
