@@ -142,6 +142,10 @@ class ScanSocket:
         """How far the server's clock is ahead of this machine's; 0 until it has been measured."""
         return self._link.clock.offset_ms(self._timing.now_s(), self._timing.wall_ms())
 
+    async def wait_clock(self) -> None:
+        """Waits until the server's clock has been measured. Raises as `wait_closed` does."""
+        await self._link.wait_clock()
+
     @property
     def clock_is_known(self) -> bool:
         """Whether the server's clock has been measured."""

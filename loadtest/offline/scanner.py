@@ -92,6 +92,7 @@ class OfflineScanner:
         self.scans = Scans(self._disk)
         self._socket: ScanSocket | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_prepared = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Ready to judge. The first time ever this needs the system, and raises `MasterVipError` without it."""
@@ -161,6 +162,10 @@ class OfflineScanner:
             scan = answer
         return self._judged(scan)
 
+    async def wait_prepared(self) -> None:
+        """Until all that it needs to go on alone is fresh and on disk, the system's clock included."""
+        await self._is_prepared.wait()
+
     async def drained(self) -> None:
         """Waits until the system has answered everything."""
         await self._upload.wait_empty()
@@ -229,10 +234,12 @@ class OfflineScanner:
 
     def _now_ms(self) -> int:
         """Now, by the system's clock (rule 3)."""
-        socket = self._socket
-        if socket is not None and socket.clock_is_known:
-            self.kept.keep_clock(round(socket.clock_offset_ms))
+        if self._socket is not None and self._socket.clock_is_known:
+            self._keep_clock(self._socket)
         return self._timing.wall_ms() + self.known.clock_ahead_ms
+
+    def _keep_clock(self, socket: ScanSocket) -> None:
+        self.kept.keep_clock(round(socket.clock_offset_ms))
 
     # --- in the background ---
 
@@ -255,6 +262,9 @@ class OfflineScanner:
 
     async def _keep_fresh(self, socket: ScanSocket) -> None:
         """Until the socket is over for good, which is told by an exception; it comes back from all else by itself."""
+        await socket.wait_clock()
+        self._keep_clock(socket)
+        self._is_prepared.set()
         while True:
             try:
                 async with asyncio.timeout(REFRESH_S):
