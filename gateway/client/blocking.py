@@ -218,6 +218,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     again = _waits(ScanSocket.again)
     annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
+    wait_clock = _waits(ScanSocket.wait_clock)
     close = _waits(ScanSocket.aclose)
 
     @property
