@@ -28,6 +28,7 @@ from loadtest.offline.scanner import OfflineScanner
 from loadtest.offline.scans import Scan, Scans
 from tests.integration.conftest import SeededSystem
 from tests.support.running import ROOT
+from tests.support.tcp_proxy import TcpProxy
 
 Json = dict[str, Any]
 NOBODY = "http://127.0.0.1:9"  # nothing listens on the port "discard"
@@ -168,6 +169,74 @@ async def test_killed_while_it_uploads(seeded_system: SeededSystem, tmp_path: Pa
         assert sorted(scan["scan_id"] for scan in log) == sorted(ids)
         attendance = await place.organiser.events.attendance(place.event["id"])
         assert (attendance["inside"], attendance["admitted"]) == (CARDS, len(ids))
+
+
+async def test_news_of_cards_is_kept_for_when_there_is_no_network(seeded_system: SeededSystem, tmp_path: Path) -> None:
+    async with AsyncMasterVip(seeded_system.base_url) as vip:
+        place = await house(vip, seeded_system.fixtures, 1)
+        organiser = place.organiser
+        issued = [await organiser.cards.issue(member={"name": f"Guest {number}"}) for number in range(3)]
+        revoked, again, restored = (card["id"] for card in issued)
+        await organiser.cards.suspend(restored)
+        async with OfflineScanner(seeded_system.base_url, tmp_path, token=place.devices[0]["token"]) as scanner:
+            await scanner.wait_prepared()
+            assert restored in scanner.known.barred
+            await organiser.cards.revoke(revoked)
+            await organiser.cards.resume(restored)
+            newer = (await organiser.cards.reissue(again))["credential"]
+            async with asyncio.timeout(20):
+                while scanner.known.serials.get(again) != 1:
+                    await organiser.cards.get(again)  # the news is on its way
+        async with OfflineScanner(NOBODY, tmp_path) as scanner:
+            shown = [*(card["credential"] for card in issued), newer]
+            reasons = [(await scanner.scan(credential)).reason for credential in shown]
+        assert reasons == ["card_revoked", "credential_invalid", "", ""]
+
+
+async def test_where_both_have_judged_what_happened_at_the_door_counts(
+    seeded_system: SeededSystem, tmp_path: Path
+) -> None:
+    """The system's answers are lost on the way: it has judged, and so has the scanner, under the same ids."""
+    port = int(seeded_system.base_url.rpartition(":")[2])
+    async with AsyncMasterVip(seeded_system.base_url) as vip, TcpProxy("127.0.0.1", port) as wire:
+        place = await house(vip, seeded_system.fixtures, 1)
+        event_id, organiser = place.event["id"], place.organiser
+        north, south = (gate["id"] for gate in place.event["gates"])
+        same, let_in_alone, refused_alone = (card["credential"] for card in place.cards[:3])
+        heard: dict[str, Json] = {}
+        async with OfflineScanner(
+            f"http://127.0.0.1:{wire.port}",
+            tmp_path,
+            token=place.devices[0]["token"],
+            on_answer=lambda scan, outcome: heard.update({scan.scan_id: outcome}),
+        ) as scanner:
+            await scanner.wait_prepared()
+            assert (await scanner.scan(refused_alone, scan_id="came")).is_alone is False
+            door = organiser.checkins.one
+            await door(event_id, refused_alone, gate_id=south, direction="exit", scan_id="left elsewhere")
+            await door(event_id, let_in_alone, gate_id=south, scan_id="came elsewhere")
+            wire.to_client.is_dropping = True
+            decisions = [
+                await scanner.scan(credential, scan_id=scan_id)
+                for credential, scan_id in ((same, "same"), (let_in_alone, "in"), (refused_alone, "out"))
+            ]
+            assert [decision.reason for decision in decisions] == ["", "", "already_admitted"]
+            assert all(decision.is_alone for decision in decisions)
+            wire.to_client.is_dropping = False
+            wire.cut()
+            async with asyncio.timeout(60):
+                await scanner.drained()
+        assert heard["same"]["verdict"] == "admitted"
+        assert "offline" not in heard["same"], "the system's own verdict stands"
+        assert (heard["in"]["offline"], heard["in"]["conflict"]) == (True, "already_admitted")
+        assert heard["out"]["annulled"]
+        log = {scan["scan_id"]: scan for scan in await items(organiser.events.scan_log(event_id))}
+        assert (log["in"]["reason"], log["out"]["verdict"]) == ("already_admitted", "admitted")
+        assert len(log) == len({"came", "left elsewhere", "came elsewhere", "same", "in", "out"}) + 1
+        attendance = await organiser.events.attendance(event_id)
+        assert attendance["inside"] == 2, "same and in; out was sent away at the door"
+        (conflict,) = await items(organiser.events.conflicts(event_id))
+        assert (conflict["scan"]["gate_id"], conflict["other"]["gate_id"]) == (north, south)
 
 
 class WallClock:
