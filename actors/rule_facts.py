@@ -24,6 +24,11 @@ class RuleSaved(msgspec.Struct, frozen=True, array_like=True, tag=70):
     at_ms: int
     definition: RuleDefinition
 
+    @property
+    def rule_id(self) -> str:
+        """The rule's id."""
+        return self.definition.rule_id
+
 
 class RuleDeleted(msgspec.Struct, frozen=True, array_like=True, tag=71):
     """A rule is no more; `version` was its last one. What it had used is forgotten."""
