@@ -218,6 +218,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     again = _waits(ScanSocket.again)
     annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
+    wait_clock = _waits(ScanSocket.wait_clock)
     close = _waits(ScanSocket.aclose)
 
     @property
@@ -244,6 +245,11 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     def clock_offset_ms(self) -> float:
         """How far the server's clock is ahead of this machine's."""
         return self._inner.clock_offset_ms
+
+    @property
+    def clock_is_known(self) -> bool:
+        """Whether the server's clock has been measured."""
+        return self._inner.clock_is_known
 
     def __enter__(self) -> Self:
         self._portal.run(self._inner.__aenter__())
