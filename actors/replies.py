@@ -125,9 +125,19 @@ class BoardView(msgspec.Struct, frozen=True, array_like=True, tag=6):
     around_rank: int = 0
 
 
+class FirstSeen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The admission that another scan of the card repeats."""
+
+    at_ms: int
+    gate_id: str
+    gate_name: str
+    device_id: str
+
+
 class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in;
-    `forced`: the reason that a supervisor overrode."""
+    """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in at
+    `scanned_at_ms` (0: it was no such scanner); `forced`: the reason that a supervisor overrode. `first` is the other
+    side of an `already_admitted`, be it reason or conflict."""
 
     scan_id: str
     at_ms: int
@@ -143,11 +153,15 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gate_name: str = ""
     conflict: str = ""
     forced: str = ""
+    scanned_at_ms: int = 0
+    first: FirstSeen | None = None
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last scans, in an update only those
-    since the update before (at most `actors.live.FEED_SCANS_MAX`)."""
+    """State of topic "event:ID": the counts, and in `scans` the last scans (at most `actors.live_sources.FEED_SCANS_MAX`,
+    oldest first), in an update only those since the update before. There all scans with a conflict come before them,
+    `CONFLICTS_PER_UPDATE_MAX` in an update and the others in the next ones; `left_out` of them, which were too many to
+    be kept, are in no update: the event's list of conflicts has them."""
 
     event_id: str
     name: str
@@ -157,6 +171,7 @@ class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
     capacity: int
     position: int
     scans: tuple[ScanSummary, ...]
+    left_out: int = 0
 
 
 class CardFeed(msgspec.Struct, frozen=True, array_like=True, tag=10):
