@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Protocol
 
 from actors.board import Board
@@ -68,8 +69,9 @@ class Feed:
         self.since_seq = seq_of(event.position)
         self.is_followed = False
         self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
-        self._fresh: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
-        self._conflicts: deque[ScanJudged] = deque()
+        # With their positions, by which they are told in order.
+        self._fresh: deque[tuple[int, ScanJudged]] = deque(maxlen=FEED_SCANS_MAX)
+        self._conflicts: deque[tuple[int, ScanJudged]] = deque()
         self._left_out = 0
 
     @property
@@ -82,9 +84,9 @@ class Feed:
         self.scans.append(fact)
         if self.is_followed:
             if fact.details is None or not fact.details.conflict:
-                self._fresh.append(fact)
+                self._fresh.append((position, fact))
             elif len(self._conflicts) < CONFLICTS_WAITING_MAX:
-                self._conflicts.append(fact)
+                self._conflicts.append((position, fact))
             else:
                 self._left_out += 1
         if position <= self.position:
@@ -102,11 +104,10 @@ class Feed:
     def update(self, durable_seq: int) -> EventFeed:
         """See `Source`."""
         count = min(len(self._conflicts), CONFLICTS_PER_UPDATE_MAX)
-        told = [self._conflicts.popleft() for _ in range(count)]
-        told += self._fresh
+        told = sorted([*(self._conflicts.popleft() for _ in range(count)), *self._fresh], key=itemgetter(0))
         self._fresh.clear()
         left_out, self._left_out = self._left_out, 0
-        return self._state(told, left_out)
+        return self._state((fact for _, fact in told), left_out)
 
     def _state(self, scans: Iterable[ScanJudged], left_out: int) -> EventFeed:
         """The counts with these scans."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.coupon_terms import CouponCounts, CouponTerms
+from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from actors.facts import Fact
 from actors.terms import EventTerms, Hold, Lot, TenantSettings
 from rules.language import RuleDefinition
@@ -105,6 +105,21 @@ class CouponView(msgspec.Struct, frozen=True, array_like=True, tag=40):
     counts: CouponCounts
 
 
+class RedemptionView(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """A redemption as the last fact about it left it, at `at_ms`: a hold that has lapsed may still be "on_hold"."""
+
+    tenant_id: str
+    redemption_id: str
+    coupon_id: str
+    card_id: str
+    bill: str
+    state: RedemptionState
+    hold_until_ms: int
+    value: CouponValue
+    points_seq: int
+    at_ms: int
+
+
 class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`rank` counts from 1; equal scores rank by who reached them first."""
 
@@ -158,10 +173,10 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """State of topic "event:ID": the counts, and in `scans` the last scans (at most `actors.live_sources.FEED_SCANS_MAX`,
-    oldest first), in an update only those since the update before. There all scans with a conflict come before them,
-    `CONFLICTS_PER_UPDATE_MAX` in an update and the others in the next ones; `left_out` of them, which were too many to
-    be kept, are in no update: the event's list of conflicts has them."""
+    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last ones, at most `FEED_SCANS_MAX` of
+    `actors.live_sources`; in an update only those since the update before, and every scan with a conflict,
+    `CONFLICTS_PER_UPDATE_MAX` in one update and the others in the next. `left_out` of these were too many to be kept
+    and are in no update: the event's list of conflicts has them."""
 
     event_id: str
     name: str
@@ -240,7 +255,19 @@ class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Not decided yet: something has to be loaded first. The batch's `ticket` fetches it."""
 
 
-Reply = Done | Failed | TenantView | CardView | EventView | BoardView | TopicView | RulesView | Deferred | CouponView
+Reply = (
+    Done
+    | Failed
+    | TenantView
+    | CardView
+    | EventView
+    | BoardView
+    | TopicView
+    | RulesView
+    | Deferred
+    | CouponView
+    | RedemptionView
+)
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 
 

@@ -268,6 +268,12 @@ def ms(time: datetime | None) -> int:
     return 0 if time is None else (time - _EPOCH) // _MS
 
 
+def set_ms(body: BaseModel, name: str) -> int | None:
+    """What a change sets its time `name` to: 0 for null, which is no bound; None where it was left out."""
+    time: datetime | None = getattr(body, name)
+    return ms(time) if name in body.model_fields_set else None
+
+
 def csv_cell(value: object) -> str:
     """A cell (RFC 4180) that spreadsheets take as text, not as a formula (OWASP, "CSV Injection"); a number stays
     one."""

@@ -63,6 +63,20 @@ async def test_an_event_tells_what_its_doors_know(system: System) -> None:
     assert kept["zone_id"] == "floor"
 
 
+async def test_times_of_doors_are_taken_away_by_null(system: System) -> None:
+    times = {"doors_open": rfc3339(clock_ms() + HOUR_MS), "doors_close": rfc3339(clock_ms() + 2 * HOUR_MS)}
+    org, event, (lan, _, _) = await set_up(system, exit_all_at="04:00", **times)
+    assert (await scan(system, org, event, lan))["reason"] == "event_not_open"
+    async with serving(system.app) as server, AsyncMasterVip(f"http://127.0.0.1:{server.port}", org["key"]) as vip:
+        changed = await vip.events.change(event["id"], name="Late")
+        assert {name: changed[name] for name in times} == times
+        changed = await vip.events.change(event["id"], doors_open=None, exit_all_at=None)
+        assert (changed["doors_open"], changed["doors_close"]) == (None, times["doors_close"])
+        assert changed["exit_all_at"] is None
+        assert (await scan(system, org, event, lan))["verdict"] == "admitted"
+        assert (await vip.events.change(event["id"], doors_close=None))["doors_close"] is None
+
+
 async def test_the_list_decides_and_a_supervisor_overrides(system: System) -> None:
     rule = {"list_only": True, "message": "Members only"}
     org, event, (lan, minh, _) = await set_up(system, admission=rule)

@@ -36,6 +36,7 @@ from actors.replies import (
     Done,
     EventView,
     Failed,
+    RedemptionView,
     Reply,
     TenantView,
     TopicData,
@@ -46,6 +47,7 @@ from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.oracle_boards import BoardOracle
+from tests.simulation.oracle_coupons import told_of_coupon
 from tests.simulation.plain import plain, still_open
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
@@ -85,7 +87,7 @@ class Checker(Watcher):
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
         self.boards = BoardOracle()
-        self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self.scans: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
         self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
@@ -164,7 +166,7 @@ class Checker(Watcher):
             if kind == "ScanJudged":
                 self._world.note(f"scan {fact.reason or fact.direction}")
                 self._take_scan(fact)
-                self.scans[fact.event_id].append((position, fact.request_id))
+                self.scans[fact.event_id].append((position, fact.request_id, (fact.details or ScanDetails()).conflict))
             elif kind == "ScanAnnulled" and fact.visits is not None:
                 self._world.note("visit taken back")
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
@@ -197,11 +199,12 @@ class Checker(Watcher):
             self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
 
     def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
-        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
+        own = {"CouponDefined": "coupon", "CodeIssued": "code"}.get(kind)
         if own is not None:
             self.history[own, getattr(fact, f"{own}_id")].add(position, position)
         if kind in ("CouponRedeemed", "RedemptionChanged"):
             self._world.note(f"coupon {fact.state}")
+            self.history["redemption", fact.redemption_id].add(position, self.oracle.coupons.state(fact.redemption_id))
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
             self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
 
@@ -375,9 +378,9 @@ class Checker(Watcher):
             settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
-        elif isinstance(reply, CouponView):
-            shown_coupon = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
-            check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
+        elif isinstance(reply, CouponView | RedemptionView):
+            key, shown_coupon = told_of_coupon(reply)
+            check(shown_coupon in self.history[key].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")
             self._told_board(message.tenant_id, reply, since, message)
@@ -447,7 +450,7 @@ class Checker(Watcher):
         terms = [(view["terms"]["name"], view["terms"]["capacity"]) for view, _ in history.views]
         names, capacities = zip(*terms, strict=True)
         check(data.name in names and data.capacity in capacities, f"1: undurable terms shown: {data}")
-        known = [scan_id for _, scan_id in self.scans[data.event_id]]
+        known = [scan_id for _, scan_id, _ in self.scans[data.event_id]]
         check(all(scan.scan_id in known for scan in data.scans), f"1: undurable scans shown: {data}")
 
     def _shown_changes(self, tenant_id: str, data: CardChanges) -> None:
