@@ -77,13 +77,15 @@ class Card(msgspec.Struct, gc=False):
         if position <= self.position:
             return
         self.position = position
-        if isinstance(fact, ScanJudged | ScanAnnulled):
+        if isinstance(fact, PointsPosted):
+            self._post(fact, position)
+        elif isinstance(fact, (ScanJudged, ScanAnnulled)):
             assert fact.visits is not None, "other scans are not about the card"
             self.visits = fact.visits
-            return
-        if not isinstance(fact, PointsPosted):
+        else:
             self._change(fact)
-            return
+
+    def _post(self, fact: PointsPosted, position: int) -> None:
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
         is_points = fact.account == "points"
         before, other = (self.balance, self.wallet) if is_points else (self.wallet, self.balance)

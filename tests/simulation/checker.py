@@ -476,7 +476,7 @@ class Checker(Watcher):
 
     def after_input(self, partition: Partition) -> None:
         """The mailbox is bounded."""
-        held = len(partition._draft_held) + sum(len(entry.held) for entry in partition._pending)
+        held = len(partition._draft.held) + sum(len(entry.held) for entry in partition._pending)
         asked = [waiting for waiting in (*partition._mailbox, *partition._parked) if waiting.token is not None]
         waiting = len(asked) + held
         check(waiting <= self.mailbox_max, f"10: {waiting} messages wait")
