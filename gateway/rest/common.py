@@ -34,7 +34,6 @@ from gateway.http import request_headers
 from gateway.identity.callers import Caller
 from gateway.identity.policy import POLICY, Reach
 from gateway.limiter import caller_limit
-from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 from storage.postgres import Connection
@@ -201,8 +200,8 @@ class Call(msgspec.Struct, frozen=True):
         )
 
     async def is_fresh(self) -> bool:
-        """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
-        return await is_fresh(self.parts.pool, self.parts.confirmed.confirmed_seq(self.tenant_id))
+        """Whether Postgres holds what was confirmed until now, after waiting for it a while."""
+        return await self.parts.freshness.is_fresh(self.tenant_id)
 
     async def once(self, route: str, body: BaseModel, work: Callable[..., Any]) -> dict[str, Any]:
         """A cold POST: executed once per request id, where the client gave one."""
