@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.card_facts import TierReviewed
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -18,6 +19,7 @@ from actors.doors import event_alarm
 from actors.event import Event
 from actors.event_terms import fault_of_terms
 from actors.facts import (
+    AlarmSet,
     CardHolderRenamed,
     CardIssued,
     CardStateChanged,
@@ -37,7 +39,10 @@ from actors.refusals import (
     TERMS_INVALID,
 )
 from actors.scope import Scope
+from actors.tenant import Tenant
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
+from actors.tier_commands import SetTiers
+from actors.tiers import fault_of_tiers, review_ms
 from actors.versions import event_version, gate_version, tenant_version
 from rules.model import Rule
 
@@ -78,6 +83,16 @@ def decide_change_plan(scope: Scope, command: ChangePlan, at_ms: int) -> list[Fa
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
 
 
+def decide_set_tiers(scope: Scope, command: SetTiers, at_ms: int) -> list[Fact]:
+    """Sets how cards come into tiers, unless it makes no sense."""
+    tenant = scope.tenant
+    fault = fault_of_tiers(command.tiers) if command.tiers is not None else ""
+    if fault:
+        return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]
+    settings = msgspec.structs.replace(tenant.settings, tiers=command.tiers)
+    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
+
+
 def checkin_rule(points: int, version: int = 1) -> Rule:
     """The rule that every organisation starts with: points for the first entry to an event."""
     return Rule(CHECKIN_RULE_ID, version, "Points per check-in", "checkin", points)
@@ -112,8 +127,19 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
             command.valid_until_ms,
             cards_after,
             tenant.issued + 1,
-        )
+        ),
+        *_first_review(tenant, command, at_ms),
     ]
+
+
+def _first_review(tenant: Tenant, command: IssueCard, at_ms: int) -> list[Fact]:
+    """When the tier of a new card is looked at first, where it is (`actors.tiers`)."""
+    due_ms = review_ms(tenant, command.tier, at_ms)
+    if not due_ms:
+        return []
+    head = (command.tenant_id, "", b"", at_ms)
+    reviewed = TierReviewed(*head, command.card_id, command.tier, 0, due_ms, at_ms)
+    return [reviewed, AlarmSet(*head, "card", command.card_id, due_ms)]
 
 
 def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int) -> list[Fact]:
@@ -229,7 +255,7 @@ def _terms_refusal(
 
 
 def _refused(
-    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard,
+    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard | SetTiers,
     entity_id: str,
     reason: str,
     detail: str,

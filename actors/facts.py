@@ -15,7 +15,18 @@ import msgspec
 
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.door_facts import DoorFact
-from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
+from actors.terms import (
+    Account,
+    CardState,
+    Direction,
+    EarnedDay,
+    EntryKind,
+    EventTerms,
+    Lot,
+    Taking,
+    TenantSettings,
+    Tier,
+)
 from actors.visits import Visits
 
 
@@ -206,7 +217,8 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
 
     `contra_after` is the balance of the organisation's account that the amount was drawn on (`actors.accounts`); None
     where no amount moved, and in facts from before there were such accounts. `held` is how much more (a hold's end:
-    less) is put aside from now on, `due_ms` when the hold lapses.
+    less) is put aside from now on, `due_ms` when the hold lapses. `earned_on` is the sum of a day that the entry
+    changes, in organisations with tiers by points (`actors.tiers`).
     """
 
     tenant_id: str
@@ -236,6 +248,7 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     contra_after: int | None = None
     held: int = 0
     due_ms: int = 0
+    earned_on: EarnedDay | None = None
 
     @property
     def points_after(self) -> int:

@@ -21,6 +21,7 @@ from actors.admin import (
     decide_create_event,
     decide_issue_card,
     decide_rename_card_holder,
+    decide_set_tiers,
 )
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.card_life import (
@@ -61,6 +62,7 @@ from actors.holds import decide_capture, decide_hold, decide_release
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.scope import Scope
+from actors.tier_commands import SetTiers
 from actors.transfers import decide_transfer
 
 # What a decision is given: its scope, the command, and the time.
@@ -89,6 +91,7 @@ def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
 
 HANDLERS: dict[type, Handler] = {
     ChangeTenant: Handler("tenant_id", (), decide_change_tenant),
+    SetTiers: Handler("tenant_id", (), decide_set_tiers),
     ChangePlan: Handler("tenant_id", (), decide_change_plan),
     IssueCard: Handler("card_id", (), decide_issue_card),
     ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),

@@ -22,6 +22,7 @@ from actors.commands import CheckIn, Command, OpenTenant, Wake
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
+from actors.ledger import tier_settled
 from actors.offline import decide_offline
 from actors.recent import RecentEntries
 from actors.refusals import ID_REUSED
@@ -123,4 +124,9 @@ class Judge:
         if isinstance(event, Failed):
             return event
         decide = decide_offline if command.is_offline else decide_check_in
-        return decide(tenant, card if isinstance(card, Card) else None, event, command, at_ms, tag)
+        if isinstance(card, Failed):
+            return decide(tenant, None, event, command, at_ms, tag)
+        if 0 < card.tier_due_ms <= at_ms:
+            due, card = tier_settled(tenant, card, at_ms)
+            return [*due, *decide(tenant, card, event, command, at_ms, tag)]
+        return decide(tenant, card, event, command, at_ms, tag)

@@ -20,12 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from actors.accounts import contra_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.tenant import Tenant
-from actors.terms import FAR_MS, POOL, Account, EntryKind, Hold, Lot, Taking
+from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
+from actors.tiers import Standing, TierFact, fallen_due, risen, standing_of
 
 BALANCE_MAX = 10**15
 
@@ -53,6 +56,11 @@ class LedgerDraft:
         self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots}
         self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.holds else {}
         self.facts: list[PointsPosted] = []
+        # In organisations with tiers by points: the sums of days that were changed; what fell due about the tier.
+        self._earned_ms = earned_ms or at_ms
+        self._earned_days: dict[int, EarnedDay] = {}
+        self._due: list[TierFact] = []
+        self._standing: Standing | None = None
 
     def post(
         self,
@@ -67,6 +75,7 @@ class LedgerDraft:
         event_id: str = "",
         earned: int = 0,
         earned_day: int = 0,
+        reversed_on: int = 0,
         event_earned_after: int = 0,
         lots: tuple[Lot, ...] = (),
         takings: tuple[Taking, ...] = (),
@@ -76,7 +85,8 @@ class LedgerDraft:
         held: int = 0,
         due_ms: int = 0,
     ) -> PointsPosted:
-        """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today."""
+        """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today;
+        `reversed_on` is the day to whose sum a reversed award was added, 0: to none."""
         self._entry_count += 1
         self._earned += earned
         if earned_day == self.day:
@@ -117,9 +127,31 @@ class LedgerDraft:
             self._contra_after(account, kind, amount) if amount else None,
             held,
             due_ms,
+            self._earn(earned, reversed_on) if earned else None,
         )
         self.facts.append(fact)
         return fact
+
+    def _earn(self, earned: int, reversed_on: int) -> EarnedDay | None:
+        """The sum of the day of what is earned, as it is from now on. What was earned so long ago that it is not
+        remembered any more has none."""
+        settings = self._tenant.settings
+        if earned < 0:
+            if not reversed_on:
+                return None
+            day = reversed_on
+        elif settings.tiers is None:
+            return None
+        else:
+            day = local_day(self._earned_ms, settings.time_zone)
+        before = self._earned_days.get(day)
+        if before is None:
+            before = next((one for one in self._card.earned_days if one.day == day), None)
+        if before is None and earned < 0:
+            return None
+        after = EarnedDay(day, (before.points if before is not None else 0) + earned)
+        self._earned_days[day] = after
+        return after
 
     def _contra_after(self, account: Account, kind: EntryKind, amount: int) -> int:
         contra = contra_of(account, kind, amount)
@@ -136,16 +168,35 @@ class LedgerDraft:
 
     def finished(self) -> list[Fact]:
         """The postings, and the card's alarm where they change it."""
-        if not self.lots and not self.holds and not self._card.holds:
-            return list(self.facts)  # lots that are used up would be here, with nothing in them
-        wake_ms = card_alarm_ms(self.lots.values(), self.holds.values())
-        if wake_ms == card_alarm_ms(self._card.lots, self._card.holds):
-            return list(self.facts)
-        return [*self.facts, self._alarm(wake_ms, rang=False)]
+        card = self._card
+        facts: list[Fact] = [*self._due, *self.facts]
+        if self._earned_days:
+            facts += self._rise()
+        if not self.lots and not self.holds and not card.holds and self._standing is None:
+            return facts  # lots that are used up would be here, with nothing in them
+        wake_ms = self._wake_ms()
+        if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+            return facts
+        return [*facts, self._alarm(wake_ms, rang=False)]
 
     def woken(self) -> list[Fact]:
         """What the alarm led to."""
-        return [self._alarm(card_alarm_ms(self.lots.values(), self.holds.values()), rang=True), *self.facts]
+        return [self._alarm(self._wake_ms(), rang=True), *self._due, *self.facts]
+
+    def _wake_ms(self) -> int:
+        tier_due_ms = self._card.tier_due_ms if self._standing is None else self._standing.due_ms
+        return card_alarm_ms(self.lots.values(), self.holds.values(), tier_due_ms)
+
+    def _rise(self) -> list[TierFact]:
+        """What the points that were earned, if any were, do to the card's tier."""
+        earning = next((fact for fact in reversed(self.facts) if fact.kind == "award" and fact.earned_on), None)
+        if earning is None:
+            return []
+        card, changed = self._card, self._earned_days
+        earned = (*(one for one in card.earned_days if one.day not in changed), *changed.values())
+        standing = self._standing or standing_of(card)
+        facts, self._standing = risen(self._tenant, card, standing, earned, self._at_ms, earning.cause, earning.rule)
+        return facts
 
     def _alarm(self, wake_ms: int, *, rang: bool) -> AlarmSet:
         card = self._card
@@ -155,6 +206,8 @@ class LedgerDraft:
 
     def settle(self) -> None:
         """Posts all that has fallen due (rule 2)."""
+        if 0 < self._card.tier_due_ms <= self._at_ms and self._standing is None:
+            self._due, self._standing = fallen_due(self._tenant, self._card, self._at_ms)
         if not self.lots and not self.holds:
             return
         due = [hold for hold in self.holds.values() if hold.lapses_at_ms <= self._at_ms]
@@ -307,9 +360,28 @@ def _spending_order(lot: Lot) -> tuple[int, int]:
     return (lot.expires_at_ms, lot.lot)
 
 
-def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold]) -> int:
-    """When the first of these lots or holds lapses; 0: none does."""
+def tier_settled(tenant: Tenant, card: Card, at_ms: int) -> tuple[list[Fact], Card]:
+    """What has fallen due about a card's tier, and the card as it is after that."""
+    facts, standing = fallen_due(tenant, card, at_ms)
+    after = msgspec.structs.replace(
+        card, tier=standing.tier, tier_due_ms=standing.due_ms, tier_is_held=standing.is_held
+    )
+    return [*facts, *card_alarm(card, standing.due_ms, at_ms)], after
+
+
+def card_alarm(card: Card, tier_due_ms: int, at_ms: int) -> list[Fact]:
+    """The card's alarm where another time at which its tier is looked at changes it."""
+    wake_ms = card_alarm_ms(card.lots, card.holds, tier_due_ms)
+    if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+        return []
+    return [AlarmSet(card.tenant_id, "", b"", at_ms, "card", card.card_id, wake_ms)]
+
+
+def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold], tier_due_ms: int) -> int:
+    """When the first of these lots or holds lapses, or the tier is looked at; 0: none of it."""
     times = [lot.expires_at_ms for lot in lots if lot.remaining > 0]
     times += [hold.lapses_at_ms for hold in holds]
+    if tier_due_ms:
+        times.append(tier_due_ms)
     first = min(times, default=FAR_MS)
     return 0 if first == FAR_MS else first

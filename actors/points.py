@@ -259,6 +259,7 @@ def take_back(
         event_id=original.event_id,
         earned=earned,
         earned_day=original.day,
+        reversed_on=original.earned_on.day if original.earned_on is not None else 0,
         event_earned_after=event_earned - original.amount if original.event_id else 0,
         lots=lots,
         takings=takings,

@@ -22,6 +22,13 @@ class GetCard(msgspec.Struct, frozen=True, array_like=True, tag=102):
     card_id: str
 
 
+class GetCardTier(msgspec.Struct, frozen=True, array_like=True, tag=170):
+    """A card's tier, and how far it is from the next one."""
+
+    tenant_id: str
+    card_id: str
+
+
 class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
     """Terms and live counts of an event."""
 
@@ -54,7 +61,7 @@ class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
     since_offset: int = -1
 
 
-Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic
+Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.facts import Fact
-from actors.terms import EventTerms, Hold, Lot, TenantSettings
+from actors.terms import EventTerms, Hold, Lot, TenantSettings, TierTerms
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -78,6 +78,20 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     number: int = 0
     tag_uid: str = ""
     visits: VisitCounts = VisitCounts()
+
+
+class TierView(msgspec.Struct, frozen=True, array_like=True, tag=80):
+    """A card's tier as of the time of asking (`actors.tiers`). `tiers` None: it is set by hand alone; `points` are those
+    of the window then 0. It is looked at next at `due_ms` (0: not), with `is_held` a person set it until then."""
+
+    tenant_id: str
+    card_id: str
+    member_id: str
+    tier: str
+    points: int
+    due_ms: int
+    is_held: bool
+    tiers: TierTerms | None
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -207,7 +221,7 @@ class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Not decided yet: something has to be loaded first. The batch's `ticket` fetches it."""
 
 
-Reply = Done | Failed | TenantView | CardView | EventView | BoardView | TopicView | Deferred
+Reply = Done | Failed | TenantView | CardView | TierView | EventView | BoardView | TopicView | Deferred
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 
 

@@ -16,6 +16,7 @@ from actors.queries import (
     REVOCATIONS_TOPIC,
     GetBoard,
     GetCard,
+    GetCardTier,
     GetEvent,
     GetTenant,
     GetTopic,
@@ -24,8 +25,9 @@ from actors.queries import (
     event_of_window,
 )
 from actors.refusals import BOARD_UNKNOWN
-from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView, VisitCounts
+from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView, TierView, VisitCounts
 from actors.tenant import Tenant
+from actors.tiers import standing_at, window_points
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
 
@@ -49,6 +51,9 @@ class Viewer:
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card
+            case GetCardTier():
+                card = self._judge.card(query.tenant_id, query.card_id, known, wants)
+                return _tier_view(card, tenant, now_ms) if isinstance(card, Card) else card
             case GetEvent():
                 event = self._judge.event(query.tenant_id, query.event_id, known, wants)
                 return _event_view(event) if isinstance(event, Event) else event
@@ -115,7 +120,7 @@ def _card_view(card: Card, tenant: Tenant, now_ms: int) -> CardView:
         card.card_id,
         card.member_id,
         card.member_name,
-        card.tier,
+        standing_at(tenant, card, now_ms).tier,
         card.state,
         card.valid_from_ms,
         card.valid_until_ms,
@@ -133,6 +138,13 @@ def _card_view(card: Card, tenant: Tenant, now_ms: int) -> CardView:
         card.tag_uid,
         VisitCounts(card.visits.ever, *came, card.visits.best_streak),
     )
+
+
+def _tier_view(card: Card, tenant: Tenant, now_ms: int) -> TierView:
+    tier, due_ms, is_held = standing_at(tenant, card, now_ms)
+    points = window_points(tenant, card, now_ms)
+    who = (card.tenant_id, card.card_id, card.member_id)
+    return TierView(*who, tier, points, due_ms, is_held, tenant.settings.tiers)
 
 
 def _event_view(event: Event) -> EventView:

@@ -16,7 +16,7 @@ from typing import get_args
 import msgspec
 
 from actors.calendar import local_day
-from actors.card_facts import TagEnrolled, TagRemoved
+from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved, TierReviewed
 from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
@@ -143,7 +143,7 @@ class Ownership:
 
 
 # What another fact, or the time, may lead to.
-_CAUSED = PointsPosted | AlarmSet | EveryoneLeft | TagEnrolled | TagRemoved
+_CAUSED = PointsPosted | AlarmSet | EveryoneLeft | TagEnrolled | TagRemoved | CardTierChanged | TierReviewed
 
 
 class RequestCheck:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from actors.card import Card
-from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagFact
+from actors.card_facts import CardReissued, CardRenewed, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
 from actors.door_facts import CardNoted, DoorFact, ScanAnnulled
 from actors.entry import Entry
@@ -35,6 +35,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
+from actors.tiers import TierFact
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_cards import card_change, take_card_change, take_tag, take_tap, take_visits
 from storage.rows_doors import take_door_fact, take_scan
@@ -92,7 +93,7 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _tenant_cards(batch, fact, position)
         elif isinstance(fact, TagFact):
             take_tag(batch, fact, position)
-        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | CardTierChanged):
+        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | TierFact):
             take_card_change(batch, fact, position)
         elif isinstance(fact, DoorFact):
             take_door_fact(batch, fact, position)

@@ -60,4 +60,17 @@ HOLDS = StateTable(
     ),
 )
 TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
-STATE_TABLES = (ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS)
+_CARD = (("tenant_id", "text"), ("card_id", "text"))
+EARNED_DAYS = StateTable("earned_days", (*_CARD, ("day", "integer")), (("points", "bigint"),))
+TIER_CHANGES = StateTable(
+    "tier_changes",
+    (*_CARD, ("changed_position", "bigint")),
+    (
+        *(("at_ms", "bigint"), ("as_of_ms", "bigint"), ("tier", "text"), ("tier_before", "text"), ("reason", "text")),
+        *(("points", "bigint"), ("note", "text"), ("cause", "text"), ("rule", "text")),
+    ),
+)
+STATE_TABLES = (
+    *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
+    *(EARNED_DAYS, TIER_CHANGES),
+)

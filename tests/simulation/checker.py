@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from msgspec.structs import asdict
-
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
@@ -41,6 +39,7 @@ from actors.replies import (
     TopicView,
 )
 from actors.terms import FAR_MS
+from tests.simulation.expected import plain
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
@@ -53,7 +52,8 @@ DOOR_FACTS = (
     "QuestionsAnswered",
 )
 CARD_FACTS = (
-    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
+    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TierReviewed"),
+    *("TagAssigned", "TagRemoved"),
 )
 
 
@@ -126,7 +126,7 @@ class Checker(Watcher):
         for offset, (kind, fields) in enumerate(expected):
             fact = found[offset] if offset < len(found) else None
             check(type(fact).__name__ == kind, f"8: {kind} expected, {fact} found, for {command}")
-            said = {name: _plain(name, getattr(fact, name)) for name in fields}
+            said = {name: plain(name, getattr(fact, name)) for name in fields}
             check(said == fields, f"8: for {command}\n  expected {fields}\n  found    {said}")
             position = position_of(entry.seq, index + offset)
             self.facts[position] = fact
@@ -144,6 +144,8 @@ class Checker(Watcher):
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind in CARD_FACTS:
+            if kind == "CardTierChanged":
+                self._world.note(f"tier {fact.reason}")
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
@@ -234,6 +236,7 @@ class Checker(Watcher):
         told = {"tier": card["tier"], "serial": card["serial"], "tag_uid": card["tag"], "valid": card["valid"]}
         return {
             **told,
+            "tier_due": card["tier_due"],
             "state": card["state"],
             "balance": card["points"],
             "wallet": card["wallet"],
@@ -251,7 +254,8 @@ class Checker(Watcher):
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
         rules = list(tenant["points"])
-        settings = (tenant["time_zone"], tenant["overdraft_max"], rules, tenant["plan"], tenant["grace"])
+        told = (tenant["plan"], tenant["grace"], tenant["tiers"])
+        settings = (tenant["time_zone"], tenant["overdraft_max"], rules, *told)
         return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
     # --- what is told -----------------------------------------------------------------------------------------------
@@ -344,6 +348,10 @@ class Checker(Watcher):
             # A hold whose time is over is not shown, though its end may not be posted yet; hosts' clocks differ.
             over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX
             shown = [{**one, "holds": _still_open(one["holds"], view["holds"], over_ms)} for one in then]
+            for one in shown:
+                # Nor is a tier whose time is over, though that may not be posted yet.
+                if 0 < one.pop("tier_due") <= over_ms:
+                    one["tier"] = view["tier"]
             check(view in shown, f"1: undurable or outdated {view}")
         elif isinstance(reply, EventView):
             terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
@@ -353,7 +361,7 @@ class Checker(Watcher):
         elif isinstance(reply, TenantView):
             rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
             told = reply.settings
-            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms)
+            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms, told.tiers)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, BoardView):
@@ -471,27 +479,7 @@ class Checker(Watcher):
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
 
 
-_PLAIN = ScanDetails()
-
-
 def _still_open(
     holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
 ) -> dict[int, tuple[str, int, int]]:
     return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Lots and takings as the oracle writes them."""
-    if name == "details":
-        return (
-            {} if value is None else {key: told for key, told in asdict(value).items() if told != asdict(_PLAIN)[key]}
-        )
-    if name == "visits" and value is not None:
-        told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
-        counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
-        return told | {count: getattr(value, count) for count in counts}
-    if name == "takings":
-        return {taking.lot: taking.amount for taking in value}
-    if name == "lots":
-        return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
-    return value

@@ -29,6 +29,7 @@ from actors.commands import (
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.points_commands import TransferPoints
 from actors.terms import EventTerms
+from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_doors import Expected
@@ -54,6 +55,11 @@ class Oracle(CardOracle, PointsOracle):
             command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
         alarm_ms = self.alarm(card_id)
+        settled: list[Expected] = []
+        if isinstance(command, CheckIn) and self.cards.get(card_id, {}).get("tenant") == command.tenant_id:
+            settled = self.settle_tier(card_id)
+            settled += self._alarm_of(card_id, alarm_ms)
+            alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
         if isinstance(command, CheckIn):
             scan = next(fields for kind, fields in expected if kind == "ScanJudged")
@@ -62,7 +68,7 @@ class Oracle(CardOracle, PointsOracle):
         # (A transfer sets the alarms of two cards, each after the card's entries.)
         if not isinstance(command, TransferPoints):
             expected += self._alarm_of(card_id, alarm_ms)
-        return expected
+        return settled + expected
 
     def woken(self, card_id: str, at_ms: int) -> list[Expected]:
         """What an alarm leads to."""
@@ -85,10 +91,16 @@ class Oracle(CardOracle, PointsOracle):
                     "points": [(r.rule_id, r.version, r.points, r.once_per_event) for r in command.settings.rules],
                     "plan": command.settings.plan,
                     "grace": command.settings.lapsed_grace_ms,
+                    "tiers": command.settings.tiers,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
                 self.tenants[command.tenant_id]["plan"] = command.plan
+                return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
+            case SetTiers():
+                if command.tiers is not None and command.tiers.levels[0].points:
+                    return refused("terms_invalid")
+                self.tenants[command.tenant_id]["tiers"] = command.tiers
                 return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case ChangeTenant():
                 return self._change_tenant(command)
@@ -100,9 +112,10 @@ class Oracle(CardOracle, PointsOracle):
                 valid = (command.valid_from_ms, command.valid_until_ms)
                 self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
                 self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
-                self.cards[command.card_id].update(attention="", serial=0, tag="")
+                self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
                 number = self.number(command.tenant_id)
-                return [("CardIssued", {**who, "cards_after": cards + 1, "number": number})]
+                issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
+                return [issued, *self.first_review(command.card_id, 0)]
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -207,7 +220,8 @@ class Oracle(CardOracle, PointsOracle):
             cause = f"checkin:{command.request_id}"
             more = {"earned": points, "event_id": command.event_id, "drawn_on": "points:issued", "when": when}
             expected.append(self._post(command, "award", points, cause, **more, rule=rule))
-        return sum(rule[2] for rule in rules), expected
+        awarded, last = sum(rule[2] for rule in rules), rules[-1]
+        return awarded, [*expected, *self.rise(command.card_id, cause, f"{last[0]}:{last[1]}")]
 
     def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
         """The reversals of what an admission earned."""

@@ -50,6 +50,7 @@ SITUATIONS = (
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
     *("scan not_eligible", "scan is_offline", "scan is_move", "scan conflict", "scan forced", "scan left_zone_id"),
     *("scan session_id", "scan questions", "scan message", "scan uploaded late"),
+    *("tier manual", "tier points", "tier review", "tier until", "fact TierReviewed"),
     *("visit made", "visit again", "visit late", "visit taken back"),
     *(
         "fact ScanAnnulled",
