@@ -81,8 +81,8 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class TierView(msgspec.Struct, frozen=True, array_like=True, tag=80):
-    """A card's tier as of the time of asking (`actors.tiers`). `tiers` None: it is set by hand alone; `points` are those
-    of the window then 0. It is looked at next at `due_ms` (0: not), with `is_held` a person set it until then."""
+    """A card's tier as of the time of asking (`actors.tiers`). `tiers` None: it is set by hand alone, and `points`,
+    those of the window, are 0. It is looked at next at `due_ms` (0: not), with `is_held` a person set it until then."""
 
     tenant_id: str
     card_id: str

@@ -48,6 +48,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_tiers import TierCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
@@ -76,6 +77,7 @@ CHECKS: dict[str, str] = {
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
+    "tiers": "what counts in the window is what was earned there, and tiers follow from it",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
@@ -146,6 +148,7 @@ class Replay:
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
+        self._tiers = TierCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -164,6 +167,7 @@ class Replay:
             self.is_whole = False
             return []
         rows: list[tuple[str, Row]] = []
+        self._tiers.begin_entry()
         self.ledger.begin_entry()
         self.accounts.begin_entry()
         for index, fact in enumerate(facts):
@@ -177,6 +181,7 @@ class Replay:
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
+            self._tiers.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)

@@ -24,9 +24,9 @@ def about_card(rng: Random, now_ms: int, head: Head, card_id: str) -> Command:
         return ReissueCard(*head, card_id)
     if dice < 0.4:
         return RenewCard(*head, card_id, rng.choice((0, 0, now_ms + 100)), rng.choice((0, 0, now_ms + 800, now_ms - 5)))
-    if dice < 0.55:
-        until = rng.choice((0, 0, now_ms + rng.choice((-5, 60, 400, 1_500))))
-        return SetCardTier(*head, card_id, rng.choice(("bronze", "gold", "gold", "diamond")), "", until)
+    if dice < 0.65:
+        until = rng.choice((0, now_ms + rng.choice((-5, 60, 400, 1_500, 4_000))))
+        return SetCardTier(*head, card_id, rng.choice(("bronze", "bronze", "gold", "diamond")), "", until)
     if dice < 0.85:
         return AssignTag(*head, card_id, rng.choice(TAGS))
     return RemoveTag(*head, card_id)

@@ -12,8 +12,9 @@ from tests.simulation.test_seeds import FIRST_SEED, SEED_COUNT
 from tests.simulation.world import Faults
 
 # They put themselves on the list.
-for name in ("bugs", "bugs_of_cards", "bugs_of_decisions", "bugs_of_doors", "bugs_of_points", "bugs_of_visits"):
-    import_module(f"tests.simulation.{name}")
+import_module("tests.simulation.bugs")
+for domain in ("cards", "decisions", "doors", "points", "tiers", "visits"):
+    import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
 # Rare ones are looked for where they live, so that the search stays short.
