@@ -30,7 +30,7 @@ _PLAIN = ScanDetails()
 def decide_annul(scope: Scope, command: AnnulScan, at_ms: int) -> list[Fact]:
     """Undoes an admission and takes back what it earned, or refuses: no such scan, no admission (what was decided
     without a network has happened), another device's, too late, not the latest scan of the card any more, in this
-    order."""
+    order. Who had gone to another zone is back in the first, also where that is full by now: they never left it."""
     event = scope.event
     scan = scope.outcome(command.scan_id)
     if not isinstance(scan, ScanJudged) or scan.event_id != event.event_id:

@@ -128,6 +128,10 @@ class Views:
         if isinstance(fact, ScanJudged):
             self.take_scan(fact, position, events.get(fact.event_id))
             return
+        if isinstance(fact, PointsPosted):
+            self._take_card(fact, position)
+            self.take_points(fact, position)
+            return
         if isinstance(fact, EventChanged):
             self.take_terms(fact.event_id, fact.terms, position)
             return
@@ -135,7 +139,8 @@ class Views:
             self._take_card(fact, position)
         if isinstance(fact, CardStateChanged | CardReissued):
             self._take_revocation(fact, position)
-        self.take_score(fact, position)
+        if isinstance(fact, CardHolderRenamed):
+            self.take_name(fact)
 
     def take_score(self, fact: Fact, position: int) -> None:
         """Takes in what a durable fact changes on boards, if anything."""
