@@ -43,7 +43,7 @@ from actors.tenant import Tenant
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.tier_commands import SetTiers
 from actors.tiers import fault_of_tiers, review_ms
-from actors.versions import event_version, gate_version, tenant_version
+from actors.versions import event_version, gate_version, tenant_version, tiers_version
 from rules.model import Rule
 
 CHECKIN_RULE_ID = "rule_checkin"
@@ -84,8 +84,10 @@ def decide_change_plan(scope: Scope, command: ChangePlan, at_ms: int) -> list[Fa
 
 
 def decide_set_tiers(scope: Scope, command: SetTiers, at_ms: int) -> list[Fact]:
-    """Sets how cards come into tiers, unless it makes no sense."""
+    """Sets how cards come into tiers, if the condition holds and unless it makes no sense."""
     tenant = scope.tenant
+    if command.if_version is not None and tiers_version(tenant.settings.tiers) not in command.if_version:
+        return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
     fault = fault_of_tiers(command.tiers) if command.tiers is not None else ""
     if fault:
         return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]

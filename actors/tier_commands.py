@@ -14,3 +14,4 @@ class SetTiers(msgspec.Struct, frozen=True, array_like=True, tag=80):
     request_id: str
     fingerprint: bytes
     tiers: TierTerms | None
+    if_version: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from actors.terms import EventTerms, Gate, TenantSettings
+from actors.terms import EventTerms, Gate, TenantSettings, TierTerms
 
 VERSION_BYTES = 8
 
@@ -30,6 +30,11 @@ def gate_version(gate: Gate) -> str:
 def tenant_version(name: str, settings: TenantSettings) -> str:
     """The version of what the engine keeps of an organisation and organisers change."""
     return _digest((name, settings))
+
+
+def tiers_version(tiers: TierTerms | None) -> str:
+    """The version of how an organisation's cards come into tiers."""
+    return _digest(tiers)
 
 
 def _digest(value: object) -> str:

@@ -49,6 +49,7 @@ from gateway.rest import (
     scans,
     statistics,
     system,
+    tiers,
 )
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
@@ -75,6 +76,7 @@ ROUTERS = (
     jwks.router,
     accounts.router,
     orgs.router,
+    tiers.router,
     api_keys.router,
     org_roles.router,
     invitations.router,
@@ -91,6 +93,7 @@ ROUTERS = (
     card_credentials.router,
     card_points.router,
     card_life.router,
+    tiers.card_router,
     events.router,
     scans.router,
     event_doors.router,
