@@ -34,7 +34,7 @@ async def test_levels_are_set_shown_and_given_up(system: System, org: Any) -> No
     assert (made["window_days"], made["policy"]) == (365, "one_down")
     assert made["review"] == {"month": 0, "day": 0, "month_days": [1, 31], "hour": 4, "minute": 30}
     assert (await system.made("GET", path, token=org["key"]))["tiers"] == made
-    assert (await system.call("PUT", path, body, org["key"], headers={"If-Match": '"other"'})).status == 412
+    assert (await system.call("PUT", path, body, org["key"], **{"If-Match": '"other"'})).status == 412
     assert (await system.call("DELETE", path, token=org["key"])).status == 204
     assert await system.made("GET", path, token=org["key"]) == {"tiers": None}
 
