@@ -40,14 +40,14 @@ from gateway.members import limits as member_limits
 from gateway.members.work import MemberWork
 from gateway.parts import EdgeParts
 from gateway.problems import Problem
-from gateway.rest import member_imports
+from gateway.rest import card_batches, member_imports
 from gateway.rest.api import build_api, routes_of
 from gateway.rest.routes import Known, methods_of
 from gateway.trace_ids import TraceIds
 
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
 # Routes that take a file as it is, read piece by piece by the route itself, with the bytes that they take.
-FILES = {("POST", member_imports.PATH): member_limits.IMPORT_BYTES_MAX}
+FILES = {("POST", path): member_limits.IMPORT_BYTES_MAX for path in (member_imports.PATH, card_batches.CSV_PATH)}
 _HOT_METHODS = {"POST", "OPTIONS"}
 _log = structlog.get_logger(__name__)
 

@@ -24,7 +24,8 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from actors.commands import CheckIn, check_in_fingerprint, tapped
+from actors.commands import CheckIn, check_in_fingerprint, fingerprint, tapped
+from actors.door_commands import AnnulScan
 from actors.replies import Failed, Reply
 from actors.terms import Direction
 from gateway import limits
@@ -84,15 +85,9 @@ class Doorway:
     ) -> None:
         """Calls `on_reply` once, with `Done(ScanJudged)` or `Failed`. Ids and `request_id` have been checked by the
         caller."""
-        wait_ms = self._admit(caller)
-        if wait_ms:
-            on_reply(Failed(LIMITED, "too many scans", wait_ms))
-            return
-        if caller.reach(ACTION) is None:
-            on_reply(NO_SCANNING if caller.refusal == NO_SCANNING.code else Failed(caller.refusal, ""))
-            return
-        if caller.event_id and caller.event_id != event_id:
-            on_reply(WRONG_EVENT)
+        refusal = self._refusal(caller, event_id)
+        if refusal is not None:
+            on_reply(refusal)
             return
         if manner.is_forced and caller.reach(FORCE) is None:
             on_reply(NO_FORCE)
@@ -139,6 +134,27 @@ class Doorway:
             ),
             on_reply,
         )
+
+    def annul(
+        self, caller: Caller, request_id: str, event_id: str, scan_id: str, on_reply: Callable[[Reply], None]
+    ) -> None:
+        """Takes back an admission, a device its own: calls `on_reply` once, with `Done` or `Failed`. Counts as a scan
+        (rule 4)."""
+        refusal = self._refusal(caller, event_id)
+        if refusal is not None:
+            on_reply(refusal)
+            return
+        command = AnnulScan(caller.tenant_id, request_id, b"", event_id, scan_id, caller.device_id)
+        self._engine.submit(msgspec.structs.replace(command, fingerprint=fingerprint(command)), on_reply)
+
+    def _refusal(self, caller: Caller, event_id: str) -> Failed | None:
+        """Rules 2 and 4."""
+        wait_ms = self._admit(caller)
+        if wait_ms:
+            return Failed(LIMITED, "too many scans", wait_ms)
+        if caller.reach(ACTION) is None:
+            return NO_SCANNING if caller.refusal == NO_SCANNING.code else Failed(caller.refusal, "")
+        return WRONG_EVENT if caller.event_id and caller.event_id != event_id else None
 
     def _note_forged(self, caller: Caller) -> None:
         """Rule 1: counts, and logs the first of each second per device with how many came since the line before."""

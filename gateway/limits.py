@@ -91,6 +91,17 @@ READ_YOUR_WRITES_POLL_MS = 25
 STATEMENT_ENTRIES_MAX = 100_000  # of one statement's period
 SAFE_INTEGER_MAX = 2**53 - 1  # beyond it JSON readers lose digits
 
+# --- jobs (imports, batches of cards) ---------------------------------------------------------------------------------
+JOB_CANDIDATES = 8  # that a gateway tries to lease when it looks
+JOB_LEASE_MS = 30_000
+JOB_POLL_MS = 5_000  # how soon another gateway takes up what a dead one left, after its lease
+JOB_RETRY_MS = 1_000  # after a store or the engine was away
+CARD_BATCH_ROWS_MAX = 100_000
+CARD_BATCH_IDS_MAX = 1_000  # that a request may list
+CARD_BATCH_ATTRIBUTES_MAX = 10  # that members are chosen by
+CARD_BATCH_CHUNK_ROWS = 200  # that the engine is asked for at a time
+CARD_BATCHES_KEPT_MS = 90 * 86_400_000
+
 # --- devices ----------------------------------------------------------------------------------------------------------
 PAIRING_CODE_CHARS = 10  # 50 bits, usable for PAIRING_CODE_VALID_MS and for one pairing
 PAIRING_CODE_VALID_MS = 15 * 60_000
@@ -155,5 +166,7 @@ def check_relationships() -> None:
     assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
     assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX <= EXPORT_PAGE_ROWS < SCANS_LOOKED_AT_MAX
     assert EXPORTS_PER_TENANT_MAX <= EXPORTS_MAX
+    assert JOB_POLL_MS < JOB_LEASE_MS
+    assert CARD_BATCH_CHUNK_ROWS < QUEUE_MESSAGES_MAX, "a chunk leaves room for scans"
     assert LEASE_REFILL_MS * 4 <= LEASE_CHUNK_MS, "half a chunk lasts until the refill after the next"
     assert all(rate.burst >= BATCH_ITEMS_MAX for name, rate in RATES.items() if name.startswith("checkins"))

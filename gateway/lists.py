@@ -100,6 +100,13 @@ class ScanRow(msgspec.Struct, frozen=True):
     reason: str
     inside: int
     points_awarded: int
+    zone_id: str
+    session_id: str
+    is_offline: bool
+    conflict: str
+    forced: str
+    forced_by: str
+    annulled_at_ms: int
 
 
 async def is_fresh(pool: Pool, confirmed: tuple[int, int] | None) -> bool:

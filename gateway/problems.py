@@ -112,6 +112,8 @@ TABLE: dict[str, Row] = {
     "link_unknown": Row(404, "No account is linked", "Nothing is left to do."),
     "import_unknown": Row(404, "Unknown import", "Check the id."),
     "import_under_way": Row(409, "Another import is under way", "Wait for it to end, or cancel it."),
+    "batch_unknown": Row(404, "Unknown batch of cards", "Check the id; batches are kept for 90 days."),
+    "batch_under_way": Row(409, "Another batch of cards is under way", "Wait for it to end, or cancel it."),
     "org_suspended": Row(403, "The organisation is suspended", "Ask whoever runs the platform."),
     "org_closed": Row(403, "The organisation is closed", "Nothing can be done with it any more."),
     "last_admin": Row(409, "The organisation's last admin", "Make somebody else an admin first."),

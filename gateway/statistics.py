@@ -27,15 +27,22 @@ STEP_MS: dict[Step, int] = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_0
 
 
 class Tally(msgspec.Struct):
-    """Scans that led to an entry or an exit, and those that were refused, by reason."""
+    """Scans that led to an entry or an exit, and those that were refused, by reason; of all of these, those that were
+    offline, forced, or annulled since."""
 
     admitted: int = 0
     exits: int = 0
     refused: int = 0
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    offline: int = 0
+    forced: int = 0
+    annulled: int = 0
 
     def add(self, count: Count) -> None:
         """Takes some more scans in."""
+        self.offline += count.offline
+        self.forced += count.forced
+        self.annulled += count.annulled
         if count.is_refused:
             self.refused += count.scans
             if count.reason:

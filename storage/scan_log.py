@@ -8,7 +8,10 @@ Rules:
 3. Times go up with positions, but for what the clocks of two hosts differ at a failover. So the key also finds a span
    of time, by bisection, `SKEW_MS_MAX` wider than asked for; the time itself is compared besides.
 4. Every query names its tenant first. Times are milliseconds since 1970.
-5. All of this is behind the engine by the projector's lag (`storage.logs.is_projected`).
+5. Whether an admission was annulled stands beside the log and is looked up with each row: an annulment that comes
+   later counts at once. What an offline scan conflicted with is what was known when it came (`storage.door_queries` has
+   the list as it is).
+6. All of this is behind the engine by the projector's lag (`storage.logs.is_projected`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from storage.postgres import DATA_FAULTS, Connection, Pool
 SKEW_MS_MAX = 10 * 60_000
 _COLUMNS = (
     "position, request_id, at_ms, scanned_at_ms, card_id, gate_id, device_id, direction, reason, member_id, "
-    "member_name, tier, inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id"
+    "member_name, tier, inside, admitted, points_awarded, points_balance, first_at_ms, first_gate_id, first_device_id, "
+    "zone_id, session_id, is_offline, conflict, forced, forced_by"
 )
 
 
@@ -40,6 +44,11 @@ class ScanFilter(msgspec.Struct, frozen=True, kw_only=True):
     direction: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    zone_id: str | None = None
+    is_offline: bool | None = None
+    has_conflict: bool | None = None
+    is_forced: bool | None = None
+    is_annulled: bool | None = None
 
     @property
     def is_open(self) -> bool:
@@ -51,8 +60,9 @@ _ALL = ScanFilter()
 
 
 class Count(msgspec.Struct, frozen=True, gc=False):
-    """How many scans of one kind. `bucket` is the number of the span of time (from 0), None where `gate_id` and
-    `reason` are told instead; "" is no gate of the event, or no refusal."""
+    """How many scans of one kind, and how many of those were offline, forced, or annulled since. `bucket` is the number
+    of the span of time (from 0), None where `gate_id` and `reason` are told instead; "" is no gate of the event, or no
+    refusal."""
 
     bucket: int | None
     gate_id: str
@@ -60,11 +70,16 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     is_refused: bool
     reason: str
     scans: int
+    offline: int
+    forced: int
+    annulled: int
 
 
 # The limit within keeps its order and lets no condition in, so reading ends with the page or with rule 1's bound.
 _SCANS = f"""
-SELECT {_COLUMNS} FROM (
+SELECT {_COLUMNS}, coalesce((SELECT a.at_ms FROM annulments AS a
+    WHERE a.tenant_id = $1 AND a.event_id = $2 AND a.scan_id = request_id), 0) AS annulled_at_ms
+FROM (
     SELECT {_COLUMNS} FROM scans
     WHERE tenant_id = $1 AND event_id = $2 AND position >= $3 AND position < $4 ORDER BY position DESC LIMIT $5
 ) AS looked_at
@@ -73,6 +88,10 @@ WHERE ($7::boolean IS NULL OR (reason = '') = $7) AND ($8::text[] = '{{}}' OR re
     AND ($11::text IS NULL OR member_id = $11) AND ($12::text IS NULL OR device_id = $12)
     AND ($13::text IS NULL OR direction = $13)
     AND ($14::bigint IS NULL OR at_ms >= $14) AND ($15::bigint IS NULL OR at_ms < $15)
+    AND ($16::text IS NULL OR zone_id = $16) AND ($17::boolean IS NULL OR is_offline = $17)
+    AND ($18::boolean IS NULL OR (conflict <> '') = $18) AND ($19::boolean IS NULL OR (forced <> '') = $19)
+    AND ($20::boolean IS NULL OR $20 = (reason = '' AND EXISTS (SELECT FROM annulments AS a
+        WHERE a.tenant_id = $1 AND a.event_id = $2 AND a.scan_id = request_id)))
 ORDER BY position DESC LIMIT $6
 """
 _LAST_LOOKED_AT = """
@@ -102,11 +121,15 @@ _COUNTS = """
 WITH judged AS (
     SELECT width_bucket(at_ms, $7::bigint[]) - 1 AS bucket,
         CASE WHEN gate_id = ANY($8::text[]) THEN gate_id ELSE '' END AS gate_id,
-        direction, reason <> '' AS is_refused, reason
+        direction, reason <> '' AS is_refused, reason, is_offline, forced <> '' AS is_forced,
+        reason = '' AND EXISTS (SELECT FROM annulments AS a
+            WHERE a.tenant_id = $1 AND a.event_id = $2 AND a.scan_id = request_id) AS is_annulled
     FROM scans
     WHERE tenant_id = $1 AND event_id = $2 AND position >= $3 AND position < $4 AND at_ms >= $5 AND at_ms < $6
 )
-SELECT bucket, gate_id, direction, is_refused, reason, count(*) AS scans FROM judged
+SELECT bucket, gate_id, direction, is_refused, reason, count(*) AS scans, count(*) FILTER (WHERE is_offline) AS offline,
+    count(*) FILTER (WHERE is_forced) AS forced, count(*) FILTER (WHERE is_annulled) AS annulled
+FROM judged
 GROUP BY GROUPING SETS ((bucket, direction, is_refused), (gate_id, direction, is_refused, reason))
 """
 
@@ -168,7 +191,12 @@ async def counts_of_event(
         return []  # as in `storage.logs`: an id that Postgres cannot take is that of nothing
     return [
         Count(
-            row["bucket"], row["gate_id"] or "", row["direction"], row["is_refused"], row["reason"] or "", row["scans"]
+            row["bucket"],
+            row["gate_id"] or "",
+            row["direction"],
+            row["is_refused"],
+            row["reason"] or "",
+            *(row[name] for name in ("scans", "offline", "forced", "annulled")),
         )
         for row in rows
     ]
@@ -200,4 +228,9 @@ def _filters(which: ScanFilter) -> tuple[object, ...]:
         which.direction,
         which.since_ms,
         which.until_ms,
+        which.zone_id,
+        which.is_offline,
+        which.has_conflict,
+        which.is_forced,
+        which.is_annulled,
     )

@@ -110,6 +110,13 @@ class Cards(Blocking[cards.Cards]):
 
     issue = _waits(cards.Cards.issue)
     issue_many = _waits(cards.Cards.issue_many)
+    start_batch = _waits(cards.Cards.start_batch)
+    start_batch_from_csv = _waits(cards.Cards.start_batch_from_csv)
+    change_many = _waits(cards.Cards.change_many)
+    get_batch = _waits(cards.Cards.get_batch)
+    cancel_batch = _waits(cards.Cards.cancel_batch)
+    batch_result = _iterates(cards.Cards.batch_result)
+    batch_report = _iterates(cards.Cards.batch_report)
     get = _waits(cards.Cards.get)
     all = _iterates(cards.Cards.all)
     revocations = _waits(cards.Cards.revocations)
@@ -197,6 +204,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     scan = _waits(ScanSocket.scan)
     scan_many = _waits(ScanSocket.scan_many)
     again = _waits(ScanSocket.again)
+    annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
     close = _waits(ScanSocket.aclose)
 

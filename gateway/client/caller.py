@@ -115,6 +115,15 @@ class Caller:
         request = _request("GET", path, None, params, {"accept": accept}, None)
         return self._http.stream(request, self._credentials)
 
+    async def lines(self, path: str, params: Mapping[str, Param] | None = None) -> AsyncGenerator[Json]:
+        """The objects of a GET that is NDJSON, one a line, read as they are taken."""
+        rest = b""
+        async with self.stream(path, "application/x-ndjson", params) as pieces:
+            async for piece in pieces:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield msgspec.json.decode(line)
+
     async def pages(self, path: str, /, **params: Param) -> AsyncGenerator[Json]:
         """Any list, page by page: `{"items", "next_cursor", …}`, with `"stale": true` where the newest may be
         missing."""

@@ -10,6 +10,7 @@ from gateway.client.caller import Noun, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 CARDS = "/v1/cards"
+BATCHES = "/v1/cards/batches"
 Account = Literal["points", "wallet"]
 
 
@@ -36,6 +37,71 @@ class Cards(Noun):
         busy are asked for again."""
         named = [{"request_id": self._caller.new_id(), **given(**item)} for item in items]
         return await in_batches(self._caller, CARDS + ":batch", named, "request_id")
+
+    async def start_batch(
+        self,
+        *,
+        member_ids: Sequence[str] | None = None,
+        members: Mapping[str, Any] | None = None,
+        tier: str | None = None,
+        valid_from: Time = None,
+        valid_until: Time = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Issues up to 100,000 cards in the background, to `member_ids` or to all that `members` chooses (`consent`,
+        `created_since`, `created_until`, `attributes`, `has_card`)."""
+        chosen = None if members is None else given(**members)
+        body = given(member_ids=member_ids, members=chosen, tier=tier, valid_from=valid_from, valid_until=valid_until)
+        return await self._post(BATCHES, body, idempotency_key)
+
+    async def start_batch_from_csv(
+        self, csv: bytes, *, tier: str | None = None, idempotency_key: str | None = None
+    ) -> Json:
+        """The same for the members of a file; `tier` is for rows that tell none."""
+        started: Json = await self._caller.request(
+            "POST",
+            CARDS + ":csv",
+            content=csv,
+            params={"tier": tier},
+            headers={"content-type": "text/csv"},
+            idempotency_key=idempotency_key,
+        )
+        return started
+
+    async def change_many(
+        self,
+        act: Literal["suspend", "resume", "revoke", "reissue", "renew"],
+        *,
+        card_ids: Sequence[str] | None = None,
+        cards: Mapping[str, Any] | None = None,
+        valid_from: Time = None,
+        valid_until: Time = None,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Changes many cards in the background: `card_ids`, or all that `cards` chooses (`state`, `tier`,
+        `issued_since`, `issued_until`, `expires_before`, `batch_id`)."""
+        chosen = None if cards is None else given(**cards)
+        body = given(
+            act=act, card_ids=card_ids, cards=chosen, valid_from=valid_from, valid_until=valid_until, note=note
+        )
+        return await self._post(CARDS + ":change", body, idempotency_key)
+
+    async def get_batch(self, batch_id: str) -> Json:
+        """How far a batch is."""
+        return await self._get(path(BATCHES, batch_id))
+
+    async def cancel_batch(self, batch_id: str, *, idempotency_key: str | None = None) -> Json:
+        """Stops a batch; what is done stays."""
+        return await self._post(path(BATCHES, batch_id, "cancel"), None, idempotency_key)
+
+    def batch_result(self, batch_id: str) -> AsyncIterator[Json]:
+        """Its cards with `number` and `credential`, for the printer."""
+        return self._caller.lines(path(BATCHES, batch_id, "result"))
+
+    def batch_report(self, batch_id: str) -> AsyncIterator[Json]:
+        """Its rows that failed: `row`, `id`, `column`, `code`, `reason`."""
+        return self._caller.lines(path(BATCHES, batch_id, "report"))
 
     async def get(self, card_id: str) -> Tagged:
         """A card."""

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
-
-import msgspec
 
 from gateway.client.batches import in_batches
 from gateway.client.caller import Noun, Param, Tagged, Time, given, path
@@ -135,12 +134,9 @@ class Events(Noun):
         """The same as `scan_log` in one answer of any length, read as it is taken. Raises `Unavailable` when it breaks
         off, and is `rate_limited` while the organisation has another export under way."""
         address = path(EVENTS, event_id, "checkins")
-        rest = b""
-        async with self._caller.stream(address, "application/x-ndjson", _filters(filters)) as pieces:
-            async for piece in pieces:
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    yield msgspec.json.decode(line)
+        async with aclosing(self._caller.lines(address, _filters(filters))) as lines:
+            async for line in lines:
+                yield line
 
     async def statistics(
         self, event_id: str, *, since: Time = None, until: Time = None, step: str | None = None

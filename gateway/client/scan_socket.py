@@ -35,7 +35,7 @@ ITEM_FIELDS: Final = ("credential", "direction", "gate_id", "scan_id", "scanned_
 
 
 class _Scan:
-    """A scan on its way. `was_sent` tells whether the system may have it."""
+    """A scan on its way, or what takes one back. `was_sent` tells whether the system may have it."""
 
     __slots__ = ("answer", "bytes", "fields", "was_sent")
 
@@ -45,6 +45,11 @@ class _Scan:
         self.bytes = len(msgspec.json.encode(fields)) + 1
         self.answer = answer
         self.was_sent = False
+
+    @property
+    def is_annulment(self) -> bool:
+        """Whether it takes a scan back."""
+        return "credential" not in self.fields
 
     @property
     def id(self) -> str:
@@ -152,6 +157,14 @@ class ScanSocket:
         given = (credential, direction, gate_id, scan_id, scanned_at)
         fields = self._fields(dict(zip(ITEM_FIELDS, given, strict=True)))
         return await self._verdict(fields, timeout_s)
+
+    async def annul(self, scan_id: str, *, request_id: str | None = None, timeout_s: float | None = None) -> Json:
+        """The turnstile did not turn: takes back this device's admission, within 15 minutes. `scan_id`, `card_id`,
+        `at`, and how many are `inside` and `admitted` now. Raises as `scan`."""
+        request_id = self._make_id() if request_id is None else request_id
+        if not (is_request_id(scan_id) and is_request_id(request_id)):
+            raise ValueError("an id has 1-64 printable characters")
+        return await self._verdict({"id": request_id, "scan_id": scan_id}, timeout_s)
 
     async def again(self, unknown: OutcomeUnknown, timeout_s: float | None = None) -> Json:
         """The verdict on a scan whose outcome is unknown: sends it as it was."""
@@ -276,6 +289,8 @@ class ScanSocket:
         bytes_sum = 0
         while self._waiting and len(self._under_way) < window and len(items) < ITEMS_PER_FRAME_MAX:
             scan = self._waiting[0]
+            if scan.is_annulment:
+                break  # it goes in a frame of its own
             if scan.bytes > bytes_max:
                 self._waiting.popleft()
                 scan.fail(ScanError(scan.id, "frame_too_big", f"a frame has at most {bytes_max} bytes"))
@@ -287,6 +302,11 @@ class ScanSocket:
             scan.was_sent = True
             self._under_way[scan.id] = scan
             items.append(scan.fields)
+        if not items and self._waiting and self._waiting[0].is_annulment and len(self._under_way) < window:
+            scan = self._waiting.popleft()
+            scan.was_sent = True
+            self._under_way[scan.id] = scan
+            return {"t": "annul", **scan.fields}
         if not items:
             return None
         return {"t": "scan", **items[0]} if len(items) == 1 else {"t": "scans", "items": items}
@@ -297,7 +317,7 @@ class ScanSocket:
         if kind == "verdicts":
             for item in frame["items"]:
                 self._take(item)
-        elif kind in ("verdict", "error"):
+        elif kind in ("verdict", "annulled", "error"):
             self._take(frame)
         elif kind == "attendance":
             self.attendance = frame
@@ -326,7 +346,7 @@ class ScanSocket:
         self._link.wake()
         if scan.answer.done():
             return
-        if answer["t"] == "verdict":
+        if answer["t"] in ("verdict", "annulled"):
             scan.answer.set_result({name: value for name, value in answer.items() if name != "t"})
         elif answer.get("retry_after_ms"):
             self._later(scan, answer["retry_after_ms"] / 1_000)

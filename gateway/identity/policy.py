@@ -90,6 +90,7 @@ POLICY: dict[str, Action] = {
     "members.link": Action("Link a member to an account, or end that", _grants(_MANAGERS + " member:own")),
     # Cards and points.
     "cards.issue": Action("Issue cards", _grants(_MANAGERS)),
+    "cards.batch": Action("Issue and change many cards, and read their credentials", _grants(_MANAGERS)),
     "cards.change": Action("Suspend, resume, revoke, reissue, renew a card, set its tier and tag", _grants(_MANAGERS)),
     "cards.tag_keys": Action("Read the keys to write into a card's NFC tag", _grants(_MANAGERS)),
     "cards.list": Action("List cards", _grants("org_admin:tenant key:read:tenant member:own")),

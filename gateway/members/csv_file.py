@@ -18,7 +18,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -85,8 +85,32 @@ class Fault(msgspec.Struct, frozen=True):
     reason: str
 
 
-def layout_of(head: bytes) -> Layout:
-    """The layout that the first line gives; `head` is the file's beginning. Raises `BadFile`."""
+def member_field(name: str) -> str | None:
+    """The field of a column, "" for one that is passed over, None for an unknown one."""
+    name = name.strip()
+    if name.startswith(ATTRIBUTE) and len(name) > len(ATTRIBUTE):
+        return name
+    plain = plain_name(name)
+    if plain.startswith(CONSENT):
+        return plain if plain.removeprefix(CONSENT) in CONSENT_FLAGS else None
+    if not plain or plain in IGNORED:
+        return ""
+    plain = ALIASES.get(plain, plain)
+    return plain if plain in COLUMNS else None
+
+
+def plain_name(name: str) -> str:
+    """A column's name as fields are called."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def layout_of(
+    head: bytes,
+    field_of: Callable[[str], str | None] = member_field,
+    known: Sequence[str] = (*COLUMNS, "attr.NAME", "consent.FLAG"),
+) -> Layout:
+    """The layout that the first line gives; `head` is the file's beginning. `field_of` tells which field a column is,
+    `known` are their names for people. Raises `BadFile`."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise BadFile("The file is UTF-16; save it as UTF-8.")
     head = head[:_HEAD_BYTES_MAX].removeprefix(codecs.BOM_UTF8)
@@ -99,7 +123,7 @@ def layout_of(head: bytes) -> Layout:
         raise BadFile("The first line names the columns; it is empty.")
     found = [(delimiter, _cells(text, delimiter)) for delimiter in (",", ";")]
     delimiter, names = max(found, key=lambda pair: len(pair[1]))
-    return Layout(delimiter, _columns(names))
+    return Layout(delimiter, _columns(names, field_of, known))
 
 
 def count_records(parts: Iterable[bytes], layout: Layout) -> int:
@@ -203,37 +227,23 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _columns(names: list[str]) -> tuple[str, ...]:
+def _columns(names: list[str], field_of: Callable[[str], str | None], known: Sequence[str]) -> tuple[str, ...]:
     """The fields that the first line's names stand for. Raises `BadFile`."""
     if len(names) > limits.IMPORT_COLUMNS_MAX:
         raise BadFile(f"At most {limits.IMPORT_COLUMNS_MAX} columns are taken.")
-    columns = [_column(name) for name in names]
+    columns = [field_of(name) for name in names]
     reasons = [
-        f"Unknown column {name[:40]!r}: there are {', '.join(COLUMNS)}, attr.NAME, consent.FLAG."
+        f"Unknown column {name[:40]!r}: there are {', '.join(known)}."
         for name, column in zip(names, columns, strict=True)
         if column is None
     ]
-    known = [column for column in columns if column]
-    reasons += [f"Column {column!r} is there twice." for column in sorted({c for c in known if known.count(c) > 1})]
-    if not known:
+    fields = [column for column in columns if column]
+    reasons += [f"Column {column!r} is there twice." for column in sorted({c for c in fields if fields.count(c) > 1})]
+    if not fields:
         reasons.append("The first line names no column.")
     if reasons:
         raise BadFile(*reasons[: limits.ERRORS_MAX])
     return tuple(column or "" for column in columns)
-
-
-def _column(name: str) -> str | None:
-    """The field of a column, "" for one that is passed over, None for an unknown one."""
-    name = name.strip()
-    if name.startswith(ATTRIBUTE) and len(name) > len(ATTRIBUTE):
-        return name
-    plain = re.sub(r"[\s-]+", "_", name.lower())
-    if plain.startswith(CONSENT):
-        return plain if plain.removeprefix(CONSENT) in CONSENT_FLAGS else None
-    if not plain or plain in IGNORED:
-        return ""
-    plain = ALIASES.get(plain, plain)
-    return plain if plain in COLUMNS else None
 
 
 def _consent(text: str) -> bool | None:

@@ -19,7 +19,7 @@ from gateway.ids import derived_id
 from gateway.members import limits, store
 from gateway.members.csv_file import ATTRIBUTE, CONSENT, Fault
 from gateway.members.fields import PATCH, given
-from gateway.members.imports import Leased, RowError, Tally
+from gateway.members.imports import LeasedImport, RowError, Tally
 from gateway.members.model import Member, changed, new_member
 from gateway.members.profiles import profile_errors
 from gateway.problems import FieldError
@@ -47,7 +47,7 @@ def drafted(row: int, fields: dict[str, Any], faults: list[Fault]) -> Draft:
 class Batch:
     """Members that a batch of drafts makes and changes."""
 
-    def __init__(self, leased: Leased, schema: str | None, now_ms: int) -> None:
+    def __init__(self, leased: LeasedImport, schema: str | None, now_ms: int) -> None:
         self._leased = leased
         self._schema = schema
         self._now_ms = now_ms
@@ -104,7 +104,7 @@ class Batch:
     def _create(self, draft: Draft) -> list[Fault]:
         if not draft.fields.get("name"):
             return [Fault("name", "A new member needs a name.")]
-        member_id = derived_id("mem", self._leased.tenant_id, self._leased.import_id, str(draft.row))
+        member_id = derived_id("mem", self._leased.tenant_id, self._leased.job_id, str(draft.row))
         member = new_member(member_id, draft.fields, self._now_ms, "import")
         faults = self._checked(member, {"attributes": None, **draft.fields})
         if not faults:

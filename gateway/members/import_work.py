@@ -1,64 +1,35 @@
 """Working on imports: one at a time on a gateway, batch by batch, for as long as the lease is ours.
 
 Rules:
-1. Everything that is decided is in Postgres; what is in memory can be lost at any moment. Whoever takes an import up
-   reads its file from the start, passes over the records that are done, and goes on.
+1. Whoever takes an import up reads its file from the start, passes over the records that are done, and goes on.
 2. The event loop serves check-ins: at most `IMPORT_SLICE_ROWS` are checked at a stretch.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
-import structlog
 
-from gateway.cold import ColdStore
+from gateway.jobs import JobState, JobWork, LeaseLost
 from gateway.members import imports, limits, store
 from gateway.members.attributes import properties_of
 from gateway.members.csv_file import Layout, Record, fields_of, layout_of, records
 from gateway.members.import_batch import Batch, Draft, drafted
-from gateway.members.imports import ImportState, Leased
+from gateway.members.imports import LeasedImport
 from storage.postgres import DATA_FAULTS
 
 _ATTEMPTS = 3  # of a batch that another request came in between
-_log = structlog.get_logger(__name__)
 
 
-class LeaseLost(Exception):
-    """The import was cancelled, or another gateway works on it now."""
+class ImportWork(JobWork[LeasedImport]):
+    """Works on imports."""
 
+    table = imports.JOBS
+    FAULTS = (store.ExternalIdTaken, *DATA_FAULTS)
 
-class ImportWork:
-    """Works on imports as `holder`, a name that no other gateway has."""
-
-    def __init__(self, cold: ColdStore, holder: str, clock_ms: Callable[[], int]) -> None:
-        self._cold = cold
-        self._holder = holder
-        self._clock_ms = clock_ms
-
-    async def one(self) -> bool:
-        """Takes up an import and works on it to its end; False when there is none. Raises `StoreUnavailable`."""
-        async with self._cold.connection() as connection:
-            leased = await imports.lease(connection, self._holder)
-        if leased is None:
-            return False
-        try:
-            await self._work(leased)
-        except LeaseLost:
-            _log.info("import given up", import_id=leased.import_id)
-        except (store.ExternalIdTaken, *DATA_FAULTS) as error:
-            # It would fail again, always.
-            _log.error("import failed", import_id=leased.import_id, error=repr(error))
-            await self._end(leased, "failed", "Some of the rows cannot be stored.")
-        except asyncio.CancelledError:
-            async with self._cold.connection() as connection:
-                await imports.give_back(connection, leased, self._holder)
-            raise
-        return True
-
-    async def _work(self, leased: Leased) -> None:
+    async def _work(self, leased: LeasedImport) -> None:
         parts = [part async for part in self._parts(leased)]
         if not parts:
             raise LeaseLost
@@ -79,11 +50,11 @@ class ImportWork:
             leased = await self._batch(leased, layout, batch)
         await self._end(leased, "done")
 
-    async def _end(self, leased: Leased, state: ImportState, reason: str = "") -> None:
+    async def _end(self, leased: LeasedImport, state: JobState, reason: str = "") -> None:
         async with self._cold.connection() as connection, connection.transaction():
-            await imports.end(connection, leased.tenant_id, leased.import_id, state, self._clock_ms(), reason)
+            await imports.end(connection, leased.tenant_id, leased.job_id, state, self._clock_ms(), reason)
 
-    async def _parts(self, leased: Leased) -> AsyncIterator[bytes]:
+    async def _parts(self, leased: LeasedImport) -> AsyncIterator[bytes]:
         number = 0
         while True:
             async with self._cold.connection() as connection:
@@ -93,7 +64,7 @@ class ImportWork:
             yield part
             number += 1
 
-    async def _batch(self, leased: Leased, layout: Layout, batch: list[Record]) -> Leased:
+    async def _batch(self, leased: LeasedImport, layout: Layout, batch: list[Record]) -> LeasedImport:
         """Puts the records in. Raises `LeaseLost`."""
         async with self._cold.connection() as connection:
             stored = await store.schema_of(connection, leased.tenant_id)
@@ -113,7 +84,7 @@ class ImportWork:
                 break
         return msgspec.structs.replace(leased, done=leased.done + len(drafts))
 
-    async def _write(self, leased: Leased, schema: str | None, drafts: list[Draft]) -> None:
+    async def _write(self, leased: LeasedImport, schema: str | None, drafts: list[Draft]) -> None:
         async with self._cold.connection() as connection, connection.transaction():
             batch = Batch(leased, schema, self._clock_ms())
             await batch.take(connection, drafts)

@@ -2,11 +2,8 @@
 
 Rules:
 1. An import and its file are stored before anybody is told of it; the file is gone when the import has ended.
-2. Whoever works on an import holds its lease, by Postgres' clock, and moves `done` only from where it was and under
-   that lease (`advance`), in the transaction of the records. So each record goes in once, whoever is killed, or sleeps
-   and believes to hold the lease.
-3. An organisation has one import under way at a time.
-4. Of what failed, row, column and reason are kept, not the value.
+2. An import is a job (`gateway.jobs`): `done` moves in the transaction of the records, so each record goes in once.
+3. Of what failed, row, column and reason are kept, not the value.
 """
 
 from __future__ import annotations
@@ -17,18 +14,15 @@ from typing import Final, Literal
 import asyncpg
 import msgspec
 
+from gateway.jobs import OPEN, JobState, JobTable, Leased
 from gateway.members import limits
 from storage.postgres import WRITE_TIMEOUT_S, Connection
 
 ImportMode = Literal["create", "upsert"]
-ImportState = Literal["queued", "running", "done", "cancelled", "failed"]
 _COLUMNS: Final = (
     "import_id, state, mode, actor, bytes, rows, done, created, updated, unchanged, failed, reason, created_at_ms, "
     "finished_at_ms"
 )
-_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-_OPEN: Final = "state IN ('queued', 'running')"
-_FREE: Final = f"(lease_until_ms < {_NOW_MS} OR lease_holder = {{}})"
 
 
 class ImportUnderWay(Exception):
@@ -39,7 +33,7 @@ class Import(msgspec.Struct, frozen=True):
     """An import as it stands. `done` of its `rows` are decided: created, updated, unchanged or failed."""
 
     import_id: str
-    state: ImportState
+    state: JobState
     mode: ImportMode
     actor: str
     bytes: int
@@ -54,14 +48,14 @@ class Import(msgspec.Struct, frozen=True):
     finished_at_ms: int | None
 
 
-class Leased(msgspec.Struct, frozen=True):
+class LeasedImport(Leased, frozen=True):
     """An import to be worked on, and from which record on."""
 
-    tenant_id: str
-    import_id: str
     mode: ImportMode
     actor: str
-    done: int
+
+
+JOBS: Final = JobTable("member_imports", "import_id", LeasedImport)
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -94,7 +88,7 @@ async def create(
 ) -> None:
     """Stores an import to be done, and forgets those that are long over. Raises `ImportUnderWay`."""
     await connection.execute(
-        f"DELETE FROM member_imports WHERE tenant_id = $1 AND NOT {_OPEN} AND created_at_ms < $2",
+        f"DELETE FROM member_imports WHERE tenant_id = $1 AND NOT {OPEN} AND created_at_ms < $2",
         tenant_id,
         at_ms - limits.IMPORTS_KEPT_MS,
     )
@@ -161,92 +155,37 @@ async def row_errors(
     return [RowError(*row) for row in rows]
 
 
-async def lease(connection: Connection, holder: str) -> Leased | None:
-    """An import, of whichever organisation, that nobody else works on, for `IMPORT_LEASE_MS`; None if there is none."""
-    free = await connection.fetch(
-        f"SELECT tenant_id, import_id FROM member_imports WHERE {_OPEN} AND {_FREE.format('$1')} "
-        "ORDER BY created_at_ms LIMIT $2",
-        holder,
-        limits.IMPORT_CANDIDATES,
-    )
-    for tenant_id, import_id in free:
-        # Others may ask at the same time: the first to write it has it.
-        row = await connection.fetchrow(
-            f"UPDATE member_imports SET state = 'running', lease_holder = $3, lease_until_ms = {_NOW_MS} + $4 "
-            f"WHERE tenant_id = $1 AND import_id = $2 AND {_OPEN} AND {_FREE.format('$3')} "
-            "RETURNING tenant_id, import_id, mode, actor, done",
-            tenant_id,
-            import_id,
-            holder,
-            limits.IMPORT_LEASE_MS,
-        )
-        if row is not None:
-            return Leased(*row)
-    return None
-
-
-async def give_back(connection: Connection, leased: Leased, holder: str) -> None:
-    """Ends the lease, so that another gateway may go on at once."""
-    await connection.execute(
-        "UPDATE member_imports SET lease_until_ms = 0 WHERE tenant_id = $1 AND import_id = $2 AND lease_holder = $3",
-        leased.tenant_id,
-        leased.import_id,
-        holder,
-    )
-
-
 async def advance(
-    connection: Connection, leased: Leased, holder: str, done: int, tally: Tally, errors: Sequence[RowError]
+    connection: Connection, leased: LeasedImport, holder: str, done: int, tally: Tally, errors: Sequence[RowError]
 ) -> bool:
-    """Rule 2: from `leased.done` to `done`, and the lease anew. False where that is not so any more: whoever calls has
+    """From `leased.done` to `done`, and the lease anew. False where that is not so any more: whoever calls has
     to roll back."""
-    status = await connection.execute(
-        f"UPDATE member_imports SET done = $4, lease_until_ms = {_NOW_MS} + $5, created = created + $6, "
-        "updated = updated + $7, unchanged = unchanged + $8, failed = failed + $9 WHERE tenant_id = $1 "
-        "AND import_id = $2 AND state = 'running' AND lease_holder = $3 AND done = $10",
-        leased.tenant_id,
-        leased.import_id,
-        holder,
-        done,
-        limits.IMPORT_LEASE_MS,
-        *msgspec.structs.astuple(tally),
-        leased.done,
-    )
-    if status != "UPDATE 1":
+    if not await JOBS.advance(connection, leased, holder, done, msgspec.structs.asdict(tally)):
         return False
     await connection.executemany(
         "INSERT INTO member_import_errors (tenant_id, import_id, row, place, column_name, reason) "
         "VALUES ($1, $2, $3, $4, $5, $6)",
-        [(leased.tenant_id, leased.import_id, *msgspec.structs.astuple(error)) for error in errors],
+        [(leased.tenant_id, leased.job_id, *msgspec.structs.astuple(error)) for error in errors],
     )
     return True
 
 
-async def part_of(connection: Connection, leased: Leased, part: int) -> bytes | None:
+async def part_of(connection: Connection, leased: LeasedImport, part: int) -> bytes | None:
     """A piece of the file; None behind its end."""
     body: bytes | None = await connection.fetchval(
         "SELECT body FROM member_import_parts WHERE tenant_id = $1 AND import_id = $2 AND part = $3",
         leased.tenant_id,
-        leased.import_id,
+        leased.job_id,
         part,
     )
     return body
 
 
 async def end(
-    connection: Connection, tenant_id: str, import_id: str, state: ImportState, at_ms: int, reason: str = ""
+    connection: Connection, tenant_id: str, import_id: str, state: JobState, at_ms: int, reason: str = ""
 ) -> bool:
     """Ends an import that is under way, and forgets its file; False if it has ended already."""
-    status = await connection.execute(
-        f"UPDATE member_imports SET state = $3, finished_at_ms = $4, reason = $5 "
-        f"WHERE tenant_id = $1 AND import_id = $2 AND {_OPEN}",
-        tenant_id,
-        import_id,
-        state,
-        at_ms,
-        reason,
-    )
-    if status != "UPDATE 1":
+    if not await JOBS.end(connection, tenant_id, import_id, state, at_ms, reason):
         return False
     await connection.execute(
         "DELETE FROM member_import_parts WHERE tenant_id = $1 AND import_id = $2", tenant_id, import_id

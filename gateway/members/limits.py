@@ -52,10 +52,6 @@ IMPORT_PART_BYTES: Final = 1024 * 1024
 IMPORT_UPLOADS_MAX: Final = 2  # at a time on a gateway: each is in memory while it arrives
 IMPORT_BATCH_ROWS: Final = 200  # in one transaction
 IMPORT_SLICE_ROWS: Final = 50  # that are checked before others on the event loop have their turn
-IMPORT_CANDIDATES: Final = 8  # that a gateway tries to lease when it looks
-IMPORT_LEASE_MS: Final = 30_000
-IMPORT_POLL_MS: Final = 5_000  # how soon another gateway takes up what a dead one left, after its lease
-IMPORT_RETRY_MS: Final = 1_000  # after Postgres was away
 IMPORTS_KEPT_MS: Final = 90 * 86_400_000
 NAMES_BATCH_MEMBERS: Final = 100
 
@@ -63,7 +59,6 @@ NAMES_BATCH_MEMBERS: Final = 100
 def check_relationships() -> None:
     """Asserts what the limits assume of each other."""
     assert IMPORT_SLICE_ROWS <= IMPORT_BATCH_ROWS <= IMPORT_ROWS_MAX
-    assert IMPORT_POLL_MS < IMPORT_LEASE_MS
     assert SEARCH_RESULTS_DEFAULT <= SEARCH_RESULTS_MAX <= SEARCH_CANDIDATES_MAX <= SEARCH_SIMILAR_CANDIDATES_MAX
     assert SCHEMA_BYTES_MAX <= 65_536, "a schema is the body of an ordinary request"
     assert list(SEARCH_SIMILARITIES) == sorted(SEARCH_SIMILARITIES, reverse=True)

@@ -1,8 +1,8 @@
-"""What a gateway does for members in the background: names to cards, imports.
+"""What a gateway does for members and their cards in the background: names to cards, imports, batches of cards.
 
 Rules:
 1. What there is to do stands in Postgres, so any gateway can do it, and what a dead one left is taken up by another
-   (`IMPORT_POLL_MS`). `wake` only makes it sooner.
+   (`JOB_POLL_MS`). `wake` only makes it sooner.
 2. Nothing here is lost or done twice by an outage: what fails is tried again later.
 """
 
@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import structlog
 
 from actors.ports import StoreUnavailable
 from actors.refusals import OVERLOADED
+from gateway import limits
+from gateway.card_batches.work import CardBatchWork
 from gateway.cold import ColdStore
 from gateway.lists import is_fresh
-from gateway.members import limits
+from gateway.members import limits as member_limits
 from gateway.members.import_work import ImportWork
 from gateway.members.names import Names
 from gateway.parts import EdgeParts
@@ -36,8 +39,8 @@ class Uploads:
     @contextmanager
     def one(self) -> Iterator[None]:
         """One more of them. Raises `Problem` (`overloaded`)."""
-        if self._count >= limits.IMPORT_UPLOADS_MAX:
-            raise Problem(OVERLOADED, "Other files are arriving.", retry_after_ms=limits.IMPORT_POLL_MS)
+        if self._count >= member_limits.IMPORT_UPLOADS_MAX:
+            raise Problem(OVERLOADED, "Other files are arriving.", retry_after_ms=limits.JOB_POLL_MS)
         self._count += 1
         try:
             yield
@@ -49,21 +52,24 @@ class MemberWork:
     """The background work of one gateway."""
 
     def __init__(self, parts: EdgeParts, cold: ColdStore) -> None:
-        limits.check_relationships()
+        member_limits.check_relationships()
 
         async def knows_all(tenant_id: str) -> bool:
             return await is_fresh(parts.pool, parts.confirmed.confirmed_seq(tenant_id))
 
         self.names = Names(parts.engine, cold, knows_all)
-        self.imports = ImportWork(cold, parts.ids.entity("gw"), parts.clock_ms)
+        holder = parts.ids.entity("gw")
+        self.imports = ImportWork(cold, holder, parts.clock_ms)
+        self.card_batches = CardBatchWork(cold, holder, parts.clock_ms, parts.engine, parts.ids)
         self.uploads = Uploads()
-        self._wanted = {"names": asyncio.Event(), "imports": asyncio.Event()}
+        self._wanted = {"names": asyncio.Event(), "imports": asyncio.Event(), "card batches": asyncio.Event()}
 
     async def run(self) -> None:
         """Works until cancelled; what is being done then is left where it is."""
         tasks = [
             asyncio.create_task(self._run("names", self._all_names)),
-            asyncio.create_task(self._run("imports", self._all_imports)),
+            asyncio.create_task(self._run("imports", partial(_all, self.imports.one))),
+            asyncio.create_task(self._run("card batches", partial(_all, self.card_batches.one))),
         ]
         for task in tasks:
             task.add_done_callback(_tell_end)
@@ -75,12 +81,7 @@ class MemberWork:
             event.set()
 
     async def _all_names(self) -> int:
-        return limits.IMPORT_POLL_MS if await self.names.follow_all() else limits.IMPORT_RETRY_MS
-
-    async def _all_imports(self) -> int:
-        while await self.imports.one():
-            pass
-        return limits.IMPORT_POLL_MS
+        return limits.JOB_POLL_MS if await self.names.follow_all() else limits.JOB_RETRY_MS
 
     async def _run(self, kind: str, work: Callable[[], Awaitable[int]]) -> None:
         """Does what there is, and looks again after as many milliseconds as that says, or when told."""
@@ -91,10 +92,16 @@ class MemberWork:
                 wait_ms = await work()
             except StoreUnavailable as error:
                 _log.warning("work on members has to wait", kind=kind, error=str(error))
-                wait_ms = limits.IMPORT_RETRY_MS
+                wait_ms = limits.JOB_RETRY_MS
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_ms / 1000):
                     await wanted.wait()
+
+
+async def _all(one: Callable[[], Awaitable[bool]]) -> int:
+    while await one():
+        pass
+    return limits.JOB_POLL_MS
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:

@@ -26,6 +26,7 @@ from gateway.rest import (
     api_keys,
     audit_log,
     auth,
+    card_batches,
     card_credentials,
     card_life,
     card_points,
@@ -88,6 +89,7 @@ ROUTERS = (
     member_links.router,
     members.router,
     cards.batch_router,
+    card_batches.router,  # before /v1/cards/{card_id}
     revocations.router,  # before /v1/cards/{card_id}
     cards.router,
     card_credentials.router,

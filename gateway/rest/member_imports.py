@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
@@ -22,30 +21,20 @@ from gateway.admin_log import actor_of
 from gateway.ids import derived_id
 from gateway.lists import page_of
 from gateway.members import imports
-from gateway.members import limits as member_limits
-from gateway.members.csv_file import BadFile, count_records, layout_of
+from gateway.members.csv_file import count_records, layout_of
 from gateway.members.imports import Import, ImportMode, ImportUnderWay, RowError
-from gateway.problems import FieldError, Problem
+from gateway.problems import Problem
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import Allowed, Call, Cursor, Limit, PathId, View, csv_cell
 from gateway.rest.members import background
-from storage.logs import BadCursor
+from gateway.rest.uploads import NOT_CSV, check_is_csv, csv_file, in_thread, job_place, parts_of
 from storage.postgres import Connection
 
 PATH = "/v1/members/imports"
 _REPORT_ROWS = 1_000
 Importer = Annotated[Call, Depends(Allowed("members.create"))]
 router = APIRouter(prefix=PATH, tags=["members"])
-_FILE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"text/csv": {"schema": {"type": "string"}, "example": "name,email\nAnn,ann@example.org\n"}},
-    }
-}
-_NOT_CSV: dict[str, Any] = {
-    "description": "Not text/csv",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+_FILE = csv_file("name,email\nAnn,ann@example.org\n")
 
 
 class ProgressView(View):
@@ -86,18 +75,16 @@ class RowErrorView(View):
     reason: str
 
 
-@router.post("", status_code=202, summary="Import members from CSV", openapi_extra=_FILE, responses={415: _NOT_CSV})
+@router.post("", status_code=202, summary="Import members from CSV", openapi_extra=_FILE, responses={415: NOT_CSV})
 async def start_import(request: Request, call: Importer, mode: Annotated[ImportMode, Query()] = "create") -> ImportView:
     """UTF-8, separated by `,` or `;`, at most 20 MB and 100,000 rows. The first line names the columns: `name`,
     `email`, `phone`, `birthday` (1990-02-28), `locale`, `external_id`, `attr.NAME`, `consent.FLAG`. A row is known by
     its `external_id`, without one by its `email`: `create` refuses what is known, `upsert` changes it, where an empty
     cell changes nothing. One import at a time."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "text/csv":
-        raise Problem("media_type_unsupported", "A file is text/csv.")
+    check_is_csv(request)
     with background(request).uploads.one():
-        parts = await _parts(request)
-        rows = await _checked(parts)
+        parts = await parts_of(request)
+        rows = await in_thread(_count, parts)
         await _store(call, mode, parts, rows)
     background(request).wake()
     return await get_import(_import_id(call), call)
@@ -123,14 +110,6 @@ async def _store(call: Call, mode: ImportMode, parts: list[bytes], rows: int) ->
         raise Problem("import_under_way") from error
 
 
-def _place(key: str) -> tuple[int, str]:
-    """Time and id of the import before the page. Raises `BadCursor`."""
-    at_ms, _, import_id = key.partition(" ")
-    if not (at_ms.isascii() and at_ms.isdigit() and int(at_ms) <= limits.SAFE_INTEGER_MAX):
-        raise BadCursor(f"not a cursor of this list: {key[:40]!r}")
-    return int(at_ms), import_id
-
-
 def _import_id(call: Call) -> str:
     """Rule 2."""
     return derived_id("imp", call.tenant_id, call.request_id)
@@ -142,7 +121,7 @@ async def list_imports(call: Importer, limit: Limit = limits.PAGE_ITEMS_DEFAULT,
     async with call.cold.connection() as connection:
 
         async def read(after: str, count: int) -> list[Import]:
-            return await imports.latest(connection, call.tenant_id, _place(after) if after else None, count)
+            return await imports.latest(connection, call.tenant_id, job_place(after), count)
 
         page = await page_of(
             ("imports", call.tenant_id), cursor, limit, read, lambda row: f"{row.created_at_ms} {row.import_id}"
@@ -194,26 +173,9 @@ async def report(import_id: PathId, call: Importer, request: Request) -> Streami
     return StreamingResponse(lines, media_type=media_type, headers=headers)
 
 
-async def _parts(request: Request) -> list[bytes]:
-    """The file in pieces of `IMPORT_PART_BYTES`. `gateway.app` keeps it within `IMPORT_BYTES_MAX`."""
-    parts: list[bytes] = []
-    rest = bytearray()
-    async for chunk in request.stream():
-        rest += chunk
-        while len(rest) >= member_limits.IMPORT_PART_BYTES:
-            parts.append(bytes(rest[: member_limits.IMPORT_PART_BYTES]))
-            del rest[: member_limits.IMPORT_PART_BYTES]
-    return [*parts, bytes(rest)] if rest else parts
-
-
-async def _checked(parts: list[bytes]) -> int:
-    """The number of rows. Raises `Problem`. In a thread: a large file takes some tenths of a second."""
-    try:
-        layout = layout_of(parts[0] if parts else b"")
-        return await asyncio.to_thread(count_records, parts, layout)
-    except BadFile as error:
-        errors = [FieldError(reason) for reason in error.reasons]
-        raise Problem("malformed", errors[0].detail if len(errors) == 1 else "", errors) from error
+def _count(parts: list[bytes]) -> int:
+    """The number of rows. Raises `BadFile`."""
+    return count_records(parts, layout_of(parts[0] if parts else b""))
 
 
 async def _lines(call: Call, import_id: str, is_csv: bool, errors: list[RowError]) -> AsyncIterator[str]:

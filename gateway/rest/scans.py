@@ -13,15 +13,16 @@ from actors.replies import EventView
 from gateway import limits
 from gateway.lists import ScanRow, all_scans, list_scans
 from gateway.problems import FieldError, Problem
-from gateway.render import rfc3339
+from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import ID_PATTERN, Allowed, Call, Cursor, Limit, PathId, Time, View, csv_cell, ms
 from gateway.rest.exports import CSV, NDJSON, Export, Format, wanted_format
 from storage.scan_log import ScanFilter
 
 IdFilter = Annotated[str | None, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)]
+Flag = Annotated[bool | None, Query()]
 CSV_COLUMNS = (
     "scan_id,verdict,reason,at,scanned_at,card_id,member_id,member_name,tier,gate_id,device_id,direction,inside,"
-    "points_awarded"
+    "points_awarded,zone_id,session_id,offline,conflict,forced,forced_by,annulled_at"
 )
 Reason = Annotated[str, Query(pattern=f"^({'|'.join(SCAN_REASONS)})$")]
 From = Annotated[Time | None, Query(alias="from")]
@@ -37,7 +38,9 @@ class ScanMember(View):
 
 
 class ScanView(View):
-    """A judged scan. `inside` is the number of people inside after it."""
+    """A judged scan. `inside` is the number of people inside after it; `conflict` what an offline scan was known to
+    conflict with when it came; `forced` why the door had refused somebody whom `forced_by` let in; `annulled_at` when
+    an admission was taken back."""
 
     scan_id: str
     verdict: str
@@ -52,6 +55,13 @@ class ScanView(View):
     direction: str
     inside: int
     points_awarded: int
+    zone_id: str | None
+    session_id: str | None
+    offline: bool
+    conflict: str | None
+    forced: str | None
+    forced_by: str | None
+    annulled_at: str | None
 
 
 class ScanPage(View):
@@ -79,6 +89,11 @@ def _which(
     device_id: IdFilter = None,
     since: From = None,
     until: Annotated[Time | None, Query()] = None,
+    zone_id: IdFilter = None,
+    offline: Flag = None,
+    conflict: Flag = None,
+    forced: Flag = None,
+    annulled: Flag = None,
 ) -> ScanFilter:
     in_order(since, until)
     return ScanFilter(
@@ -91,6 +106,11 @@ def _which(
         direction=direction,
         since_ms=None if since is None else ms(since),
         until_ms=None if until is None else ms(until),
+        zone_id=zone_id,
+        is_offline=offline,
+        has_conflict=conflict,
+        is_forced=forced,
+        is_annulled=annulled,
     )
 
 
@@ -157,6 +177,13 @@ def _fields(row: ScanRow) -> dict[str, Any]:
         "direction": row.direction,
         "inside": row.inside,
         "points_awarded": row.points_awarded,
+        "zone_id": row.zone_id or None,
+        "session_id": row.session_id or None,
+        "offline": row.is_offline,
+        "conflict": row.conflict or None,
+        "forced": row.forced or None,
+        "forced_by": row.forced_by or None,
+        "annulled_at": rfc3339_or_none(row.annulled_at_ms),
     }
 
 
@@ -176,6 +203,13 @@ def _csv_line(row: ScanRow) -> str:
         row.direction,
         row.inside,
         row.points_awarded,
+        row.zone_id,
+        row.session_id,
+        "true" if row.is_offline else "false",
+        row.conflict,
+        row.forced,
+        row.forced_by,
+        rfc3339_or_none(row.annulled_at_ms),
     )
     return ",".join(map(csv_cell, cells)) + "\r\n"
 

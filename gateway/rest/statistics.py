@@ -28,9 +28,13 @@ class CountsView(View):
 
 
 class ReasonsView(CountsView):
-    """The same, with the refused ones by reason."""
+    """The same, with the refused ones by reason, and how many of all were judged offline, forced by a supervisor, or
+    annulled since (those stay among the admitted)."""
 
     refused_by_reason: dict[str, int]
+    offline: int
+    forced: int
+    annulled: int
 
 
 class GateCountsView(ReasonsView):
@@ -117,4 +121,7 @@ def _with_reasons(tally: Tally) -> dict[str, Any]:
         "exits": tally.exits,
         "refused": tally.refused,
         "refused_by_reason": dict(sorted(tally.reasons.items())),
+        "offline": tally.offline,
+        "forced": tally.forced,
+        "annulled": tally.annulled,
     }

@@ -7,7 +7,8 @@ Rules:
    the first: those follow in another, so that one card that has to be loaded does not hold up the rest.
 3. At most `SCANS_IN_FLIGHT_MAX` scans wait for a verdict; more are answered `too_many_in_flight` and had no effect.
 4. Counts and revoked cards are pushed by `gateway.sockets.feeds`.
-5. Nothing between a frame and `Engine.submit`, or between its reply and the outgoing queue, waits or makes a task.
+5. An admission is annulled by the same rules as over REST, under the frame's own id; it counts as a scan in flight.
+6. Nothing between a frame and `Engine.submit`, or between its reply and the outgoing queue, waits or makes a task.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from actors.facts import ScanJudged
+from actors.door_facts import ScanAnnulled
+from actors.facts import CommandRefused, ScanJudged
 from actors.queries import GetEvent
 from actors.refusals import UNAVAILABLE
 from actors.replies import Done, EventView, Failed, Reply
@@ -29,7 +31,7 @@ from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection
 from gateway.sockets.entrance import Endpoint, SocketParts
 from gateway.sockets.feeds import AttendanceFeed, CardLists, RevocationFeed, ScannerFeed
-from gateway.sockets.wire import BadFrame, Hello, Items, Ping, Pong, Scan, ScanItem, Scans, Wire
+from gateway.sockets.wire import Annul, BadFrame, Hello, Items, Ping, Pong, Scan, ScanItem, Scans, Wire
 
 ACTION = "checkins.create"
 _NO_VERDICT = Failed(UNAVAILABLE, "no verdict came", limits.RETRY_AFTER_MS)
@@ -99,11 +101,12 @@ class ScanEndpoint(Endpoint):
 class ScanSession:
     """The conversation after the welcome."""
 
-    __slots__ = ("_check_in", "_connection", "_encode", "_event_id", "_gate_id", "_in_flight")
+    __slots__ = ("_check_in", "_connection", "_doorway", "_encode", "_event_id", "_gate_id", "_in_flight")
 
     def __init__(self, connection: Connection, doorway: Doorway, event_id: str, gate_id: str) -> None:
         self._connection = connection
         self._encode = connection.wire.encode
+        self._doorway = doorway
         self._check_in = doorway.check_in
         self._event_id = event_id
         self._gate_id = gate_id
@@ -124,6 +127,8 @@ class ScanSession:
                 self._scans(frame.items)
             elif isinstance(frame, list):
                 self._scans(frame)
+            elif isinstance(frame, Annul):
+                self._annul(frame)
             elif isinstance(frame, Ping):
                 connection.pong(frame.n)
             elif isinstance(frame, Pong):
@@ -140,6 +145,20 @@ class ScanSession:
     def _answer(self, item_id: str, reply: Reply) -> None:
         self._in_flight -= 1
         self._connection.push(self._encode(_verdict_or_error(item_id, reply)))
+
+    def _annul(self, annul: Annul) -> None:
+        if self._in_flight >= limits.SCANS_IN_FLIGHT_MAX:
+            self._connection.push(self._encode(_too_many(annul.id)))
+            return
+        self._in_flight += 1
+        caller = self._connection.caller
+        assert caller is not None, "a session has a caller"
+        answer = partial(self._answer_annul, annul.id)
+        self._doorway.annul(caller, annul.id, self._event_id, annul.scan_id, answer)
+
+    def _answer_annul(self, item_id: str, reply: Reply) -> None:
+        self._in_flight -= 1
+        self._connection.push(self._encode(_annulled_or_error(item_id, reply)))
 
     def _scans(self, items: list[ScanItem] | Items) -> None:
         batch = Batch(self._connection, len(items))
@@ -210,6 +229,25 @@ class Batch:
 def _verdict_or_error(item_id: str, reply: Reply) -> VerdictOrError:
     if isinstance(reply, Done) and isinstance(reply.fact, ScanJudged):
         return verdict_frame(reply.fact, reply.replayed, item_id)
+    failed = reply if isinstance(reply, Failed) else _NO_VERDICT
+    return _error(failed.code, failed.detail, item_id, failed.retry_after_ms)
+
+
+def _annulled_or_error(item_id: str, reply: Reply) -> dict[str, Any]:
+    if isinstance(reply, Done) and isinstance(reply.fact, ScanAnnulled):
+        fact = reply.fact
+        return {
+            "t": "annulled",
+            "id": item_id,
+            "scan_id": fact.scan_id,
+            "card_id": fact.card_id,
+            "at": fact.at_ms,
+            "inside": fact.inside,
+            "admitted": fact.admitted,
+            "replayed": reply.replayed,
+        }
+    if isinstance(reply, Done) and isinstance(reply.fact, CommandRefused):
+        return _error(reply.fact.reason, reply.fact.detail, item_id)
     failed = reply if isinstance(reply, Failed) else _NO_VERDICT
     return _error(failed.code, failed.detail, item_id, failed.retry_after_ms)
 

@@ -77,6 +77,14 @@ class Scans(msgspec.Struct, tag_field="t", tag="scans"):
     items: Annotated[list[ScanItem], Meta(max_length=SCANS_PER_FRAME_MAX)]
 
 
+class Annul(msgspec.Struct, tag_field="t", tag="annul", gc=False):
+    """The turnstile did not turn: takes back the admission that scan `scan_id` led to. Answered `annulled`, or with an
+    error; `id` is its request id, as a scan's."""
+
+    id: RequestId
+    scan_id: RequestId
+
+
 class Ping(msgspec.Struct, tag_field="t", tag="ping", gc=False):
     """Asks for a pong with the same `n`."""
 
@@ -110,7 +118,7 @@ class Unsubscribe(msgspec.Struct, tag_field="t", tag="unsubscribe", gc=False):
     topic: Topic
 
 
-ScanFrame = Hello | Scan | Scans | Ping | Pong
+ScanFrame = Hello | Scan | Scans | Annul | Ping | Pong
 LiveFrame = Hello | Subscribe | Unsubscribe | Ping | Pong
 Items = list[ScanItem | BadFrame]
 
@@ -143,7 +151,7 @@ class Wire:
         self._scan_item = library.Decoder(ScanItem).decode
         self._identified = library.Decoder(_Identified).decode
 
-    def scan_frame(self, data: bytes) -> Hello | Scan | Scans | Items | Ping | Pong:
+    def scan_frame(self, data: bytes) -> ScanFrame | Items:
         """A frame from a scanner; `Items` in place of `Scans` when some of them are bad. Raises `BadFrame`."""
         try:
             frame = self._scan_frame(data)
@@ -153,6 +161,8 @@ class Wire:
             elif kind is Scans:
                 for item in frame.items:
                     check_item(item)
+            elif kind is Annul:
+                _check_annul(frame)
             elif kind is Hello and (complaint := _bad_hello(frame)):
                 raise BadFrame(complaint)
         except BadFrame as bad:
@@ -207,6 +217,13 @@ def check_item(item: ScanItem) -> None:
         raise BadFrame("refused: only a scanner that was offline says itself that it refused", item.id)
     if item.refused is not None and item.refused not in SCAN_REASONS:
         raise BadFrame("refused: not one of the reasons", item.id)
+
+
+def _check_annul(annul: Annul) -> None:
+    if not is_request_id(annul.id):
+        raise BadFrame("id: only printable ASCII, no space at either end")
+    if not is_request_id(annul.scan_id):
+        raise BadFrame("scan_id: only printable ASCII, no space at either end", annul.id)
 
 
 def complaint_of(error: Exception) -> str:

@@ -150,6 +150,15 @@ async def cards_and_events(acts: Acts) -> None:
     card = await acts.do("POST", "/v1/cards", "cards.issue", {"member_id": member["id"]})
     items = {"items": [{"member_id": member["id"]}] * 3}
     await acts.do("POST", "/v1/cards:batch", "cards.issue", items, target="cards:batch")
+    batch = await acts.do("POST", "/v1/cards/batches", "cards.batch", {"member_ids": [member["id"]]})
+    ids = {"batch_id": batch["id"], "target": batch["id"]}
+    await acts.do("POST", "/v1/cards/batches/{batch_id}/cancel", "cards.batch", None, **ids)
+    change = {"act": "suspend", "card_ids": [card["id"]], "note": "lost"}
+    batch = await acts.do("POST", "/v1/cards:change", "cards.batch", change)
+    ids = {"batch_id": batch["id"], "target": batch["id"]}
+    await acts.do("POST", "/v1/cards/batches/{batch_id}/cancel", "cards.batch", None, **ids)
+    csv = {"Content-Type": "text/csv"}
+    batch = await acts.do("POST", "/v1/cards:csv", "cards.batch", b"member_id\nmem_1\n", headers=csv)
     note = {"attention": "Greet by name"}
     ids = {"card_id": card["id"], "target": card["id"]}
     await acts.do("POST", "/v1/cards/{card_id}/attention", "cards.change", note, **ids)

@@ -72,6 +72,15 @@ async def test_the_api_noun_by_noun(proxy: TcpProxy) -> None:
         started = await vip.members.start_import(b"name,email\nMinh,minh@example.com\n", mode="upsert")
         assert (await vip.members.get_import(started["id"]))["progress"]["rows"] == 1
         await vip.members.cancel_import(started["id"])
+        batch = await vip.cards.start_batch(member_ids=[member["id"], "mem_none"], tier="gold")
+        assert (await vip.cards.get_batch(batch["id"]))["progress"]["rows"] == 2
+        assert [each async for each in vip.cards.batch_result(batch["id"])] == []
+        assert [each async for each in vip.cards.batch_report(batch["id"])] == []
+        assert (await vip.cards.cancel_batch(batch["id"]))["state"] == "cancelled"
+        batch = await vip.cards.start_batch_from_csv(b"email\nlan@example.com\n", tier="gold")
+        assert (await vip.cards.cancel_batch(batch["id"]))["act"] == "issue"
+        batch = await vip.cards.change_many("suspend", cards={"tier": "gold"}, note="lost")
+        assert (await vip.cards.cancel_batch(batch["id"]))["note"] == "lost"
         forgotten = await vip.members.add("Nobody", locale="vi")
         await vip.members.erase(forgotten["id"])
 
@@ -342,6 +351,7 @@ FACES = [
 ]
 # What the other side's machinery calls, and what plain code has no use for.
 INNER = {
+    "lines",
     "aclose",
     "hello",
     "on_open",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import io
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
+from gateway.client import AsyncMasterVip, ScanError
 from gateway.render import rfc3339
 from tests.edge.in_process import System, clock_ms
+from tests.support.serving import serving
 
 HOUR_MS = 3_600_000
 
@@ -141,6 +148,101 @@ async def test_an_admission_is_annulled_by_the_device_that_made_it(system: Syste
     assert again == done
     assert (await system.made("GET", f"/v1/cards/{lan['id']}/balance", token=org["key"]))["balance"] == 0
     assert (await scan(system, org, event, lan))["verdict"] == "admitted"
+
+
+@pytest.mark.parametrize("wire", ["json", "msgpack"])
+async def test_an_admission_is_annulled_over_the_socket_by_the_rules_of_rest(system: System, wire: Any) -> None:
+    org, event, (lan, minh, _) = await set_up(system, reentry="none")
+    asked = [await system.made("POST", f"/v1/events/{event['id']}/devices", {}, org["key"]) for _ in range(2)]
+    own, other = [(await system.made("POST", "/v1/devices/pair", {"code": a["pairing_code"]}))["token"] for a in asked]
+    async with serving(system.app) as server:
+        address = f"http://127.0.0.1:{server.port}"
+        async with (
+            AsyncMasterVip(address, own) as vip,
+            vip.scan_socket(event["id"], wire=wire) as door,
+        ):
+            assert (await door.scan(lan["credential"], scan_id="turnstile"))["verdict"] == "admitted"
+            await door.scan(minh["credential"], scan_id="minh")
+            assert (await door.scan(minh["credential"], scan_id="twice"))["reason"] == "already_admitted"
+            done = await door.annul("turnstile", request_id="annul-1")
+            assert (done["scan_id"], done["card_id"], done["inside"], done["admitted"]) == (
+                "turnstile",
+                lan["id"],
+                1,
+                1,
+            )
+            assert await door.annul("turnstile", request_id="annul-1") == {**done, "replayed": True}
+            for scan_id, code in (
+                ("turnstile", "scan_superseded"),
+                ("twice", "scan_not_admitted"),
+                ("never", "scan_unknown"),
+            ):
+                with pytest.raises(ScanError) as refused:
+                    await door.annul(scan_id)
+                assert refused.value.code == code
+            with pytest.raises(ScanError) as reused:
+                await door.annul("minh", request_id="annul-1")
+            assert reused.value.code == "id_reused"
+            # Among scans, in the order in which they were handed in.
+            outcomes = await asyncio.gather(door.scan(lan["credential"]), door.annul("minh"), door.scan("forged"))
+            assert [outcome.get("verdict", "annulled") for outcome in outcomes] == ["admitted", "annulled", "refused"]
+            await door.scan(minh["credential"], scan_id="late")
+            async with (
+                AsyncMasterVip(address, other) as stranger,
+                stranger.scan_socket(event["id"], wire=wire) as theirs,
+            ):
+                with pytest.raises(ScanError) as foreign:
+                    await theirs.annul("late")
+                assert foreign.value.code == "scan_of_other_device"
+            over_rest = await system.made("GET", f"/v1/events/{event['id']}/attendance", token=org["key"])
+            assert over_rest["inside"] == 2
+
+
+async def test_the_scan_log_tells_zones_offline_forced_and_annulled(system: System) -> None:
+    gates = [{"name": "Main"}, {"name": "Lounge", "zone_id": "z_1"}]
+    org, event, (lan, minh, cam) = await set_up(
+        system, reentry="none", gates=gates, zones=[{"id": "z_1", "name": "Lounge", "capacity": 5}]
+    )
+    lounge = next(gate["id"] for gate in event["gates"] if gate["name"] == "Lounge")
+    await scan(system, org, event, lan, gate_id=lounge, scan_id="in the lounge")
+    await scan(system, org, event, minh, scan_id="first")
+    await scan(system, org, event, minh, scan_id="again")
+    await scan(system, org, event, minh, scan_id="forced", force=True)
+    late = rfc3339(clock_ms() - HOUR_MS)
+    offline = {"event_id": event["id"], "scanned_at": late, "offline": True}
+    await scan(system, org, event, lan, scan_id="conflict", **offline)
+    await scan(system, org, event, cam, scan_id="turnstile")
+    path = f"/v1/events/{event['id']}/checkins"
+
+    async def log(query: str = "") -> list[str]:
+        items = (await system.made("GET", f"{path}{query}", token=org["key"]))["items"]
+        return [item["scan_id"] for item in reversed(items)]
+
+    everything = ["in the lounge", "first", "again", "forced", "conflict", "turnstile"]
+    assert await log() == everything
+    assert await log("?annulled=true") == []
+    await system.made("POST", f"{path}/turnstile/annul", None, org["key"])
+    for name, passing in (
+        ("zone_id=z_1", ["in the lounge"]),
+        ("forced=true", ["forced"]),
+        ("conflict=true", ["conflict"]),
+        ("offline=true", ["conflict"]),
+        ("annulled=true", ["turnstile"]),
+    ):
+        assert await log("?" + name) == passing, name
+        rest = [scan_id for scan_id in everything if scan_id not in passing]
+        if name.endswith("true"):
+            assert await log("?" + name.replace("true", "false")) == rest, name
+    answer = await system.call("GET", path, token=org["key"], Accept="text/csv")
+    rows = {row["scan_id"]: row for row in csv.DictReader(io.StringIO(answer.body.decode()))}
+    assert [row["offline"] for row in rows.values()] == ["false", "true", "false", "false", "false", "false"]
+    assert (rows["forced"]["forced"], rows["forced"]["forced_by"]) == ("already_admitted", org["api_key"]["id"])
+    assert rows["conflict"]["conflict"] == "already_admitted"
+    assert rows["turnstile"]["annulled_at"]
+    assert not rows["first"]["annulled_at"]
+    counted = await system.made("GET", f"/v1/events/{event['id']}/statistics", token=org["key"])
+    totals = counted["totals"]
+    assert (totals["offline"], totals["forced"], totals["annulled"], totals["admitted"]) == (1, 1, 1, 5)
 
 
 async def test_everybody_leaves_and_answers_are_kept(system: System) -> None:

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway import limits as edge_limits
 from gateway.cold import ColdStore
+from gateway.jobs import LeaseLost
 from gateway.members import imports, limits, store
 from gateway.members.csv_file import layout_of, records
-from gateway.members.import_work import ImportWork, LeaseLost
+from gateway.members.import_work import ImportWork
 from tests.edge.asgi import Answer, call
 from tests.edge.in_process import System, running_system
 
@@ -302,13 +304,13 @@ async def test_who_slept_through_the_lease_writes_nothing(system: System) -> Non
     cold = ColdStore(system.parts.pool, system.parts.clock_ms)
     sleeper, other = (ImportWork(cold, name, system.parts.clock_ms) for name in ("gw_sleeper", "gw_other"))
     async with cold.connection() as connection:
-        leased = await imports.lease(connection, "gw_sleeper")
+        leased = await imports.JOBS.lease(connection, "gw_sleeper")
     assert leased is not None
     layout = layout_of(big_file())
     batch = list(records([big_file()], layout))[: limits.IMPORT_BATCH_ROWS]
     await system.parts.pool.execute("UPDATE member_imports SET lease_until_ms = 0")
     async with cold.connection() as connection:
-        assert await imports.lease(connection, "gw_other") is not None
+        assert await imports.JOBS.lease(connection, "gw_other") is not None
     with pytest.raises(LeaseLost):
         await sleeper._batch(leased, layout, batch)
     assert await members(system, key) == [], "the batch is rolled back as a whole"
@@ -390,7 +392,7 @@ async def test_the_background_work_is_woken(system: System, monkeypatch: pytest.
 
     monkeypatch.setattr(ImportWork, "one", noted_look)
     monkeypatch.setattr(ImportWork, "_end", noted_end)
-    monkeypatch.setattr(limits, "IMPORT_POLL_MS", 3_600_000)
+    monkeypatch.setattr(edge_limits, "JOB_POLL_MS", 3_600_000)
     running = asyncio.create_task(system.app.member_work.run())
     try:
         await looked.wait()

@@ -8,8 +8,9 @@ from typing import cast
 
 import pytest
 
+from actors.door_facts import ScanAnnulled
 from actors.entry import Mark
-from actors.facts import ScanJudged
+from actors.facts import ScanDetails, ScanJudged
 from storage.logs import BadCursor, Item, Page
 from storage.postgres import Pool, writer_pool
 from storage.scan_log import SKEW_MS_MAX, ScanFilter, counts_of_event, newest_at_ms, scans_of_event
@@ -70,10 +71,14 @@ async def read_all(page_of: Callable[[str | None], Awaitable[Page]]) -> list[Ite
 async def test_the_scan_log_is_all_scans_newest_first(pool: Pool, author: Author, limit: int) -> None:
     items = await read_all(lambda cursor: page_of(pool, ScanFilter(), limit, cursor))
     made = scans(author)
+    annulled = {fact.scan_id: fact.at_ms for fact, _ in author.positions.values() if isinstance(fact, ScanAnnulled)}
     assert len(made) > 20
     assert [item["position"] for item in items] == [position for _, position in made]
     for item, (fact, _) in zip(items, made, strict=True):
-        assert all(value == getattr(fact, name) for name, value in item.items() if name != "position")
+        told = {name: getattr(fact, name) for name in item if hasattr(fact, name)}
+        details = fact.details or ScanDetails()
+        told |= {name: getattr(details, name) for name in item if hasattr(details, name)}
+        assert item == {**told, "position": item["position"], "annulled_at_ms": annulled.get(fact.request_id, 0)}
 
 
 FILTERS: tuple[tuple[ScanFilter, Callable[[ScanJudged], bool]], ...] = (

@@ -115,8 +115,10 @@ class Clerk:
         named = {"X-Request-Id": "matrix", **dict(question.headers), **headers}
         if question.operation.file is not None:
             named["Content-Type"] = question.operation.file[0]
-            while await self.world.system.app.member_work.imports.one():
-                pass  # one at a time
+        if question.operation.method == "POST":
+            for work in (self.world.system.app.member_work.imports, self.world.system.app.member_work.card_batches):
+                while await work.one():
+                    pass  # one at a time
         return await self.world.system.call(question.operation.method, address, body, token, **named)
 
     async def swaps(self, question: Question, seat: Seat, tenant: Tenant, other: Tenant) -> AsyncIterator[Swap]:

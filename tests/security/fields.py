@@ -31,6 +31,7 @@ IDS: dict[str, str] = {
     "cursor": "cursor",
     "invitation_id": "invitation",
     "import_id": "import",
+    "batch_id": "batch",
     "GET /v1/members email": "member_email",
     "POST /v1/accounts email": "new_email",
     "GET /v1/members external_id": "external_id",

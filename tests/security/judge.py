@@ -36,7 +36,7 @@ NARROWER: dict[tuple[str, str], tuple[int, str]] = {
 }
 _NOT_COMPARED = ("content-length", "ratelimit", "ratelimit-policy")
 MADE_BY_THE_SERVER = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|req_[0-9a-z]{20}"
+    r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|(?:req|bat)_[0-9a-z]{20}"
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 )
 
@@ -74,7 +74,7 @@ def _without(answer: Answer, named: Iterable[str]) -> str:
 
 def shape(answer: Answer) -> tuple[Any, ...]:
     """Of an answer that differs each time: its status, and which fields it has."""
-    is_json = "json" in answer.headers.get("content-type", "")
+    is_json = answer.headers.get("content-type", "").startswith(("application/json", "application/problem+json"))
     return answer.status, _shape(answer.json()) if is_json else None
 
 

@@ -29,6 +29,10 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/members/imports/{import}", None),
     ("GET", "/v1/members/imports/{import}/report", None),
     ("POST", "/v1/members/imports/{import}/cancel", None),
+    ("GET", "/v1/cards/batches/{batch}", None),
+    ("GET", "/v1/cards/batches/{batch}/report", None),
+    ("GET", "/v1/cards/batches/{batch}/result", None),
+    ("POST", "/v1/cards/batches/{batch}/cancel", None),
     ("GET", "/v1/cards/{card}", None),
     ("POST", "/v1/cards", {"member_id": "{member}"}),
     ("POST", "/v1/cards/{card}/suspend", None),
@@ -90,7 +94,19 @@ PEOPLES_ROUTES: list[tuple[str, str, Any]] = [
 SAME = {"X-Request-Id": "the-same"}
 ABSENT = {
     name: f"{name}_absent"
-    for name in ("org", "api_key", "member", "import", "card", "event", "gate", "device", "account", "invitation")
+    for name in (
+        "org",
+        "api_key",
+        "member",
+        "import",
+        "batch",
+        "card",
+        "event",
+        "gate",
+        "device",
+        "account",
+        "invitation",
+    )
 }
 
 
@@ -110,6 +126,7 @@ async def a_tenant(system: System) -> tuple[str, dict[str, str], dict[str, Any]]
     member = await system.made("POST", "/v1/members", {"name": "Ann"}, key)
     csv = {"Content-Type": "text/csv"}
     imported = await system.made("POST", "/v1/members/imports", b"name\nBo\n", key, **csv)
+    batch = await system.made("POST", "/v1/cards/batches", {"member_ids": [member["id"]]}, key)
     card = await system.made("POST", "/v1/cards", {"member_id": member["id"]}, key)
     event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 5, "gates": [{"name": "N"}]}, key)
     asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, key)
@@ -121,6 +138,7 @@ async def a_tenant(system: System) -> tuple[str, dict[str, str], dict[str, Any]]
         "api_key": org["api_key"]["id"],
         "member": member["id"],
         "import": imported["id"],
+        "batch": batch["id"],
         "card": card["id"],
         "event": event["id"],
         "gate": event["gates"][0]["id"],

@@ -94,7 +94,7 @@ class World:
     async def _fill(self, tenant: Tenant) -> None:
         """A second one of what lists show, so that there are second pages."""
         spare = self.bundle(tenant)
-        for kind in ("gate", "invitation", "import"):
+        for kind in ("gate", "invitation", "import", "batch"):
             await spare.get(kind)
         bundle = self.bundle(tenant, {"event": await tenant.shared.get("event")})
         for each in (tenant.shared, bundle):
@@ -308,6 +308,16 @@ async def _import(bundle: Bundle) -> str:
     return str(started["id"])
 
 
+async def _batch(bundle: Bundle) -> str:
+    work = bundle.system.app.member_work.card_batches
+    while await work.one():
+        pass
+    body = {"member_ids": ["mem_nobody"]}
+    started = await bundle.system.made("POST", "/v1/cards/batches", body, bundle.tenant.key)
+    assert await work.one()
+    return str(started["id"])
+
+
 MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "org": _org,
     "member": _member,
@@ -328,6 +338,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "new_email": _new_email,
     "external_id": _external_id,
     "import": _import,
+    "batch": _batch,
     "invitation": _invitation,
     "invitation_token": _invitation_token,
 }
