@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.card import Card
 from actors.card_facts import TierReviewed
 from actors.commands import (
     ChangeCardState,
@@ -19,7 +20,6 @@ from actors.doors import event_alarm
 from actors.event import Event
 from actors.event_terms import fault_of_terms
 from actors.facts import (
-    AlarmSet,
     CardHolderRenamed,
     CardIssued,
     CardStateChanged,
@@ -38,11 +38,11 @@ from actors.refusals import (
     QUOTA_EXCEEDED,
     TERMS_INVALID,
 )
+from actors.rule_run import RuleRun
 from actors.scope import Scope
-from actors.tenant import Tenant
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.tier_commands import SetTiers
-from actors.tiers import fault_of_tiers, review_ms
+from actors.tiers import Standing, fault_of_tiers, review_ms
 from actors.versions import event_version, gate_version, tenant_version, tiers_version
 from rules.model import Rule
 
@@ -115,33 +115,30 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
             "upgrade to Premium for more, then ask with a new request id"
         )
         return [_refused(command, command.card_id, QUOTA_EXCEEDED, detail, at_ms)]
-    return [
-        CardIssued(
-            command.tenant_id,
-            command.request_id,
-            command.fingerprint,
-            at_ms,
-            command.card_id,
-            command.member_id,
-            command.member_name,
-            command.tier,
-            command.valid_from_ms,
-            command.valid_until_ms,
-            cards_after,
-            tenant.issued + 1,
-        ),
-        *_first_review(tenant, command, at_ms),
-    ]
-
-
-def _first_review(tenant: Tenant, command: IssueCard, at_ms: int) -> list[Fact]:
-    """When the tier of a new card is looked at first, where it is (`actors.tiers`)."""
-    due_ms = review_ms(tenant, command.tier, at_ms)
-    if not due_ms:
-        return []
-    head = (command.tenant_id, "", b"", at_ms)
-    reviewed = TierReviewed(*head, command.card_id, command.tier, 0, due_ms, at_ms)
-    return [reviewed, AlarmSet(*head, "card", command.card_id, due_ms)]
+    issued = CardIssued(
+        command.tenant_id,
+        command.request_id,
+        command.fingerprint,
+        at_ms,
+        command.card_id,
+        command.member_id,
+        command.member_name,
+        command.tier,
+        command.valid_from_ms,
+        command.valid_until_ms,
+        cards_after,
+        tenant.issued + 1,
+    )
+    standing = Standing(command.tier, review_ms(tenant, command.tier, at_ms), False)
+    facts: list[Fact] = [issued]
+    if standing.due_ms:
+        # When the tier of a new card is looked at first.
+        head = (command.tenant_id, "", b"", at_ms, command.card_id)
+        facts.append(TierReviewed(*head, command.tier, 0, standing.due_ms, at_ms))
+    run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}", standing=standing)
+    if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("card_issued"):
+        run.happens("card_issued")
+    return [*facts, *run.finished()]
 
 
 def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int) -> list[Fact]:

@@ -114,6 +114,11 @@ def last_of_month(month: int) -> int:
     return month * 100 + monthrange(month // 100, month % 100)[1]
 
 
+def first_of_week(week: int) -> int:
+    """The Monday of a week."""
+    return _yyyymmdd(date.fromisocalendar(week // 100, week % 100, 1))
+
+
 def weekday(day: int) -> int:
     """1 (Monday) to 7 (Sunday), as ISO 8601 counts."""
     return _date(day).isoweekday()

@@ -20,10 +20,11 @@ from actors.calendar import add_days
 from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned, TierReviewed
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
+from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
 from actors.terms import FAR_MS, POOL, TIER_WINDOW_DAYS_MAX, Account, CardState, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS, Visits
 
-CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact
+CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned
 
 
 class Card(msgspec.Struct, gc=False):
@@ -58,6 +59,8 @@ class Card(msgspec.Struct, gc=False):
     number: int = 0
     tag_uid: str = ""
     visits: Visits = NO_VISITS
+    issued_at_ms: int = 0
+    rule_uses: tuple[RuleUse, ...] = ()
     tier_due_ms: int = 0
     tier_is_held: bool = False
     earned_days: tuple[EarnedDay, ...] = ()
@@ -75,6 +78,7 @@ class Card(msgspec.Struct, gc=False):
             fact.valid_until_ms,
             position=position,
             number=fact.number,
+            issued_at_ms=fact.at_ms,
         )
 
     def apply(self, fact: CardMoved | PointsPosted | ScanJudged | ScanAnnulled, position: int) -> None:
@@ -82,13 +86,15 @@ class Card(msgspec.Struct, gc=False):
         if position <= self.position:
             return
         self.position = position
-        if isinstance(fact, ScanJudged | ScanAnnulled):
+        if isinstance(fact, PointsPosted):
+            self._post(fact, position)
+        elif isinstance(fact, (ScanJudged, ScanAnnulled)):
             assert fact.visits is not None, "other scans are not about the card"
             self.visits = fact.visits
-            return
-        if not isinstance(fact, PointsPosted):
+        else:
             self._change(fact)
-            return
+
+    def _post(self, fact: PointsPosted, position: int) -> None:
         assert fact.entry_seq == self.entry_count + 1, "ledger entries are contiguous"
         is_points = fact.account == "points"
         before, other = (self.balance, self.wallet) if is_points else (self.wallet, self.balance)
@@ -141,8 +147,15 @@ class Card(msgspec.Struct, gc=False):
             self.tier, self.tier_due_ms, self.tier_is_held = fact.tier, fact.due_ms, fact.is_held
         elif isinstance(fact, TierReviewed):
             self.tier_due_ms, self.tier_is_held = fact.due_ms, False
+        elif isinstance(fact, RulesApplied | RuleUnitsReturned):
+            self._count_rules({step.use.rule_id: step.use for step in fact.steps if step.use is not None})
         else:
             self.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+
+    def _count_rules(self, uses: dict[str, RuleUse]) -> None:
+        if uses:
+            uses = {use.rule_id: use for use in self.rule_uses} | uses
+            self.rule_uses = tuple(use for _, use in sorted(uses.items()))
 
     @property
     def pool(self) -> int:

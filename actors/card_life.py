@@ -21,10 +21,11 @@ from actors.card_facts import (
 from actors.facts import CommandRefused, Fact
 from actors.ledger import card_alarm
 from actors.refusals import CARD_REVOKED, EXPIRY_INVALID, LIMIT_REACHED, TAG_IN_USE, TAG_UNKNOWN, TERMS_INVALID
+from actors.rule_run import tier_rules
 from actors.scope import Scope
 from actors.tag import Tag
 from actors.terms import CARD_SERIAL_MAX
-from actors.tiers import fallen_due, review_ms, window_points
+from actors.tiers import Standing, fallen_due, review_ms, window_points
 
 _REVOKED = "a revoked card stays as it is; issue a new one"
 
@@ -65,10 +66,13 @@ def decide_set_card_tier(scope: Scope, command: SetCardTier, at_ms: int) -> list
         return [_refused(command, TERMS_INVALID, detail, at_ms)]
     due, standing = fallen_due(tenant, card, at_ms)
     due_ms = until_ms or review_ms(tenant, command.tier, at_ms)
-    points = window_points(tenant, card, at_ms)
-    told = (points, due_ms, bool(until_ms), at_ms)
+    told = (window_points(tenant, card, at_ms), due_ms, bool(until_ms), at_ms)
     changed = CardTierChanged(*head, command.tier, standing.tier, "manual", command.note, "", "", *told)
-    return [*due, changed, *card_alarm(card, due_ms, at_ms)]
+    stands = Standing(command.tier, due_ms, bool(until_ms))
+    if card.state != "active" or command.tier == standing.tier:
+        return [*due, changed, *card_alarm(card, due_ms, at_ms)]
+    cause = f"tier:{command.request_id}"
+    return [*due, changed, *tier_rules(tenant, card, standing.tier, stands, cause, at_ms)]
 
 
 def decide_assign_tag(scope: Scope, command: AssignTag, at_ms: int) -> list[Fact]:

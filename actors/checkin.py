@@ -14,9 +14,9 @@ from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
 from actors.door_facts import EveryoneLeft
+from actors.door_rules import Door, earned_by, exit_rules, units_of
 from actors.event import Attendance, Event, attendance_key
 from actors.facts import Fact, PointsPosted, ScanDetails, ScanJudged
-from actors.ledger import LedgerDraft
 from actors.refusals import (
     ALREADY_ADMITTED,
     CARD_EXPIRED,
@@ -38,8 +38,6 @@ from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, Session
 from actors.visits import Visits, admitted
-from rules.evaluate import evaluate
-from rules.model import CheckInMoment
 
 # What no supervisor overrides: who is not known, or shows what was shown before, whose card was taken away, a hall that
 # is full, an event that is off.
@@ -50,17 +48,6 @@ _NEVER_SEEN = Attendance()
 _NO_DETAILS = ScanDetails()
 # What a scan that leaves a card's visits as they are says of them, as of `visit_of`.
 NO_VISIT: tuple[Visits | None, int] = (None, 0)
-
-
-class Door(msgspec.Struct, gc=False):
-    """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none); and the
-    card's tag, where that was tapped."""
-
-    event: Event
-    seen: Attendance
-    zone_id: str = ""
-    session_id: str = ""
-    tag: Tag | None = None
 
 
 def decide_check_in(
@@ -76,12 +63,13 @@ def decide_check_in(
         if reason:
             forced = ""
     if reason or command.direction == "exit":
-        return [*before, judged(card, door, command, at_ms, reason, forced)]
+        earned = exit_rules(tenant, card, door, command, at_ms, at_ms) if card is not None and not reason else ()
+        return [*before, judged(card, door, command, at_ms, reason, forced, earned), *earned]
     assert card is not None
     if _is_move(door):
         return [*before, judged(card, door, command, at_ms, "", forced)]
-    earned = points_of(tenant, card, door, command, at_ms, at_ms) if card.state == "active" else ()
     visit = visit_of(tenant, card, event, at_ms)
+    earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit) if card.state == "active" else ()
     return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned]
 
 
@@ -118,33 +106,6 @@ def session_begins(event: Event, session: Session, at_ms: int) -> EveryoneLeft:
     """Everybody left the session before when this one's doors opened."""
     head = (event.tenant_id, "", b"", at_ms, event.event_id)
     return EveryoneLeft(*head, session.doors_open_ms, event.inside, session.session_id)
-
-
-def points_of(
-    tenant: Tenant, card: Card, door: Door, command: CheckIn, at_ms: int, scanned_at_ms: int
-) -> Sequence[Fact]:
-    """The postings that an admitted entry earns, on the day of the scan."""
-    awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, door.seen.entries + 1))
-    if not awards:
-        return ()
-    draft = LedgerDraft(tenant, card, at_ms, earned_ms=scanned_at_ms)
-    if card.lots or card.holds:
-        draft.settle()
-    attended = door.event.attendance.get(card.card_id)
-    event_earned = attended.earned if attended is not None else 0
-    for award in awards:
-        event_earned += award.points
-        draft.post(
-            "award",
-            award.points,
-            f"checkin:{command.request_id}",
-            rule=f"{award.rule_id}:{award.version}",
-            event_id=door.event.event_id,
-            earned=award.points,
-            earned_day=draft.day,
-            event_earned_after=event_earned,
-        )
-    return draft.finished()
 
 
 def visit_of(tenant: Tenant, card: Card, event: Event, at_ms: int) -> tuple[Visits | None, int]:
@@ -344,6 +305,7 @@ def scan_fact(
         counter = max(tag.counter, command.tag_counter)
         details = msgspec.structs.replace(details or _NO_DETAILS, tag_uid=tag.tag_uid, tag_counter=counter)
     awards = [fact for fact in earned if isinstance(fact, PointsPosted) and fact.kind == "award"]
+    units = units_of(earned) if len(earned) > len(awards) else ()
     inside, admitted, refused, card_inside, entries = counts
     return ScanJudged(
         command.tenant_id,
@@ -374,4 +336,5 @@ def scan_fact(
         awards[0].entry_seq if awards else 0,
         details,
         *visit,
+        units,
     )

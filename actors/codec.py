@@ -45,6 +45,18 @@ def encode_facts(facts: Sequence[Fact]) -> bytes:
     return _encoder.encode(facts)
 
 
+def payload_of(encoded: Sequence[bytes]) -> bytes:
+    """The same, of facts that are encoded already: MessagePack's array is its length, then its elements."""
+    count = len(encoded)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(encoded)
+
+
 def decode_facts(entry: Entry) -> list[Fact]:
     """The facts of an entry. Raises `UnknownEntryVersion`, `msgspec.DecodeError` or `msgspec.ValidationError`."""
     if entry.version != ENTRY_VERSION:

@@ -19,8 +19,10 @@ from hashlib import blake2b
 import msgspec
 
 from actors.card_commands import CardCommand, RenewCard
+from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.door_commands import DoorCommand
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rule_commands import RuleCommand
 from actors.terms import (
     Account,
     Admission,
@@ -243,6 +245,8 @@ Command = (
     | ReleasePoints
     | TransferPoints
     | CardCommand
+    | CouponCommand
+    | RuleCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
@@ -257,7 +261,13 @@ _GIVEN_SINCE: dict[str, object] = {
     "account": "points",
     "until_ms": 0,
 }
-_MADE_BY_THE_EDGE = {IssueCard: "card_id", CreateEvent: "event_id", OpenTenant: "tenant_id"}
+_MADE_BY_THE_EDGE = {
+    IssueCard: "card_id",
+    CreateEvent: "event_id",
+    OpenTenant: "tenant_id",
+    DefineCoupon: "coupon_id",
+    RedeemCoupon: "redemption_id",
+}
 
 
 # Fields that a kind did not always have. A request that leaves them at their default keeps the fingerprint it had then;

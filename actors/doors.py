@@ -8,7 +8,7 @@ from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, Que
 from actors.event import Event, attendance_key
 from actors.facts import AlarmSet, CommandRefused, Fact, ScanDetails, ScanJudged
 from actors.ledger import LedgerDraft
-from actors.points import take_back
+from actors.points import take_back_awards
 from actors.refusals import (
     ANNUL_TOO_LATE,
     ANSWER_INVALID,
@@ -19,6 +19,7 @@ from actors.refusals import (
     SCAN_SUPERSEDED,
     SCAN_UNKNOWN,
 )
+from actors.rule_run import units_returned
 from actors.schedule import Schedule, next_scheduled
 from actors.scope import Scope
 from actors.terms import ANNUL_MS_MAX, LISTED_PER_EVENT_MAX, NEVER, EventTerms
@@ -91,24 +92,19 @@ def _annulled(
 
 
 def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
-    """The reversals of what an admission earned, but for what was reversed before."""
-    if not scan.points_awarded:
+    """The reversals of what an admission earned, but for what was reversed before, and what its rules used."""
+    if not scan.points_awarded and not scan.rules:
         return []
     card = scope.need("card", scan.card_id)
+    returned = units_returned(scope.tenant, card, scan.rules, f"checkin:{scan.request_id}", at_ms)
+    if not scan.points_awarded:
+        return returned
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()
     event_earned = scope.event.attendance[scan.card_id].earned
-    left, entry_seq = scan.points_awarded, scan.award_seq
-    while left > 0:
-        entry = scope.ledger_entry(card.card_id, entry_seq)
-        assert entry is not None, "an award is in the ledger"
-        if entry.fact.cause == f"checkin:{scan.request_id}":
-            left -= entry.fact.amount
-            if not entry.reversed_by:
-                take_back(scope.tenant, draft, entry.fact, event_earned)
-                event_earned -= entry.fact.amount
-        entry_seq += 1
-    return draft.finished()
+    given = scan.points_awarded
+    take_back_awards(scope, card, draft, f"checkin:{scan.request_id}", scan.award_seq, given, event_earned)
+    return draft.finished(returned)
 
 
 def decide_send_out(scope: Scope, command: SendOut, at_ms: int) -> list[Fact]:

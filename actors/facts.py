@@ -14,7 +14,9 @@ from __future__ import annotations
 import msgspec
 
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
+from actors.coupon_facts import CouponFact
 from actors.door_facts import DoorFact
+from actors.rule_facts import RuleFact, RuleUnits
 from actors.terms import (
     Account,
     CardState,
@@ -165,7 +167,7 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     tell the admission that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
     `award_seq` is the first of the ledger entries that it earned, which follow each other; 0 without.
     `visits` are the card's after it, None where it leaves them as they are; `visit_day` is the day (yyyymmdd, tenant's
-    time zone) of the visit that it made, 0 without.
+    time zone) of the visit that it made, 0 without. `rules` is what the rules used that it led to.
     """
 
     tenant_id: str
@@ -197,6 +199,7 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     details: ScanDetails | None = None
     visits: Visits | None = None
     visit_day: int = 0
+    rules: tuple[RuleUnits, ...] = ()
 
     @property
     def tag_id(self) -> str:
@@ -212,13 +215,13 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     changed, as they are now; `takings` what it took from which lot (positive), or gave back (negative).
     `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at the event `event_id`. `cause` is
     "request", "checkin:<scan id>", "reversal:<entry seq>", "expiry:<lot>", "hold:<entry seq>", "confirm:<entry seq>",
-    "transfer-to:<card id>" or "transfer-from:<card id>"; `reverses` the entry reversed or the hold ended, 0 if none;
-    `short_by` how much of a reversal could not be taken.
+    "transfer-to:<card id>", "transfer-from:<card id>" or "coupon:<redemption id>"; `reverses` the entry reversed or the
+    hold ended, 0 if none; `short_by` how much of a reversal could not be taken.
 
     `contra_after` is the balance of the organisation's account that the amount was drawn on (`actors.accounts`); None
     where no amount moved, and in facts from before there were such accounts. `held` is how much more (a hold's end:
-    less) is put aside from now on, `due_ms` when the hold lapses. `earned_on` is the sum of a day that the entry
-    changes, in organisations with tiers by points (`actors.tiers`).
+    less) is put aside from now on, `due_ms` when the hold lapses. `rules` is what the rules used that it led to.
+    `earned_on` is the sum of a day that the entry changes, in organisations with tiers by points (`actors.tiers`).
     """
 
     tenant_id: str
@@ -248,6 +251,7 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     contra_after: int | None = None
     held: int = 0
     due_ms: int = 0
+    rules: tuple[RuleUnits, ...] = ()
     earned_on: EarnedDay | None = None
 
     @property
@@ -292,6 +296,7 @@ Fact = (
     DoorFact
     | CardFact
     | TagEnrolled
+    | RuleFact
     | TenantOpened
     | TenantChanged
     | CardIssued
@@ -303,4 +308,5 @@ Fact = (
     | PointsPosted
     | CommandRefused
     | AlarmSet
+    | CouponFact
 )

@@ -48,6 +48,23 @@ from actors.commands import (
     Wake,
     tapped,
 )
+from actors.coupon_commands import (
+    CaptureCoupon,
+    ChangeCoupon,
+    DefineCoupon,
+    IssueCoupons,
+    RedeemCoupon,
+    ReleaseCoupon,
+    RollbackCoupon,
+)
+from actors.coupon_redemptions import (
+    decide_capture_coupon,
+    decide_redeem_coupon,
+    decide_release_coupon,
+    decide_rollback_coupon,
+    decide_wake_coupon,
+)
+from actors.coupons import decide_change_coupon, decide_define_coupon, decide_issue_coupons
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.doors import (
     decide_annul,
@@ -61,6 +78,8 @@ from actors.facts import Fact
 from actors.holds import decide_capture, decide_hold, decide_release
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rule_admin import decide_delete_rule, decide_save_rule
+from actors.rule_commands import DeleteRule, SaveRule
 from actors.scope import Scope
 from actors.tier_commands import SetTiers
 from actors.transfers import decide_transfer
@@ -81,6 +100,7 @@ class Handler(NamedTuple):
 WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {
     "card": decide_wake_card,
     "event": decide_wake_event,
+    "coupon": decide_wake_coupon,
 }
 
 
@@ -116,7 +136,16 @@ HANDLERS: dict[type, Handler] = {
     SetCardTier: Handler("card_id", ("card",), decide_set_card_tier),
     AssignTag: Handler("card_id", ("card",), decide_assign_tag),
     RemoveTag: Handler("card_id", ("card",), decide_remove_tag),
+    SaveRule: Handler("tenant_id", (), decide_save_rule),
+    DeleteRule: Handler("tenant_id", (), decide_delete_rule),
     Wake: Handler("entity_id", (), _wake),
+    DefineCoupon: Handler("coupon_id", (), decide_define_coupon),
+    ChangeCoupon: Handler("coupon_id", ("coupon",), decide_change_coupon),
+    IssueCoupons: Handler("coupon_id", ("coupon",), decide_issue_coupons),
+    RedeemCoupon: Handler("card_id", ("code", "card"), decide_redeem_coupon),
+    CaptureCoupon: Handler("redemption_id", ("redemption",), decide_capture_coupon),
+    ReleaseCoupon: Handler("redemption_id", ("redemption",), decide_release_coupon),
+    RollbackCoupon: Handler("redemption_id", ("redemption",), decide_rollback_coupon),
 }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from actors.facts import Fact
 from actors.ledger import LedgerDraft
-from actors.points import insufficient, refused
+from actors.points import insufficient, refused, with_rules
 from actors.points_commands import CapturePoints, HoldPoints, ReleasePoints
 from actors.refusals import (
     AMOUNT_INVALID,
@@ -80,7 +80,7 @@ def decide_release(scope: Scope, command: ReleasePoints, at_ms: int) -> list[Fac
 def _end(scope: Scope, command: CapturePoints | ReleasePoints, hold: Hold, captured: int, at_ms: int) -> list[Fact]:
     draft = LedgerDraft(scope.tenant, scope.card, at_ms)
     draft.settle()
-    draft.end_hold(
+    posted = draft.end_hold(
         "capture" if captured else "release",
         hold,
         captured,
@@ -91,7 +91,9 @@ def _end(scope: Scope, command: CapturePoints | ReleasePoints, hold: Hold, captu
     )
     # What came back to a lot that has lapsed meanwhile lapses at once.
     draft.settle()
-    return draft.finished()
+    if not captured:
+        return draft.finished()
+    return with_rules(scope.tenant, scope.card, draft, posted, at_ms)
 
 
 def _open_hold(scope: Scope, command: CapturePoints | ReleasePoints, at_ms: int) -> Hold | list[Fact]:

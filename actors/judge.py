@@ -19,6 +19,7 @@ from actors.card import Card
 from actors.card_facts import tag_id_of
 from actors.checkin import decide_check_in
 from actors.commands import CheckIn, Command, OpenTenant, Wake
+from actors.coupon import Coupon
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
@@ -91,6 +92,11 @@ class Judge:
     def event(self, tenant_id: str, event_id: str, known: Known | None, wants: Wants) -> Event | Failed | None:
         """The event, or that there is none, or None: it must be loaded."""
         found: Event | Failed | None = self._find("event", tenant_id, event_id, known, wants)
+        return found
+
+    def coupon(self, tenant_id: str, coupon_id: str, known: Known | None, wants: Wants) -> Coupon | Failed | None:
+        """The coupon, or that there is none, or None: it must be loaded."""
+        found: Coupon | Failed | None = self._find("coupon", tenant_id, coupon_id, known, wants)
         return found
 
     def _find(self, kind: str, tenant_id: str, own_id: str, known: Known | None, wants: Wants) -> Any:

@@ -23,6 +23,17 @@ from actors.card_facts import (
     TagRemoved,
     TierReviewed,
 )
+from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
+from actors.coupon_facts import (
+    BillBegan,
+    CodeIssued,
+    CodesIssued,
+    CouponChanged,
+    CouponDefined,
+    CouponRedeemed,
+    CouponUseBegan,
+    RedemptionChanged,
+)
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event
 from actors.facts import (
@@ -36,11 +47,12 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
 
-Actor = Tenant | Card | Event | Tag
-KINDS = ("tenant", "card", "event", "tag")
+Actor = Tenant | Card | Event | Tag | Coupon | Code | CouponUse | Bill | Redemption
+KINDS = ("tenant", "card", "event", "tag", "coupon", "code", "coupon_use", "bill", "redemption")
 
 
 class Route(NamedTuple):
@@ -73,6 +85,18 @@ ROUTES: dict[type, Route] = {
     TagEnrolled: Route("tag", Tag.enrolled),
     TagAssigned: Route(touches=("card", "tag")),
     TagRemoved: Route(touches=("card", "tag")),
+    CouponDefined: Route("coupon", Coupon.defined),
+    CouponChanged: Route(touches=("coupon",)),
+    CodesIssued: Route(touches=("coupon",)),
+    CodeIssued: Route("code", Code.issued),
+    CouponUseBegan: Route("coupon_use", CouponUse.began),
+    BillBegan: Route("bill", Bill.began),
+    CouponRedeemed: Route("redemption", Redemption.made, ("coupon", "code", "coupon_use", "bill")),
+    RedemptionChanged: Route(touches=("redemption", "coupon", "code", "coupon_use", "bill")),
+    RuleSaved: Route(touches=("tenant",)),
+    RuleDeleted: Route(touches=("tenant",)),
+    RulesApplied: Route(touches=("card", "tenant")),
+    RuleUnitsReturned: Route(touches=("card", "tenant")),
 }
 NOWHERE = Route()
 

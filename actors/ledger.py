@@ -26,11 +26,14 @@ from actors.accounts import contra_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
+from actors.rule_facts import RuleUnits
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
-from actors.tiers import Standing, TierFact, fallen_due, risen, standing_of
+from actors.tiers import Standing, TierFact, fallen_due, points_in_window, risen, standing_of
 
 BALANCE_MAX = 10**15
+# What the cause of an award for a coupon begins with; the id of the redemption follows.
+COUPON_CAUSE = "coupon:"
 
 
 class LedgerDraft:
@@ -39,7 +42,13 @@ class LedgerDraft:
     earned counts for the day of `earned_ms`, 0: of now."""
 
     def __init__(
-        self, tenant: Tenant, card: Card, at_ms: int, before: LedgerDraft | None = None, earned_ms: int = 0
+        self,
+        tenant: Tenant,
+        card: Card,
+        at_ms: int,
+        before: LedgerDraft | None = None,
+        earned_ms: int = 0,
+        standing: Standing | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -60,7 +69,7 @@ class LedgerDraft:
         self._earned_ms = earned_ms or at_ms
         self._earned_days: dict[int, EarnedDay] = {}
         self._due: list[TierFact] = []
-        self._standing: Standing | None = None
+        self._standing = standing
 
     def post(
         self,
@@ -127,7 +136,7 @@ class LedgerDraft:
             self._contra_after(account, kind, amount) if amount else None,
             held,
             due_ms,
-            self._earn(earned, reversed_on) if earned else None,
+            earned_on=self._earn(earned, reversed_on) if earned else None,
         )
         self.facts.append(fact)
         return fact
@@ -161,15 +170,41 @@ class LedgerDraft:
         self._moved[contra] = after = before - amount
         return after
 
+    def mark(self, fact: PointsPosted, units: tuple[RuleUnits, ...]) -> None:
+        """The posting keeps what the rules used that it led to."""
+        place = next(number for number, one in enumerate(self.facts) if one is fact)
+        self.facts[place] = msgspec.structs.replace(fact, rules=units)
+
+    @property
+    def lot_count(self) -> int:
+        """The lots with something in them."""
+        return sum(lot.remaining > 0 for lot in self.lots.values())
+
     @property
     def next_seq(self) -> int:
         """The number of the entry that comes next."""
         return self._entry_count + 1
 
-    def finished(self) -> list[Fact]:
-        """The postings, and the card's alarm where they change it."""
+    @property
+    def standing(self) -> Standing:
+        """The card's tier with all that has been decided here."""
+        return self._standing if self._standing is not None else standing_of(self._card)
+
+    def stand(self, standing: Standing) -> None:
+        """Another tier was decided."""
+        self._standing = standing
+
+    def window_points(self) -> int:
+        """The points that count for the tier, with those that were earned here."""
+        terms, zone = self._tenant.settings.tiers, self._tenant.settings.time_zone
+        if terms is None:
+            return 0
+        return points_in_window(self._earned_sums(), local_day(self._at_ms, zone), terms.window_days)
+
+    def finished(self, more: Sequence[Fact] = ()) -> list[Fact]:
+        """The postings, `more` that came of them, the rise of the tier, and the card's alarm where they change it."""
         card = self._card
-        facts: list[Fact] = [*self._due, *self.facts]
+        facts: list[Fact] = [*self._due, *self.facts, *more]
         if self._earned_days:
             facts += self._rise()
         if not self.lots and not self.holds and not card.holds and self._standing is None:
@@ -192,11 +227,13 @@ class LedgerDraft:
         earning = next((fact for fact in reversed(self.facts) if fact.kind == "award" and fact.earned_on), None)
         if earning is None:
             return []
-        card, changed = self._card, self._earned_days
-        earned = (*(one for one in card.earned_days if one.day not in changed), *changed.values())
-        standing = self._standing or standing_of(card)
-        facts, self._standing = risen(self._tenant, card, standing, earned, self._at_ms, earning.cause, earning.rule)
+        earned, cause, rule = self._earned_sums(), earning.cause, earning.rule
+        facts, self._standing = risen(self._tenant, self._card, self.standing, earned, self._at_ms, cause, rule)
         return facts
+
+    def _earned_sums(self) -> tuple[EarnedDay, ...]:
+        changed = self._earned_days
+        return (*(one for one in self._card.earned_days if one.day not in changed), *changed.values())
 
     def _alarm(self, wake_ms: int, *, rang: bool) -> AlarmSet:
         card = self._card

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from actors.board import Board
+from actors.board import Board, DaysBoard
 from actors.card import Card
 from actors.card_facts import CardReissued
 from actors.entry import Entry
@@ -28,6 +28,7 @@ from actors.live_sources import BoardSource, CardFeedFact, CardSource, Feed, Rev
 from actors.queries import CARD_TOPIC, EVENT_TOPIC, REVOCATIONS_TOPIC
 from actors.replies import Digest, TopicView, Update
 from actors.terms import EventTerms
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, windows_of
 
 WATCHED_MS = 30_000
 PUBLISH_INTERVAL_MS = 100
@@ -176,10 +177,12 @@ class Views:
         boards = self._boards.get(fact.tenant_id)
         if not boards:
             return
-        self._score(boards, fact, "all", fact.earned_after, position)
-        self._score(boards, fact, f"day:{fact.day}", fact.day_earned_after, position)
+        self._score(boards, fact, ALL_WINDOW, fact.earned_after, position)
+        if fact.day:
+            for window in windows_of(fact.day):
+                self._score(boards, fact, window, fact.day_earned_after, position)
         if fact.event_id:
-            self._score(boards, fact, f"event:{fact.event_id}", fact.event_earned_after, position)
+            self._score(boards, fact, EVENT_WINDOW + fact.event_id, fact.event_earned_after, position)
 
     def _take_card(self, fact: CardFeedFact, position: int) -> None:
         found = self._cards.get(fact.card_id)
@@ -199,7 +202,10 @@ class Views:
         board = boards.get(window)
         if board is None:
             return
-        board.set(fact.card_id, fact.member_name, score, position)
+        if isinstance(board, DaysBoard):
+            board.set_day(fact.card_id, fact.member_name, fact.day, score, position)
+        else:
+            board.set(fact.card_id, fact.member_name, score, position)
         for topic in self._by_board.get((fact.tenant_id, window), ()):
             topic.touch()
 

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.card import Card
-from actors.checkin import NO_VISIT, Door, come_to_door, points_of, reason_against, scan_fact, visit_of, zones_of
+from actors.checkin import NO_VISIT, come_to_door, reason_against, scan_fact, visit_of, zones_of
 from actors.commands import CheckIn
+from actors.door_rules import Door, earned_by, exit_rules
 from actors.event import Event
 from actors.facts import Fact, ScanDetails
 from actors.refusals import ALREADY_ADMITTED
@@ -40,10 +41,13 @@ def decide_offline(
         return [*before, _unchanged(card, door, command, at_ms, seen_ms)]
     conflict = reason_against(card, door, command, seen_ms)
     if command.direction == "exit":
-        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, (), NO_VISIT)]
-    is_rewarded = not door.seen.entries and card.state == "active"
-    earned = points_of(tenant, card, door, command, at_ms, seen_ms) if is_rewarded else ()
+        left = exit_rules(tenant, card, door, command, at_ms, seen_ms)
+        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
     visit = visit_of(tenant, card, event, seen_ms)
+    earned: Sequence[Fact] = ()
+    if card.state == "active":
+        is_first = not door.seen.entries
+        earned = earned_by(tenant, card, door, command, at_ms, seen_ms, visit, is_first=is_first)
     return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned, visit), *earned]
 
 

@@ -25,8 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from actors.alarms import Agenda
-from actors.board import Board
-from actors.codec import Message, encode_facts
+from actors.board import board_over
+from actors.codec import Message, encode_fact, payload_of
 from actors.commands import CheckIn, Command
 from actors.effects import Append, Deliver, Effect, Halted, Load, OpenJournal, Publish, Token
 from actors.entry import ENTRY_PAYLOAD_BYTES_MAX, Entry, Mark, sealed
@@ -37,7 +37,7 @@ from actors.ids import position_of
 from actors.judge import Judge
 from actors.limits import Limits
 from actors.live import Views
-from actors.pending import Sealed, Waiting, weight_of
+from actors.pending import Draft, Sealed, Waiting, told_absent
 from actors.ports import Loaded
 from actors.recent import RecentEntries
 from actors.recovery import Superseded, recover
@@ -87,9 +87,7 @@ class Partition:
         self._judge = Judge(self.residents, self._requests, self._recent)
         self._viewer = Viewer(self._judge, self._views)
         self._pending: deque[Sealed] = deque()
-        self._draft: list[Fact] = []
-        self._draft_weight = 0
-        self._draft_held: list[tuple[Waiting, Reply]] = []
+        self._draft = Draft()
         self._parked: list[Waiting] = []
         self._parked_keys: set[str] = set()
         self._wants = Wants()
@@ -199,7 +197,7 @@ class Partition:
         self.residents.install(loaded)
         for (tenant_id, window), scores in loaded.boards.items():
             tail = self._tail.between(loaded.projected.seq, self.durable.seq)
-            self._views.add_board(tenant_id, window, Board(scores), tail)
+            self._views.add_board(tenant_id, window, board_over(window, scores), tail)
         absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:
@@ -276,7 +274,7 @@ class Partition:
         projected = position_of(self.projected_seq + 1, 0) - 1
         self._requests.forget(projected, self._now_ms)
         self._recent.forget(projected, self._now_ms)
-        self.residents.put_away(projected, self._limits, self._parked_keys)
+        self.residents.put_away(projected, self._limits, self._parked_keys | told_absent(self._parked, self._mailbox))
         self._views.drop_unwatched(self._now_ms, self._limits)
         if self._agenda.is_due(self._now_ms, self.projected_seq):
             self._wants.alarms_until_ms, self._wants.alarms_max = self._now_ms, self._limits.alarms_per_look_max
@@ -303,10 +301,10 @@ class Partition:
         return self._take_effects()
 
     def _has_room(self) -> bool:
-        if self._draft_weight < self._limits.entry_bytes_target:
+        if self._draft.bytes < self._limits.entry_bytes_target:
             return True
         self._seal()
-        return not self._draft
+        return not self._draft.facts
 
     def _decide(self, waiting: Waiting) -> None:
         message = waiting.message
@@ -337,26 +335,28 @@ class Partition:
         elif isinstance(outcome, list):
             self._accept(waiting, outcome)
         else:
-            self._draft_held.append((waiting, outcome))  # rule 6
+            self._draft.held.append((waiting, outcome))  # rule 6
 
     def _accept(self, waiting: Waiting, facts: list[Fact]) -> None:
         """Applies the facts and puts them into the draft; the one with the request id answers the command."""
-        seq = self.last.seq + 1
+        seq, draft = self.last.seq + 1, self._draft
         answer: Done | None = None
-        position = position_of(seq, len(self._draft))
+        position = position_of(seq, len(draft.facts))
         for fact in facts:
-            self._draft_weight += weight_of(fact)
+            encoded = encode_fact(fact)
+            draft.encoded.append(encoded)
+            draft.bytes += len(encoded)
             self.residents.apply(fact, position)
             self._note(fact, position)
             if fact.request_id:
                 answer = Done(fact, False, position)
             position += 1
-        self._draft += facts
+        draft.facts += facts
         if waiting.token is None:
             self._agenda.woke(seq if facts else self.durable.seq)
             return
         assert answer is not None, "every command is answered by one of its facts"
-        self._draft_held.append((waiting, answer))
+        draft.held.append((waiting, answer))
 
     def _note(self, fact: Fact, position: int) -> None:
         if fact.request_id:
@@ -366,25 +366,26 @@ class Partition:
 
     def _hold(self, waiting: Waiting, reply: Reply) -> None:
         """A reply without facts of its own may tell what others decided: it leaves when all of that is durable."""
-        if self._draft:
-            self._draft_held.append((waiting, reply))
+        if self._draft.facts:
+            self._draft.held.append((waiting, reply))
         elif self._pending:
             self._pending[-1].held.append((waiting, reply))
         else:
             self._ready.append((waiting.token, reply))
 
     def _seal(self) -> None:
-        if not (self._draft or self._draft_held) or len(self._pending) >= self._limits.appends_in_flight_max:
+        draft = self._draft
+        if not (draft.facts or draft.held) or len(self._pending) >= self._limits.appends_in_flight_max:
             return
-        payload = encode_facts(self._draft)
+        payload = payload_of(draft.encoded)
         assert len(payload) <= ENTRY_PAYLOAD_BYTES_MAX, "an entry stays within what the journal takes"
         entry = sealed(self.last.checksum, self.epoch, self.last.seq + 1, self._now_ms, payload)
         assert entry.seq == self.durable.seq + len(self._pending) + 1, "the journal has no holes"
         self._effects.append(Append(entry, self.last.checksum))
         self._tail.add(entry)
-        self._pending.append(Sealed(entry, self._draft, self._draft_held))
+        self._pending.append(Sealed(entry, draft.facts, draft.held))
         self.last = Mark(entry.epoch, entry.seq, entry.checksum)
-        self._draft, self._draft_weight, self._draft_held = [], 0, []
+        self._draft = Draft()
 
     def _load(self) -> None:
         if not self._wants or self._asked is not None or self._now_ms < self._load_retry_ms:
@@ -427,7 +428,7 @@ class Partition:
 
     def _unanswered(self) -> list[Waiting]:
         held = [waiting for done in self._pending for waiting, _ in done.held]
-        held += [waiting for waiting, _ in self._draft_held]
+        held += [waiting for waiting, _ in self._draft.held]
         return held + self._parked
 
     def _close(self) -> None:
@@ -486,7 +487,7 @@ class Partition:
 
     @property
     def _held_count(self) -> int:
-        return len(self._draft_held) + sum(len(done.held) for done in self._pending)
+        return len(self._draft.held) + sum(len(done.held) for done in self._pending)
 
     @property
     def parked_count(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.facts import CommandRefused, Fact, PointsPosted
-from actors.ledger import BALANCE_MAX, LedgerDraft
+from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.refusals import (
     ALREADY_REVERSED,
@@ -25,9 +25,12 @@ from actors.refusals import (
     LIMIT_REACHED,
     PENDING_INVALID,
 )
+from actors.rule_run import RuleRun, units_returned
 from actors.scope import Scope
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Account, EntryKind, Lot, Taking
+from rules.language import Trigger
+from rules.moment import PointsView, TopUpView
 
 PointsCommand = (
     AwardPoints
@@ -39,6 +42,13 @@ PointsCommand = (
     | ReleasePoints
     | TransferPoints
 )
+TRIGGER_OF: dict[EntryKind, Trigger] = {
+    "award": "points_earned",
+    "top_up": "top_up",
+    "redeem": "points_spent",
+    "pay": "points_spent",
+    "capture": "points_spent",
+}
 REVERSIBLE: frozenset[EntryKind] = frozenset({"award", "redeem", "capture", "top_up", "pay"})
 
 
@@ -66,7 +76,7 @@ def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
     draft = LedgerDraft(tenant, card, at_ms)
     draft.settle()
     own = (Lot(draft.next_seq, command.amount, expires_at_ms or FAR_MS, pending_until_ms),) if has_lot else ()
-    draft.post(
+    posted = draft.post(
         "award",
         command.amount,
         "request",
@@ -78,7 +88,7 @@ def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
         # The award's own lot first: reversals look for it there.
         lots=(*own, *draft.matured()),
     )
-    return draft.finished()
+    return with_rules(tenant, card, draft, posted, at_ms)
 
 
 def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> list[Fact]:
@@ -90,7 +100,7 @@ def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> lis
         return [refused(command, LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}", at_ms)]
     draft = LedgerDraft(tenant, card, at_ms)
     draft.settle()
-    draft.post(
+    posted = draft.post(
         "top_up",
         command.amount,
         "request",
@@ -99,7 +109,23 @@ def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> lis
         note=command.note,
         account="wallet",
     )
-    return draft.finished()
+    return with_rules(tenant, card, draft, posted, at_ms)
+
+
+def with_rules(tenant: Tenant, card: Card, draft: LedgerDraft, posted: PointsPosted, at_ms: int) -> list[Fact]:
+    """A posting that somebody asked for, with what rules make of it. What ends with a card that is not active moves no
+    rule."""
+    rules = tenant.rulebook
+    trigger = TRIGGER_OF[posted.kind]
+    if not rules.rules or card.state != "active" or not rules.compiled.listens_to(trigger):
+        return draft.finished()
+    run = RuleRun(tenant, card, at_ms, f"entry:{posted.entry_seq}", draft=draft)
+    amount = abs(posted.amount)
+    if trigger == "top_up":
+        run.happens(trigger, top_up=TopUpView(amount))
+    else:
+        run.happens(trigger, points=PointsView(amount, posted.account))
+    return run.finished_with(posted)
 
 
 def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]:
@@ -116,7 +142,7 @@ def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]
     draft = LedgerDraft(tenant, card, at_ms)
     draft.settle()
     lots, takings = taken(draft, command.account, command.amount)
-    draft.post(
+    posted = draft.post(
         "redeem" if command.account == "points" else "pay",
         -command.amount,
         "request",
@@ -127,7 +153,7 @@ def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]
         takings=takings,
         account=command.account,
     )
-    return draft.finished()
+    return with_rules(tenant, card, draft, posted, at_ms)
 
 
 def insufficient(
@@ -160,6 +186,9 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     original = entry.fact
     if original.kind not in REVERSIBLE:
         return [refused(command, ENTRY_NOT_REVERSIBLE, f"entry {command.entry_seq} is of kind {original.kind}", at_ms)]
+    if original.cause.startswith(COUPON_CAUSE):
+        detail = f"entry {command.entry_seq} belongs to a coupon's redemption; roll that back"
+        return [refused(command, ENTRY_NOT_REVERSIBLE, detail, at_ms)]
     if entry.reversed_by:
         return [refused(command, ALREADY_REVERSED, f"entry {command.entry_seq} was reversed before", at_ms)]
     draft = LedgerDraft(tenant, card, at_ms)
@@ -192,7 +221,28 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
         )
         # What came back to a lot that has lapsed meanwhile lapses at once, where there is no grace.
         draft.settle()
-    return draft.finished()
+    if not original.rules:
+        return draft.finished()
+    cause = f"entry:{original.entry_seq}"
+    given = sum(units.points for units in original.rules)
+    take_back_awards(scope, card, draft, cause, original.entry_seq + 1, given)
+    return draft.finished(units_returned(tenant, card, original.rules, cause, at_ms))
+
+
+def take_back_awards(
+    scope: Scope, card: Card, draft: LedgerDraft, cause: str, entry_seq: int, given: int, event_earned: int = 0
+) -> None:
+    """Reverses the awards of one cause, `given` points in all, that follow each other from `entry_seq` on; but for what
+    was reversed before. `event_earned` is the card's score at the event where they were earned."""
+    while given > 0:
+        entry = scope.ledger_entry(card.card_id, entry_seq)
+        assert entry is not None, "an award is in the ledger"
+        if entry.fact.cause == cause:
+            given -= entry.fact.amount
+            if not entry.reversed_by:
+                take_back(scope.tenant, draft, entry.fact, event_earned)
+                event_earned -= entry.fact.amount
+        entry_seq += 1
 
 
 def decide_confirm(scope: Scope, command: ConfirmPoints, at_ms: int) -> list[Fact]:

@@ -102,8 +102,8 @@ OtherActor = tuple[str, str, str]
 
 
 class LoadRequest(msgspec.Struct, frozen=True):
-    """Everything a partition wants to know at once. Board keys are windows as in `actors.queries.GetBoard`, "day"
-    resolved to "day:YYYYMMDD"; ledger entries are (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most
+    """Everything a partition wants to know at once. Board keys are windows as in `actors.windows`, written in
+    full; ledger entries are (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most
     `alarms_max` actors of this partition whose alarm is set to that time or before, the longest overdue first."""
 
     tenants: tuple[str, ...] = ()
@@ -126,12 +126,14 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class BoardScore(msgspec.Struct, frozen=True, gc=False):
-    """A card's place on a board; `reached` is the position at which it reached `score` (> 0)."""
+    """A card's score on a board, and the position at which it was reached; above zero, but on boards over several days
+    (`actors.board.DaysBoard`), where it is that of `day` and not zero."""
 
     card_id: str
     member_name: str
     score: int
     reached: int
+    day: int = 0
 
 
 class Alarm(msgspec.Struct, frozen=True, order=True):

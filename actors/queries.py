@@ -39,7 +39,7 @@ class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
 class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
     """A leaderboard's top `limit` rows after skipping `offset`; with `around`, the rows around that card instead.
 
-    `board` is "points"; `window` is "all", "day", "day:YYYYMMDD" or "event:<event id>".
+    `board` is "points", `window` one of `actors.windows`.
     """
 
     tenant_id: str
@@ -61,7 +61,20 @@ class GetTopic(msgspec.Struct, frozen=True, array_like=True, tag=105):
     since_offset: int = -1
 
 
-Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic
+class GetCoupon(msgspec.Struct, frozen=True, array_like=True, tag=130):
+    """Terms and counts of a coupon."""
+
+    tenant_id: str
+    coupon_id: str
+
+
+class GetRules(msgspec.Struct, frozen=True, array_like=True, tag=160):
+    """All rules of an organisation."""
+
+    tenant_id: str
+
+
+Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic | GetCoupon | GetRules
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

@@ -71,6 +71,26 @@ HOLD_LAPSED: Final = "hold_lapsed"
 TRANSFER_TO_ITSELF: Final = "transfer_to_itself"
 TAG_IN_USE: Final = "tag_in_use"
 TAG_UNKNOWN: Final = "tag_unknown"
+# Of a coupon's redemption in the order in which they are checked (`actors.coupon_redemptions`); CARD_NOT_ACTIVE and
+# LIMIT_REACHED come last.
+COUPON_NOT_ACTIVE: Final = "coupon_not_active"
+COUPON_ENDED: Final = "coupon_ended"
+COUPON_NOT_STARTED: Final = "coupon_not_started"
+COUPON_EXPIRED: Final = "coupon_expired"
+COUPON_NOT_FOR_CARD: Final = "coupon_not_for_card"
+COUPON_ALREADY_USED: Final = "coupon_already_used"
+COUPON_ON_HOLD: Final = "coupon_on_hold"
+COUPON_NOT_COMBINABLE: Final = "coupon_not_combinable"
+COUPON_CARD_LIMIT_REACHED: Final = "coupon_card_limit_reached"
+COUPON_LIMIT_REACHED: Final = "coupon_limit_reached"
+# Of what becomes of a redemption, and of coupons themselves.
+HOLD_INVALID: Final = "hold_invalid"
+COUPON_NOT_REDEEMED: Final = "coupon_not_redeemed"
+ALREADY_ROLLED_BACK: Final = "already_rolled_back"
+COUPON_TERMS_INVALID: Final = "coupon_terms_invalid"
+CODE_TAKEN: Final = "code_taken"
+RULE_UNKNOWN: Final = "rule_unknown"
+RULE_INVALID: Final = "rule_invalid"
 
 COMMAND_REASONS: Final = (
     INSUFFICIENT_POINTS,
@@ -103,6 +123,23 @@ COMMAND_REASONS: Final = (
     TRANSFER_TO_ITSELF,
     TAG_IN_USE,
     TAG_UNKNOWN,
+    COUPON_NOT_ACTIVE,
+    COUPON_ENDED,
+    COUPON_NOT_STARTED,
+    COUPON_EXPIRED,
+    COUPON_NOT_FOR_CARD,
+    COUPON_ALREADY_USED,
+    COUPON_ON_HOLD,
+    COUPON_NOT_COMBINABLE,
+    COUPON_CARD_LIMIT_REACHED,
+    COUPON_LIMIT_REACHED,
+    HOLD_INVALID,
+    COUPON_NOT_REDEEMED,
+    ALREADY_ROLLED_BACK,
+    COUPON_TERMS_INVALID,
+    CODE_TAKEN,
+    RULE_UNKNOWN,
+    RULE_INVALID,
 )
 
 # Why a message has no outcome (`Failed.code`). The first group is final: it had no effect and never will …
@@ -111,11 +148,15 @@ TENANT_UNKNOWN: Final = "tenant_unknown"
 CARD_UNKNOWN: Final = "card_unknown"
 EVENT_UNKNOWN: Final = "event_unknown"
 BOARD_UNKNOWN: Final = "board_unknown"
+COUPON_UNKNOWN: Final = "coupon_unknown"
+REDEMPTION_UNKNOWN: Final = "redemption_unknown"
 # … the second leaves open whether it had one: the same message under the same id, later or elsewhere, tells.
 OVERLOADED: Final = "overloaded"
 UNAVAILABLE: Final = "unavailable"
 MOVED: Final = "moved"
 HALTED: Final = "partition_halted"
 
-FAILURES_NOT_FOUND: Final = frozenset({TENANT_UNKNOWN, CARD_UNKNOWN, EVENT_UNKNOWN, BOARD_UNKNOWN})
+FAILURES_NOT_FOUND: Final = frozenset(
+    {TENANT_UNKNOWN, CARD_UNKNOWN, EVENT_UNKNOWN, BOARD_UNKNOWN, COUPON_UNKNOWN, REDEMPTION_UNKNOWN}
+)
 FAILURES_TO_RETRY: Final = frozenset({OVERLOADED, UNAVAILABLE, MOVED, HALTED})

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.coupon_terms import CouponCounts, CouponTerms
 from actors.facts import Fact
 from actors.terms import EventTerms, Hold, Lot, TenantSettings, TierTerms
+from rules.language import RuleDefinition
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
@@ -106,6 +108,15 @@ class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
     position: int
     zones: dict[str, int] = {}
     session_id: str = ""
+
+
+class CouponView(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """`counts` are those of the last fact: a hold that has just lapsed may still be in them."""
+
+    tenant_id: str
+    coupon_id: str
+    terms: CouponTerms
+    counts: CouponCounts
 
 
 class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -217,11 +228,30 @@ class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
     missed: tuple[Update, ...] = ()
 
 
+class RulesView(msgspec.Struct, frozen=True, array_like=True, tag=70):
+    """An organisation's rules by their ids, and the points that each gave so far."""
+
+    rules: tuple[RuleDefinition, ...]
+    points: dict[str, int]
+
+
 class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
     """Not decided yet: something has to be loaded first. The batch's `ticket` fetches it."""
 
 
-Reply = Done | Failed | TenantView | CardView | TierView | EventView | BoardView | TopicView | Deferred
+Reply = (
+    Done
+    | Failed
+    | TenantView
+    | CardView
+    | TierView
+    | EventView
+    | BoardView
+    | TopicView
+    | RulesView
+    | Deferred
+    | CouponView
+)
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 
 

@@ -50,6 +50,9 @@ UNKNOWN = {
     "card": Failed("card_unknown", "no such card"),
     "event": Failed("event_unknown", "no such event"),
     "tag": Failed("tag_unknown", "no such tag"),
+    "coupon": Failed("coupon_unknown", "no such coupon"),
+    "code": Failed("coupon_unknown", "no such coupon code"),
+    "redemption": Failed("redemption_unknown", "no such redemption"),
 }
 
 
@@ -103,6 +106,19 @@ class Scope:
             return None
         self._wants.actor(kind, self.tenant_id, own_id)
         raise NotLoaded
+
+    def find_all(self, keys: Iterable[tuple[str, str]]) -> list[Any]:
+        """`find` for many (kind, id) at once, so that one load tells of all that are missing."""
+        found: list[Any] = []
+        is_missing = False
+        for kind, own_id in keys:
+            try:
+                found.append(self.find(kind, own_id))
+            except NotLoaded:
+                is_missing = True
+        if is_missing:
+            raise NotLoaded
+        return found
 
     def need(self, kind: str, own_id: str) -> Any:
         """Rule 2."""

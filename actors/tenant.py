@@ -5,7 +5,7 @@ entry (`actors.accounts`). State changes only in `apply`.
 they change nothing here. `issued` is the number of the card that was issued last; it only rises.
 
 `accounts` has a position of its own: it changes with every posting to any card, settings nearly never, and each is
-stored by itself.
+stored by itself. So do the rules, with the points that each has given so far.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import msgspec
 
 from actors.accounts import contra_of
 from actors.facts import CardIssued, CardStateChanged, PointsPosted, TenantChanged, TenantOpened
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.rulebook import NO_RULES, Rulebook
 from actors.terms import TenantSettings
+
+_RuleFact = RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned
 
 
 class Tenant(msgspec.Struct, gc=False):
@@ -28,17 +32,28 @@ class Tenant(msgspec.Struct, gc=False):
     accounts: dict[str, int] = {}
     accounts_position: int = 0
     issued: int = 0
+    rulebook: Rulebook = NO_RULES
+    rule_points: dict[str, int] = {}
+    rules_position: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
         """The organisation as it is when just opened."""
         return cls(fact.tenant_id, fact.name, fact.settings, position=position)
 
-    def apply(self, fact: TenantChanged | CardIssued | CardStateChanged | PointsPosted, position: int) -> None:
+    def apply(
+        self, fact: TenantChanged | CardIssued | CardStateChanged | PointsPosted | _RuleFact, position: int
+    ) -> None:
         """Takes in a fact about this tenant or one of its cards."""
         if isinstance(fact, PointsPosted):
             if fact.amount and position > self.accounts_position:
                 self._post(fact, position)
+            return
+        if isinstance(fact, _RuleFact):
+            is_used = not isinstance(fact, RulesApplied | RuleUnitsReturned) or fact.steps
+            if is_used and position > self.rules_position:
+                self._apply_rules(fact)
+                self.rules_position = position
             return
         if position <= self.position:
             return
@@ -59,3 +74,13 @@ class Tenant(msgspec.Struct, gc=False):
         assert fact.contra_after is None or fact.contra_after == after, "accounts are the sum of what was drawn on them"
         self.accounts[contra] = after
         self.accounts_position = position
+
+    def _apply_rules(self, fact: _RuleFact) -> None:
+        if isinstance(fact, RuleSaved):
+            self.rulebook = self.rulebook.with_rule(fact.definition)
+        elif isinstance(fact, RuleDeleted):
+            self.rulebook = self.rulebook.without(fact.rule_id)
+            self.rule_points.pop(fact.rule_id, None)
+        else:
+            for step in fact.steps:
+                self.rule_points[step.units.rule_id] = step.points_after

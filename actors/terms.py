@@ -35,7 +35,7 @@ EntryKind = Literal[
 ]
 # What a card has: points, and a wallet of money in the smallest unit (VND).
 Account = Literal["points", "wallet"]
-TierReason = Literal["manual", "points", "review", "until"]
+TierReason = Literal["manual", "rule", "points", "review", "until"]
 TierPolicy = Literal["keep", "one_down", "by_points"]
 Plan = Literal["free", "premium"]
 

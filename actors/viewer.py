@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.board import Board
 from actors.calendar import local_day
 from actors.card import Card
+from actors.coupon import Coupon
 from actors.event import Event
 from actors.judge import Judge
 from actors.live import Views
@@ -17,7 +18,9 @@ from actors.queries import (
     GetBoard,
     GetCard,
     GetCardTier,
+    GetCoupon,
     GetEvent,
+    GetRules,
     GetTenant,
     GetTopic,
     Query,
@@ -25,11 +28,23 @@ from actors.queries import (
     event_of_window,
 )
 from actors.refusals import BOARD_UNKNOWN
-from actors.replies import CardView, Digest, EventView, Failed, Reply, TenantView, TierView, VisitCounts
+from actors.replies import (
+    CardView,
+    CouponView,
+    Digest,
+    EventView,
+    Failed,
+    Reply,
+    RulesView,
+    TenantView,
+    TierView,
+    VisitCounts,
+)
 from actors.tenant import Tenant
 from actors.tiers import standing_at, window_points
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
+from actors.windows import NoWindow, resolved
 
 
 class Viewer:
@@ -48,6 +63,8 @@ class Viewer:
         match query:
             case GetTenant():
                 return TenantView(tenant.tenant_id, tenant.name, tenant.settings, tenant.cards)
+            case GetRules():
+                return RulesView(tenant.rulebook.rules, dict(tenant.rule_points))
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card
@@ -64,6 +81,11 @@ class Viewer:
                 limit = max(1, min(query.limit, BOARD_ROWS_MAX))
                 board, window = found
                 return board.view(query.board, window, limit, max(0, query.offset), query.around)
+            case GetCoupon():
+                coupon = self._judge.coupon(query.tenant_id, query.coupon_id, known, wants)
+                if not isinstance(coupon, Coupon):
+                    return coupon
+                return CouponView(coupon.tenant_id, coupon.coupon_id, coupon.terms, coupon.counts)
             case GetTopic():
                 return self._topic(tenant, query, now_ms, known, wants)
 
@@ -77,10 +99,11 @@ class Viewer:
             event = self._judge.event(tenant.tenant_id, event_id, known, wants)
             if not isinstance(event, Event):
                 return event
-        elif window == "day":
-            window = f"day:{local_day(now_ms, tenant.settings.time_zone)}"
-        elif window != "all" and not (window.startswith("day:") and window[4:].isdecimal() and len(window) == 12):
-            return Failed(BOARD_UNKNOWN, f"no window {window!r}; there is all, day, day:YYYYMMDD and event:ID")
+        else:
+            try:
+                window = resolved(window, local_day(now_ms, tenant.settings.time_zone))
+            except NoWindow as error:
+                return Failed(BOARD_UNKNOWN, str(error))
         board = self._views.board(tenant.tenant_id, window)
         if board is None:
             wants.boards.add((tenant.tenant_id, window))

@@ -27,9 +27,10 @@ def actor_of(caller: Caller) -> str:
 
 # Of a command: what stands elsewhere in the line, and persons' names, which are theirs and not the act's.
 _UNTOLD = frozenset(
-    {"tenant_id", "request_id", "fingerprint", "if_version", "card_id", "event_id", "member_name", "rules"}
+    {"tenant_id", "request_id", "fingerprint", "if_version", "card_id", "event_id", "coupon_id", "redemption_id"}
+    | {"rule_id", "member_name", "rules"}
 )
-_TARGETS = ("card_id", "event_id", "tenant_id")
+_TARGETS = ("redemption_id", "coupon_id", "rule_id", "card_id", "event_id", "tenant_id")
 
 
 def told(command: Command) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def told(command: Command) -> dict[str, Any]:
 
 
 def target_of(fact: Fact) -> str:
-    """What the fact is about: a card, an event, the organisation itself."""
+    """What the fact is about: a coupon, a rule, a card, an event, the organisation itself."""
     return next(str(getattr(fact, name)) for name in _TARGETS if hasattr(fact, name))
 
 

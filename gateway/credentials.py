@@ -20,7 +20,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from sys import intern
 from typing import Literal, get_args
@@ -83,7 +83,7 @@ class Presented(msgspec.Struct, frozen=True, gc=False):
     tag_file_data: bytes | None = None
 
 
-class _Forged(Exception):
+class Forged(Exception):
     """The text is no credential of ours. An exception, because `lru_cache` keeps results but not exceptions (rule
     4)."""
 
@@ -161,7 +161,7 @@ class CredentialBook:
     def _verified(self, text: str) -> CredentialClaims | None:
         try:
             return self._claims(text)
-        except _Forged:
+        except Forged:
             return None
 
     def _read_rotating(self, text: str, at_ms: int) -> Presented | None:
@@ -203,43 +203,46 @@ class CredentialBook:
         return self._private_key(tenant_id, key_id).public_key()
 
     def _open(self, text: str) -> CredentialClaims:
-        """Rules 3 and 4. Raises `_Forged`."""
-        prefix, colon, rest = text.partition(":")
-        external = _EXTERNAL.get(prefix + colon)
-        if len(text) > limits.CREDENTIAL_CHARS_MAX or external is None:
-            raise _Forged
-        try:
-            frame = b45decode(rest)
-        except ValueError:
-            raise _Forged from None
-        key_id, payload, signature = self._split(frame)
-        tenant_id = _issuer(payload)
-        try:
-            self._public_key(tenant_id, key_id).verify(signature, _to_be_signed(_protected(key_id), payload, external))
-        except InvalidSignature:
-            raise _Forged from None
-        return _claims(cbor2.loads(payload), key_id)
+        return opened(text, self._key_ids, self._public_key)
 
-    def _split(self, frame: bytes) -> tuple[int, bytes, bytes]:
-        """Key id, payload and signature of a frame that has exactly our layout."""
-        head = _FRAME_START + _bstr(_protected(0))
-        payload_at = len(head) + 1
-        if len(frame) < payload_at + 2 + len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES:
-            raise _Forged
-        key_id = frame[len(head) - 1]
-        if (
-            key_id not in self._key_ids
-            or frame[:payload_at] != _FRAME_START + _bstr(_protected(key_id)) + _NO_UNPROTECTED
-        ):
-            raise _Forged
-        signature_at = len(frame) - _SIGNATURE_BYTES - len(_SIGNATURE_HEAD)
-        payload_bytes = signature_at - payload_at - 2
-        # Between 24 and 255 bytes have a head of two: 0x58 and the length. `issue` makes no others.
-        if not 24 <= payload_bytes <= 255 or frame[payload_at : payload_at + 2] != bytes((0x58, payload_bytes)):
-            raise _Forged
-        if frame[signature_at : signature_at + 2] != _SIGNATURE_HEAD:
-            raise _Forged
-        return key_id, frame[payload_at + 2 : signature_at], frame[signature_at + 2 :]
+
+def opened(text: str, key_ids: Collection[int], key_of: Callable[[str, int], Ed25519PublicKey]) -> CredentialClaims:
+    """What a credential says, static or all of a rotating one but its code (rules 3 and 4). `key_of` gives the key of a
+    tenant and one of the `key_ids`; it may raise `Forged`, as this does."""
+    prefix, colon, rest = text.partition(":")
+    external = _EXTERNAL.get(prefix + colon)
+    if len(text) > limits.CREDENTIAL_CHARS_MAX or external is None:
+        raise Forged
+    try:
+        frame = b45decode(rest)
+    except ValueError:
+        raise Forged from None
+    key_id, payload, signature = _split(frame, key_ids)
+    key = key_of(_issuer(payload), key_id)
+    try:
+        key.verify(signature, _to_be_signed(_protected(key_id), payload, external))
+    except InvalidSignature:
+        raise Forged from None
+    return _claims(cbor2.loads(payload), key_id)
+
+
+def _split(frame: bytes, key_ids: Collection[int]) -> tuple[int, bytes, bytes]:
+    """Key id, payload and signature of a frame that has exactly our layout."""
+    head = _FRAME_START + _bstr(_protected(0))
+    payload_at = len(head) + 1
+    if len(frame) < payload_at + 2 + len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES:
+        raise Forged
+    key_id = frame[len(head) - 1]
+    if key_id not in key_ids or frame[:payload_at] != _FRAME_START + _bstr(_protected(key_id)) + _NO_UNPROTECTED:
+        raise Forged
+    signature_at = len(frame) - _SIGNATURE_BYTES - len(_SIGNATURE_HEAD)
+    payload_bytes = signature_at - payload_at - 2
+    # Between 24 and 255 bytes have a head of two: 0x58 and the length. `issue` makes no others.
+    if not 24 <= payload_bytes <= 255 or frame[payload_at : payload_at + 2] != bytes((0x58, payload_bytes)):
+        raise Forged
+    if frame[signature_at : signature_at + 2] != _SIGNATURE_HEAD:
+        raise Forged
+    return key_id, frame[payload_at + 2 : signature_at], frame[signature_at + 2 :]
 
 
 def check_key_ids(key_ids: Sequence[int]) -> None:
@@ -271,28 +274,28 @@ def _minimal(serial: int) -> bytes:
 
 
 def _serial(cti: object) -> int:
-    """The serial that claim 7 tells; None is 0. Raises `_Forged`."""
+    """The serial that claim 7 tells; None is 0. Raises `Forged`."""
     if cti is None:
         return 0
     if not isinstance(cti, bytes) or not 1 <= len(cti) <= 4 or cti[0] == 0:
-        raise _Forged
+        raise Forged
     return int.from_bytes(cti, "big")
 
 
 def _issuer(payload: bytes) -> str:
     """The tenant that an unverified payload names: `issue` writes it as the map's first entry."""
     if payload[1] != CLAIM_ISS or payload[0] >> 5 != 5:
-        raise _Forged
+        raise Forged
     head = payload[2]
     if 0x60 <= head <= 0x77:
         text = payload[3 : 3 + head - 0x60]
     elif head == 0x78:
         text = payload[4 : 4 + payload[3]]
     else:
-        raise _Forged
+        raise Forged
     tenant_id = text.decode("ascii", "replace")
     if not is_id(tenant_id):
-        raise _Forged
+        raise Forged
     return tenant_id
 
 
@@ -301,9 +304,9 @@ def _claims(claims: dict[int, object], key_id: int) -> CredentialClaims:
     tenant_id, card_id, tier = claims.get(CLAIM_ISS), claims.get(CLAIM_SUB), claims.get(CLAIM_TIER)
     valid_from, valid_until, issued_at = claims.get(CLAIM_NBF, 0), claims.get(CLAIM_EXP, 0), claims.get(CLAIM_IAT, 0)
     if not isinstance(tenant_id, str) or not isinstance(card_id, str) or tier not in _TIERS:
-        raise _Forged
+        raise Forged
     if not isinstance(valid_from, int) or not isinstance(valid_until, int) or not isinstance(issued_at, int):
-        raise _Forged
+        raise Forged
     return CredentialClaims(
         intern(tenant_id),
         card_id,

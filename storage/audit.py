@@ -25,6 +25,7 @@ from actors.ids import partition_of, position_of
 from actors.kinds import Actor
 from actors.ports import EntityStore, LoadRequest
 from storage.audit_accounts import AccountsCheck
+from storage.audit_boards import compare_boards
 from storage.audit_cards import CardCheck
 from storage.audit_checks import (
     ChainCheck,
@@ -35,6 +36,7 @@ from storage.audit_checks import (
     RequestCheck,
     check_stream,
 )
+from storage.audit_coupons import CouponCheck
 from storage.audit_doors import AttendanceCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
@@ -48,6 +50,7 @@ from storage.audit_rows import (
     history_rows,
     normalised,
 )
+from storage.audit_rules import RulesCheck
 from storage.audit_tiers import TierCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
@@ -75,10 +78,12 @@ CHECKS: dict[str, str] = {
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
+    "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "tiers": "what counts in the window is what was earned there, and tiers follow from it",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
+    "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -145,9 +150,11 @@ class Replay:
         self.attendance = AttendanceCheck(findings)
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
+        self.coupons = CouponCheck(findings)
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
+        self._rules = RulesCheck(findings)
         self._tiers = TierCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
@@ -167,9 +174,8 @@ class Replay:
             self.is_whole = False
             return []
         rows: list[tuple[str, Row]] = []
-        self._tiers.begin_entry()
-        self.ledger.begin_entry()
-        self.accounts.begin_entry()
+        for counted in (self._tiers, self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
             self.facts += 1
@@ -178,17 +184,20 @@ class Replay:
             self.attendance.take(fact, position, place)
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
+            self.coupons.take(fact, place)
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
             self._tiers.take(fact, place)
+            self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
-        self.ledger.begin_entry()
-        self.accounts.begin_entry()
+        self._rules.end_entry(f"entry {entry.seq}")
+        for counted in (self.ledger, self.coupons, self.accounts):
+            counted.begin_entry()
         return rows
 
     def _apply(self, fact: Fact, position: int, place: str) -> None:
@@ -408,23 +417,7 @@ async def _compare_store(store: EntityStore, replay: Replay, findings: Findings,
                 findings.add(
                     "postgres_state", f"{key} as loaded from Postgres is not what a replay of the journal gives"
                 )
-    await _compare_boards(store, replay, findings)
-
-
-async def _compare_boards(store: EntityStore, replay: Replay, findings: Findings) -> None:
-    """`leaderboards`: the boards that a host would load are those recomputed from the ledger."""
-    wanted: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for (tenant_id, card_id), score in replay.ledger.earned.items():
-        wanted.setdefault((tenant_id, "all"), {})[card_id] = (score.earned, score.reached)
-    for (tenant_id, day, card_id), score in replay.ledger.day_scores.items():
-        wanted.setdefault((tenant_id, f"day:{day}"), {})[card_id] = (score.earned, score.reached)
-    for (tenant_id, event_id, card_id), score in replay.ledger.event_scores.items():
-        wanted.setdefault((tenant_id, f"event:{event_id}"), {})[card_id] = (score.earned, score.reached)
-    for board, scores in wanted.items():
-        loaded = await store.load(replay.partition, LoadRequest(boards=(board,)))
-        found = {row.card_id: (row.score, row.reached) for row in loaded.boards.get(board, ()) if row.score > 0}
-        if found != {card_id: score for card_id, score in scores.items() if score[0] > 0}:
-            findings.add("leaderboards", f"board {board} as loaded from Postgres is not what the ledger gives")
+    await compare_boards(store, replay.partition, replay.ledger, findings)
 
 
 async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) -> int:
@@ -444,7 +437,13 @@ async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) ->
 
 
 # Which table owns the things that a column names.
-_OWNERS = {"card_id": "cards", "event_id": "events", "member_id": "members", "device_id": "devices"}
+_OWNERS = {
+    "coupon_id": "coupons",
+    "card_id": "cards",
+    "event_id": "events",
+    "member_id": "members",
+    "device_id": "devices",
+}
 _REFERENCES = """
 SELECT c.table_name, c.column_name FROM information_schema.columns c
 JOIN information_schema.columns t ON t.table_schema = c.table_schema AND t.table_name = c.table_name

@@ -17,6 +17,7 @@ import msgspec
 
 from actors.calendar import local_day
 from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved, TierReviewed
+from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
 from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
@@ -31,6 +32,7 @@ from actors.facts import (
 from actors.ids import partition_of
 from actors.kinds import NOWHERE, ROUTES, id_of
 from actors.refusals import COMMAND_REASONS
+from actors.rule_facts import EffectRequested, RulesApplied, RuleUnitsReturned
 from actors.terms import EntryKind, TenantSettings
 
 FINDINGS_KEPT_PER_CHECK_MAX = 10
@@ -143,7 +145,11 @@ class Ownership:
 
 
 # What another fact, or the time, may lead to.
-_CAUSED = PointsPosted | AlarmSet | EveryoneLeft | TagEnrolled | TagRemoved | CardTierChanged | TierReviewed
+_CAUSED = (
+    *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved, CardTierChanged, TierReviewed),
+    *(CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged),
+    *(RulesApplied, EffectRequested, RuleUnitsReturned),
+)
 
 
 class RequestCheck:
@@ -224,7 +230,7 @@ class LedgerCheck:
         if isinstance(fact, PointsPosted):
             self._posting(fact, position, place)
         elif isinstance(fact, ScanJudged):
-            if not fact.reason and fact.direction == "entry":
+            if not fact.reason:
                 self._admitted[fact.tenant_id, fact.request_id] = (fact, fact.points_awarded)
             elif fact.points_awarded:
                 self._findings.add("award_causes", f"{place} awards points without admitting")
@@ -254,7 +260,7 @@ class LedgerCheck:
         self._floor(fact, book, place)
         self._takings(fact, place)
         self._scores(fact, book, position, place)
-        if fact.cause.startswith("checkin:"):
+        if fact.cause.startswith(("checkin:", "exit:")):
             self._cause(fact, place)
         book.amounts.append(fact.amount)
         book.kinds.append(_KINDS.index(fact.kind))
@@ -355,11 +361,15 @@ class LedgerCheck:
         return kind == "award", amount, book.days[index], book.events.get(fact.reverses, "")
 
     def _cause(self, fact: PointsPosted, place: str) -> None:
-        key = (fact.tenant_id, fact.cause.removeprefix("checkin:"))
+        kind, _, scan_id = fact.cause.partition(":")
+        key = (fact.tenant_id, scan_id)
         scan, left = self._admitted.get(key, (None, 0))
-        if scan is None:
+        if scan is None or (scan.direction == "entry") != (kind == "checkin"):
             self._findings.add("award_causes", f"{place} cites scan {key[1]}, which admits nobody in this entry")
-        elif (scan.card_id, scan.event_id) != (fact.card_id, fact.event_id) or fact.amount > left:
+        elif (scan.card_id, scan.event_id if kind == "checkin" else "") != (
+            fact.card_id,
+            fact.event_id,
+        ) or fact.amount > left:
             self._findings.add("award_causes", f"{place} gives {fact.card_id} {fact.amount} for {scan}")
         else:
             self._admitted[key] = (scan, left - fact.amount)

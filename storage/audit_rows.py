@@ -16,12 +16,15 @@ from typing import Any
 import msgspec
 
 from actors.card import Card
+from actors.coupon_facts import CouponFact
 from actors.event import Event
 from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
 from actors.visits import NO_VISITS, Visits
 from storage.audit_accounts import AccountsCheck
 from storage.audit_checks import Findings, LedgerCheck, Score
+from storage.audit_coupons import CouponRows
+from storage.audit_coupons import normalised as coupons_normalised
 from storage.audit_doors import AttendanceCheck, Attended
 from storage.audit_whole_rows import WholeRows
 from storage.replay import WorldState
@@ -141,11 +144,14 @@ class StateRows:
         self.made_at_ms: dict[str, int] = {}
         self.lots: dict[Row, Row] = {}
         self.rows = WholeRows()
+        self.coupons = CouponRows()
 
     def take(self, partition: int, fact: Fact, position: int) -> None:
         """The next fact."""
         self.rows.take(partition, fact, position)
-        if isinstance(fact, PointsPosted):
+        if isinstance(fact, CouponFact):
+            self.coupons.take(fact, position)
+        elif isinstance(fact, PointsPosted):
             for lot in fact.lots:
                 key = (fact.tenant_id, fact.card_id, lot.lot)
                 self.lots[key] = (*key, lot.remaining, lot.expires_at_ms, lot.available_from_ms, position)
@@ -181,6 +187,7 @@ class StateRows:
             **self.rows.expected,
             **accounts.expected(),
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
+            **self.coupons.expected(world),
         }
 
     def _card(self, card: Card) -> Row:
@@ -227,7 +234,7 @@ def normalised(table: str) -> Callable[[Row], Row]:
             *row[:4],
             *(first if value is None else value for value, first in zip(row[4:], unset, strict=True)),
         )
-    return lambda row: row
+    return lambda row: coupons_normalised(table, row)
 
 
 def compare_scores(

@@ -109,7 +109,12 @@ class TierCheck:
         if fact.due_ms and fact.due_ms <= fact.as_of_ms:
             self._note(f"{place}: the tier of {fact.card_id} was due at {fact.due_ms}, before it was looked at")
         reason = fact.reason if isinstance(fact, CardTierChanged) else ""
-        if tiers is not None and reason != "manual" and not card.is_revoked:
+        if reason == "rule":
+            if was_held:
+                self._note(
+                    f"{place}: a rule takes {fact.card_id} from {before}, where a person had set it until a time"
+                )
+        elif tiers is not None and reason != "manual" and not card.is_revoked:
             wanted = _tier_of(tiers, reason, before, fact.points, was_held=was_held)
             if fact.tier not in wanted or (is_changed and fact.tier == before):
                 self._note(f"{place}: {fact.card_id} comes from {before} to {fact.tier} with {fact.points} points")

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from actors.card_facts import CardTierChanged, TagAssigned, TagEnrolled, TagRemoved
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import AlarmSet, Fact, PointsPosted, ScanJudged
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from storage.state_tables import STATE_TABLES
 
 Row = tuple[Any, ...]
@@ -42,6 +45,8 @@ class WholeRows:
                 change = (fact.at_ms, fact.as_of_ms, fact.tier, fact.tier_before, fact.reason)
                 why = (fact.points, fact.note, fact.cause, fact.rule)
                 self._set("tier_changes", (tenant_id, fact.card_id, position), *change, *why, position)
+        elif isinstance(fact, RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned):
+            self._rule(fact, position)
         elif isinstance(fact, AlarmSet):
             self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
         elif isinstance(fact, ScanAnnulled):
@@ -62,6 +67,22 @@ class WholeRows:
             for question_id, answer in fact.answers:
                 asked = (tenant_id, fact.event_id, fact.card_id, question_id)
                 self._set("answers", asked, answer, fact.at_ms, position)
+
+    def _rule(self, fact: RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned, position: int) -> None:
+        tenant_id = fact.tenant_id
+        if isinstance(fact, RuleSaved):
+            rule = fact.definition
+            text = msgspec.json.encode(rule).decode()
+            self._set("rules", (tenant_id, rule.rule_id), text, fact.at_ms, position)
+            self._set("rule_versions", (tenant_id, rule.rule_id, rule.version), text, fact.at_ms, position)
+        elif isinstance(fact, RuleDeleted):
+            self._set("rules", (tenant_id, fact.rule_id), "", fact.at_ms, position)
+        else:
+            for step in fact.steps:
+                self._set("rule_points", (tenant_id, step.units.rule_id), step.points_after, position)
+                if step.use is not None:
+                    counts = (step.use.times, step.use.day, step.use.day_times)
+                    self._set("rule_uses", (tenant_id, fact.card_id, step.use.rule_id), *counts, position)
 
     def _zone(self, fact: ScanJudged | ScanAnnulled, zone_id: str, people: int, position: int) -> None:
         if zone_id:

@@ -23,11 +23,8 @@ from actors.ports import (
     TenantLedgerEntry,
     TenantRequest,
 )
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
 from storage.replay import WorldState
-
-ALL_WINDOW = "all"
-DAY_WINDOW = "day:"
-EVENT_WINDOW = "event:"
 
 
 class _Projected:
@@ -125,8 +122,10 @@ def _board(projected: _Projected, tenant_id: str, window: str) -> list[BoardScor
             for (owner, card_id), card in cards.items()
             if owner == tenant_id
         }
-    elif window.startswith(DAY_WINDOW):
-        scores = projected.days.get((tenant_id, int(window.removeprefix(DAY_WINDOW))), {})
+    elif window.startswith("day:"):
+        scores = projected.days.get((tenant_id, days_of(window)[0]), {})
+    elif not window.startswith(EVENT_WINDOW):
+        return _days(projected, tenant_id, *days_of(window))
     else:
         event = projected.world.events.get((tenant_id, window.removeprefix(EVENT_WINDOW)))
         attendance = event.attendance if event is not None else {}
@@ -139,6 +138,18 @@ def _board(projected: _Projected, tenant_id: str, window: str) -> list[BoardScor
         ),
         key=lambda row: (-row.score, row.reached),
     )
+
+
+def _days(projected: _Projected, tenant_id: str, first: int, last: int) -> list[BoardScore]:
+    """The scores of each of these days that are not zero."""
+    cards = projected.world.cards
+    return [
+        BoardScore(card_id, cards[tenant_id, card_id].member_name, score, reached, day)
+        for (owner, day), scores in sorted(projected.days.items())
+        if owner == tenant_id and first <= day <= last
+        for card_id, (score, reached) in sorted(scores.items())
+        if score
+    ]
 
 
 def _copy_of_event(event: Event) -> Event:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from actors.kinds import Actor
 from actors.ports import OtherActor
 from actors.tag import Tag
+from storage.coupon_actors import load_bills, load_codes, load_coupon_uses, load_coupons, load_redemptions
 from storage.postgres import Connection
 
 # For a kind: the actors with these (tenant, id), as far as there are any.
@@ -26,7 +27,14 @@ async def _tags(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict
     return {(tag.tenant_id, tag.tag_id): tag for tag in tags}
 
 
-LOADERS: dict[str, Loader] = {"tag": _tags}
+LOADERS: dict[str, Loader] = {
+    "tag": _tags,
+    "coupon": load_coupons,
+    "code": load_codes,
+    "coupon_use": load_coupon_uses,
+    "bill": load_bills,
+    "redemption": load_redemptions,
+}
 
 
 async def load_others(connection: Connection, keys: Sequence[OtherActor]) -> dict[OtherActor, Actor]:

@@ -40,14 +40,13 @@ from actors.ports import (
 from actors.tenant import Tenant
 from actors.terms import TIER_WINDOW_DAYS_MAX, EarnedDay, EventTerms, Hold, Lot, TenantSettings
 from actors.visits import NO_VISITS, Visits
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
+from storage.stored_rules import add_rules, uses_of
 
 PAGE_ROWS = 5_000
 BIGINT_BOUND = 1 << 63
-ALL_WINDOW = "all"
-DAY_WINDOW = "day:"
-EVENT_WINDOW = "event:"
 
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
@@ -55,7 +54,7 @@ _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenan
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.visits, t.tier_due_ms, t.tier_is_held, t.position
+    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.tier_due_ms, t.tier_is_held, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -109,6 +108,11 @@ ORDER BY earned DESC, earned_position
 _DAY_BOARD = """
 SELECT t.card_id, c.member_name, t.earned, t.reached FROM day_scores AS t JOIN cards AS c USING (tenant_id, card_id)
 WHERE t.tenant_id = $1 AND t.day = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.reached
+"""
+_DAYS_BOARD = """
+SELECT t.card_id, c.member_name, t.earned, t.reached, t.day
+FROM day_scores AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.day BETWEEN $2 AND $3 AND t.earned <> 0 ORDER BY t.day, t.card_id
 """
 _EVENT_BOARD = """
 SELECT t.card_id, c.member_name, t.earned, t.earned_position
@@ -198,6 +202,7 @@ async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]
         tenant = tenants[tenant_id]
         tenant.accounts[account] = balance
         tenant.accounts_position = max(tenant.accounts_position, position)
+    await add_rules(connection, tenants)
     return tenants
 
 
@@ -211,16 +216,17 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
         holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
+    uses = await uses_of(connection, list(_columns(keys)))
     earned: dict[TenantCard, list[EarnedDay]] = {}
     for tenant_id, card_id, *day in await connection.fetch(_EARNED_DAYS, *_columns(keys), TIER_WINDOW_DAYS_MAX):
         earned.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
     for row in await connection.fetch(_CARDS, *_columns(keys)):
-        *values, wallet, attention, serial, number, tag_uid, visits, due_ms, is_held, position = row
+        *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held, position = row
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
         came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        tier = (due_ms, is_held, days_kept(earned.get(key, ())))
-        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *tier])
+        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, days_kept(earned.get(key, ())))
+        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *more])
     return cards
 
 
@@ -293,13 +299,16 @@ async def _alarms(connection: Connection, partition: int, request: LoadRequest) 
 
 
 async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:
-    """The scores above zero, best first, then who reached theirs first."""
+    """The scores above zero, best first, then who reached theirs first; over several days those of each day that are
+    not zero."""
     if window == ALL_WINDOW:
         pages = _pages(connection, _ALL_BOARD, tenant_id)
-    elif window.startswith(DAY_WINDOW):
-        pages = _pages(connection, _DAY_BOARD, tenant_id, int(window.removeprefix(DAY_WINDOW)))
-    else:
+    elif window.startswith(EVENT_WINDOW):
         pages = _pages(connection, _EVENT_BOARD, tenant_id, window.removeprefix(EVENT_WINDOW))
+    else:
+        first, last = days_of(window)
+        query = (_DAY_BOARD, first) if first == last else (_DAYS_BOARD, first, last)
+        pages = _pages(connection, query[0], tenant_id, *query[1:])
     return [BoardScore(*row) async for page in pages for row in page]
 
 

@@ -18,6 +18,7 @@ import msgspec
 from actors.card import Card
 from actors.card_facts import CardReissued, CardRenewed, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
+from actors.coupon_facts import CouponFact
 from actors.door_facts import CardNoted, DoorFact, ScanAnnulled
 from actors.entry import Entry
 from actors.facts import (
@@ -35,11 +36,14 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
+from actors.rule_facts import RuleFact
 from actors.tiers import TierFact
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_cards import card_change, take_card_change, take_tag, take_tap, take_visits
+from storage.rows_coupons import coupon_rows
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
+from storage.rows_rules import take_rule_fact
 from storage.state_tables import ALARMS
 
 
@@ -112,10 +116,15 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             event.position = position
         elif isinstance(fact, TenantOpened | TenantChanged):
             _tenant(batch, fact, position)
+        elif isinstance(fact, RuleFact):
+            take_rule_fact(batch, fact, position)
         elif isinstance(fact, AlarmSet):
             batch.set_state(
                 ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)
             )
+        elif isinstance(fact, CouponFact):
+            for table, row in coupon_rows(fact, position):
+                batch.set_state(table, row)
         else:
             # A refused command leaves no state: it is found by its request id.
             assert isinstance(fact, CommandRefused)

@@ -70,7 +70,69 @@ TIER_CHANGES = StateTable(
         *(("points", "bigint"), ("note", "text"), ("cause", "text"), ("rule", "text")),
     ),
 )
+COUPONS = StateTable(
+    "coupons",
+    (("tenant_id", "text"), ("coupon_id", "text")),
+    (("terms", "jsonb"), ("name", "text"), ("state", "text"), ("shared_code", "text")),
+)
+COUPON_COUNTS = StateTable(
+    "coupon_counts",
+    (("tenant_id", "text"), ("coupon_id", "text")),
+    tuple((name, "bigint") for name in ("issued", "redeemed", "on_hold", "day", "day_uses")),
+)
+COUPON_CODES = StateTable(
+    "coupon_codes",
+    (("tenant_id", "text"), ("code_id", "text")),
+    (
+        *(("coupon_id", "text"), ("card_id", "text"), ("tail", "text"), ("issue_id", "text"), ("number", "bigint")),
+        *(("issued_at_ms", "bigint"), ("expires_at_ms", "bigint"), ("is_shared", "boolean")),
+    ),
+)
+# Codes that were on hold or redeemed once; the others are as they were issued.
+COUPON_CODE_STATES = StateTable(
+    "coupon_code_states",
+    (("tenant_id", "text"), ("code_id", "text")),
+    (("state", "text"), ("redemption_id", "text")),
+)
+COUPON_USES = StateTable(
+    "coupon_uses",
+    (("tenant_id", "text"), ("coupon_id", "text"), ("card_id", "text")),
+    (("uses", "bigint"),),
+)
+COUPON_BILLS = StateTable("coupon_bills", (("tenant_id", "text"), ("bill", "text")), (("begun_at_ms", "bigint"),))
+COUPON_REDEMPTIONS = StateTable(
+    "coupon_redemptions",
+    (("tenant_id", "text"), ("redemption_id", "text")),
+    (
+        *(("coupon_id", "text"), ("code_id", "text"), ("card_id", "text"), ("bill", "text"), ("state", "text")),
+        *(("hold_until_ms", "bigint"), ("day", "bigint"), ("value", "jsonb"), ("stacking", "text")),
+        *(("stacking_group", "text"), ("points_seq", "bigint")),
+        *(("began_at_ms", "bigint"), ("changed_at_ms", "bigint")),
+    ),
+)
+COUPON_TABLES = (
+    *(COUPONS, COUPON_COUNTS, COUPON_CODES, COUPON_CODE_STATES, COUPON_USES, COUPON_BILLS),
+    COUPON_REDEMPTIONS,
+)
+RULES = StateTable(
+    "rules",
+    (("tenant_id", "text"), ("rule_id", "text")),
+    (("definition", "text"), ("changed_at_ms", "bigint")),
+)
+RULE_VERSIONS = StateTable(
+    "rule_versions",
+    (("tenant_id", "text"), ("rule_id", "text"), ("version", "bigint")),
+    (("definition", "text"), ("at_ms", "bigint")),
+)
+RULE_POINTS = StateTable("rule_points", (("tenant_id", "text"), ("rule_id", "text")), (("points", "bigint"),))
+RULE_USES = StateTable(
+    "rule_uses",
+    (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
+    (("times", "bigint"), ("day", "integer"), ("day_times", "bigint")),
+)
 STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
+    *COUPON_TABLES,
+    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_USES),
     *(EARNED_DAYS, TIER_CHANGES),
 )

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from gateway.client import caller, cards, events, members, people
+from gateway.client import caller, cards, coupons, events, members, people
 from gateway.client.client import CONNECTIONS_MAX, URL_DEFAULT, AsyncClient, AsyncMasterVip
 from gateway.client.errors import Json
 from gateway.client.link import SOCKET_RETRY, Wire
@@ -149,6 +149,22 @@ class Cards(Blocking[cards.Cards]):
     pay = _waits(cards.Cards.pay)
 
 
+class Coupons(Blocking[coupons.Coupons]):
+    """See `coupons.Coupons`."""
+
+    define = _waits(coupons.Coupons.define)
+    get = _waits(coupons.Coupons.get)
+    all = _iterates(coupons.Coupons.all)
+    change = _waits(coupons.Coupons.change)
+    issue = _waits(coupons.Coupons.issue)
+    codes = _iterates(coupons.Coupons.codes)
+    of_card = _iterates(coupons.Coupons.of_card)
+    redeem = _waits(coupons.Coupons.redeem)
+    capture = _waits(coupons.Coupons.capture)
+    release = _waits(coupons.Coupons.release)
+    roll_back = _waits(coupons.Coupons.roll_back)
+
+
 class Events(Blocking[events.Events]):
     """See `events.Events`."""
 
@@ -206,6 +222,7 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     again = _waits(ScanSocket.again)
     annul = _waits(ScanSocket.annul)
     wait_closed = _waits(ScanSocket.wait_closed)
+    wait_clock = _waits(ScanSocket.wait_clock)
     close = _waits(ScanSocket.aclose)
 
     @property
@@ -232,6 +249,11 @@ class BlockingScanSocket(Blocking[ScanSocket]):
     def clock_offset_ms(self) -> float:
         """How far the server's clock is ahead of this machine's."""
         return self._inner.clock_offset_ms
+
+    @property
+    def clock_is_known(self) -> bool:
+        """Whether the server's clock has been measured."""
+        return self._inner.clock_is_known
 
     def __enter__(self) -> Self:
         self._portal.run(self._inner.__aenter__())
@@ -302,6 +324,7 @@ class Client(Blocking[AsyncClient]):
         self.people = People(portal, inner.people)
         self.members = Members(portal, inner.members)
         self.cards = Cards(portal, inner.cards)
+        self.coupons = Coupons(portal, inner.coupons)
         self.events = Events(portal, inner.events)
         self.devices = Devices(portal, inner.devices)
         self.checkins = Checkins(portal, inner.checkins)

@@ -9,6 +9,7 @@ from typing import Self
 
 from gateway.client.caller import Caller, Tagged, given
 from gateway.client.cards import Cards
+from gateway.client.coupons import Coupons
 from gateway.client.errors import Json, OutcomeUnknown, SignedOut
 from gateway.client.events import Checkins, Devices, Events, Leaderboards
 from gateway.client.http import Credentials, FixedToken, Http
@@ -35,6 +36,7 @@ class AsyncClient(Caller):
         self.people = People(self)
         self.members = Members(self)
         self.cards = Cards(self)
+        self.coupons = Coupons(self)
         self.events = Events(self)
         self.devices = Devices(self)
         self.checkins = Checkins(self)

@@ -101,6 +101,7 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._first_open = asyncio.Event()
         self._over = asyncio.Event()
+        self._measured = asyncio.Event()
         self._ended: MasterVipError | None = None
         self._trouble = ""
         self._wake = asyncio.Event()
@@ -132,6 +133,11 @@ class Link:
     async def wait_closed(self) -> None:
         """Waits until the link is over, and raises why."""
         await self._over.wait()
+        self.check()
+
+    async def wait_clock(self) -> None:
+        """Waits until the server's clock has been measured. Raises why the link is over, if it is before."""
+        await self._measured.wait()
         self.check()
 
     def check(self) -> None:
@@ -173,6 +179,7 @@ class Link:
             self._ended = ended
             self._first_open.set()
             self._over.set()
+            self._measured.set()
             self._listener.on_end(ended)
 
     async def _until_refused(self) -> MasterVipError:
@@ -320,6 +327,7 @@ class Link:
             return
         self.clock.add(sent_s, self._timing.now_s(), server_ms)
         self._ponged.set()
+        self._measured.set()
         # It works again: the next trouble begins with a short pause.
         self._tries = 0
         self._has_renewed = False

@@ -142,6 +142,15 @@ class ScanSocket:
         """How far the server's clock is ahead of this machine's; 0 until it has been measured."""
         return self._link.clock.offset_ms(self._timing.now_s(), self._timing.wall_ms())
 
+    async def wait_clock(self) -> None:
+        """Waits until the server's clock has been measured. Raises as `wait_closed` does."""
+        await self._link.wait_clock()
+
+    @property
+    def clock_is_known(self) -> bool:
+        """Whether the server's clock has been measured."""
+        return self._link.clock.is_known
+
     async def scan(
         self,
         credential: str,
@@ -209,7 +218,7 @@ class ScanSocket:
         fields = {"id": scan_id}
         fields |= {name: item[name] for name in ITEM_FIELDS[:3] if item.get(name) is not None}
         scanned_at = item.get("scanned_at")
-        if scanned_at is None and not self.is_open and self._link.clock.is_known:
+        if scanned_at is None and not self.is_open and self.clock_is_known:
             scanned_at = self._timing.wall_ms()
         if scanned_at is not None:
             fields["scanned_at"] = round(scanned_at + self.clock_offset_ms)

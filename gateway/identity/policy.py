@@ -102,6 +102,18 @@ POLICY: dict[str, Action] = {
     ),
     "points.write": Action("Award, confirm, reverse and transfer points, top up wallets", _grants(_MANAGERS)),
     "points.spend": Action("Redeem, hold, capture and release points; pay", _grants(_MANAGERS + " staff:tenant")),
+    # Coupons.
+    "coupons.manage": Action("Define and change coupons", _grants(_MANAGERS)),
+    "coupons.issue": Action("Issue codes of coupons, and see all of a code", _grants(_MANAGERS)),
+    "coupons.read": Action("See coupons and the ends of their codes", _grants(_READERS + " key:manage:tenant")),
+    "coupons.redeem": Action(
+        "Redeem coupons at the till, hold, capture, release and roll back",
+        _grants("org_admin:tenant staff:tenant key:manage:tenant key:scan:tenant"),
+    ),
+    "cards.coupons": Action("See a card's coupons", _grants(_READERS + " key:manage:tenant member:own")),
+    # Rules.
+    "rules.read": Action("See rules and their templates", _grants(_READERS)),
+    "rules.change": Action("Make, change and delete rules", _grants(_MANAGERS)),
     # Events, doors and boards.
     "events.create": Action("Create events", _grants(_MANAGERS)),
     "events.change": Action("Change events and gates", _grants(_MANAGERS)),

@@ -31,6 +31,7 @@ from gateway.rest import (
     card_life,
     card_points,
     cards,
+    coupons,
     devices,
     event_doors,
     events,
@@ -47,6 +48,7 @@ from gateway.rest import (
     org_roles,
     orgs,
     revocations,
+    rules,
     scans,
     statistics,
     system,
@@ -64,7 +66,6 @@ _CODES = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    406: "not_acceptable",
     413: "body_too_large",
     415: "media_type_unsupported",
 }
@@ -96,6 +97,8 @@ ROUTERS = (
     card_points.router,
     card_life.router,
     tiers.card_router,
+    coupons.router,
+    coupons.card_router,
     events.router,
     scans.router,
     event_doors.router,
@@ -103,6 +106,7 @@ ROUTERS = (
     statistics.router,
     devices.router,
     leaderboards.router,
+    rules.router,
     system.router,
 )
 

@@ -361,8 +361,8 @@ async def _start(call: Call, request: Request, act: Act, note: str, digest: byte
 
 def _view(call: Call, batch: Batch) -> BatchView:
     now_ms = batch.finished_at_ms or call.parts.clock_ms()
-    spent_ms, done = now_ms - batch.taken_at_ms, batch.done - batch.taken_done
-    rate = done * 1_000 / spent_ms if batch.taken_at_ms and done and spent_ms > 0 else None
+    spent_ms, done = max(1, now_ms - batch.taken_at_ms), batch.done - batch.taken_done
+    rate = done * 1_000 / spent_ms if batch.taken_at_ms and done else None
     is_running = rate is not None and batch.finished_at_ms is None
     return BatchView(
         id=batch.batch_id,

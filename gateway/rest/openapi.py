@@ -17,6 +17,7 @@ from gateway.rest.common import REQUEST_ID_PARAMETER
 from gateway.rest.docs import CODES
 from gateway.rest.preconditions import IF_MATCH, IF_NONE_MATCH
 from gateway.scan_reasons import SCAN_REASONS
+from gateway.sockets import codes
 
 DESCRIPTION = (
     "Realtime check-ins for VIP cards. Errors are problem+json (RFC 9457) with a stable code. Every POST takes an "
@@ -139,19 +140,24 @@ def _add_codes(schemas: dict[str, Any]) -> None:
         "Why a scan is refused, the first that applies in this order. Final for its scan id",
         {reason: (meaning.title, meaning.remedy) for reason, meaning in SCAN_REASONS.items()},
     )
+    closes = {close.name: f"{close.code}: {close.message.removesuffix('.')}" for close in codes.CLOSES}
+    schemas["SocketCode"] = _codes(
+        "The code of an error frame, and of a close where a number is told: from 4500 on, connect again",
+        {code: (closes.get(code, "The socket stays open"), remedy) for code, remedy in codes.REMEDIES.items()},
+    )
     for name in ("Verdict", "ScanView"):
         schemas[name]["properties"]["reason"] = {"anyOf": [_ref("ScanReason"), {"type": "null"}]}
 
 
-def _codes(title: str, codes: dict[str, tuple[str, str]]) -> dict[str, Any]:
+def _codes(title: str, lines_of: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """A closed list; `x-codes` has for programs what the description has for people."""
-    lines = [f"- `{code}`: {meaning}. {remedy}" for code, (meaning, remedy) in codes.items()]
+    lines = [f"- `{code}`: {meaning}. {remedy}" for code, (meaning, remedy) in lines_of.items()]
     return {
         "type": "string",
-        "enum": list(codes),
+        "enum": list(lines_of),
         "title": title,
         "description": "\n".join(lines),
-        CODES: [{"code": code, "meaning": meaning, "remedy": remedy} for code, (meaning, remedy) in codes.items()],
+        CODES: [{"code": code, "meaning": meaning, "remedy": remedy} for code, (meaning, remedy) in lines_of.items()],
     }
 
 

@@ -66,3 +66,26 @@ FRAME_INVALID: Final = "frame_invalid"
 TOO_MANY_IN_FLIGHT: Final = "too_many_in_flight"
 TOPIC_UNKNOWN: Final = "topic_unknown"
 TOO_MANY_SUBSCRIPTIONS: Final = "too_many_subscriptions"
+
+# What the client does, for the documentation.
+REMEDIES: Final[dict[str, str]] = {
+    PROTOCOL_ERROR.name: "Correct the client; the frame before the close says what was wrong.",
+    TOKEN_INVALID.name: "Get a new token, or pair the device again; do not reconnect with this one.",
+    FORBIDDEN.name: "Ask for the right to do it; do not reconnect with this token.",
+    EVENT_UNKNOWN.name: "Check the event's id in the hello.",
+    SUBPROTOCOL_UNKNOWN.name: "Offer one of the two subprotocols.",
+    ORG_CLOSED.name: "Do not reconnect; nothing can be done with it any more.",
+    FRAME_TOO_BIG.name: "Send less in a frame; the welcome says how much one may have.",
+    ORG_SUSPENDED.name: "Do not reconnect until whoever runs the platform has resumed it.",
+    UNAVAILABLE.name: "Reconnect with back-off, and send again what was not answered, under the same ids.",
+    ACCESS_CHANGED.name: "Reconnect; what is allowed now is found out anew.",
+    DRAINING.name: "Reconnect with back-off, and send again what was not answered, under the same ids.",
+    HELLO_TIMEOUT.name: "Send the hello first and at once.",
+    SLOW_READER.name: "Read faster, or subscribe to less; reconnect with back-off.",
+    RATE_LIMITED.name: "Wait, then reconnect with back-off.",
+    TOO_MANY_SOCKETS.name: "Reconnect with back-off; another gateway may have room.",
+    FRAME_INVALID: "Correct the field that the message names; nothing else was touched.",
+    TOO_MANY_IN_FLIGHT: "Send it again under its id once other verdicts have come.",
+    TOPIC_UNKNOWN: "Check the topic and the id in it.",
+    TOO_MANY_SUBSCRIPTIONS: "Unsubscribe from something first.",
+}

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -138,6 +138,17 @@ class Endpoint:
         caller = await caller_of(connection, Standing(self.parts.entrance, scope, token, org_id, self.action))
         if caller is not None:
             await self.talk(connection, caller, hello)
+
+    def welcome(self, connection: Connection, **more: Any) -> dict[str, Any]:
+        """How every conversation begins, with what this kind tells besides."""
+        return {
+            "t": "welcome",
+            "session": self.parts.ids.entity("ses"),
+            "now": connection.clock_ms(),
+            "clock_offset_ms": connection.clock.offset_ms,
+            "max_frame_bytes": limits.FRAME_BYTES_MAX,
+            **more,
+        }
 
     def decoder(self, wire: Wire) -> Callable[[bytes], object]:
         """What decodes the socket's frames."""

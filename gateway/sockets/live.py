@@ -52,14 +52,7 @@ class LiveEndpoint(Endpoint):
             session.close()
 
     def _welcome(self, connection: Connection) -> dict[str, Any]:
-        return {
-            "t": "welcome",
-            "session": self.parts.ids.entity("ses"),
-            "now": connection.clock_ms(),
-            "clock_offset_ms": connection.clock.offset_ms,
-            "max_frame_bytes": limits.FRAME_BYTES_MAX,
-            "max_subscriptions": limits.SUBSCRIPTIONS_PER_SOCKET_MAX,
-        }
+        return self.welcome(connection, max_subscriptions=limits.SUBSCRIPTIONS_PER_SOCKET_MAX)
 
 
 class LiveSession:

@@ -86,16 +86,12 @@ class ScanEndpoint(Endpoint):
 
     def _welcome(self, connection: Connection, event: EventView, since: int) -> dict[str, Any]:
         """`cursor` is where the list of revoked cards goes on from, "" where it begins anew."""
-        return {
-            "t": "welcome",
-            "session": self.parts.ids.entity("ses"),
-            "now": connection.clock_ms(),
-            "clock_offset_ms": connection.clock.offset_ms,
-            "event": _event_map(event),
-            "max_in_flight": limits.SCANS_IN_FLIGHT_MAX,
-            "max_frame_bytes": limits.FRAME_BYTES_MAX,
-            "cursor": cursor_of(since) if since else "",
-        }
+        return self.welcome(
+            connection,
+            event=_event_map(event),
+            max_in_flight=limits.SCANS_IN_FLIGHT_MAX,
+            cursor=cursor_of(since) if since else "",
+        )
 
 
 class ScanSession:

@@ -27,7 +27,9 @@ KINDS: Final = (
     TopicKind("event:ID", re.compile(rf"event:(?P<event>{_ID})\Z"), "events.read"),
     TopicKind(
         "leaderboard:BOARD[:WINDOW]",
-        re.compile(rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|event:{_ID}))?\Z"),
+        re.compile(
+            rf"leaderboard:[a-z0-9_]{{1,40}}(?::(?:[a-z]{{1,10}}|day:\d{{8}}|(?:week|month):\d{{6}}|event:{_ID}))?\Z"
+        ),
         "leaderboards.read",
     ),
     TopicKind("card:ID", re.compile(rf"card:{_ID}\Z"), "cards.read"),

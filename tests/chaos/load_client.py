@@ -106,9 +106,16 @@ class Worker:
         self._cards = cards
         self._inside: dict[str, bool] = {}
         self._turn = rng.randrange(len(cards))
+        self._asked = 0
+
+    @property
+    def has_met_all(self) -> bool:
+        """Whether there was an answer for each of its cards: it does not ask twice round before."""
+        return self._asked >= 2 * len(self._cards)
 
     def next_card(self) -> Json:
         """Round robin, so that all cards are soon in memory."""
+        self._asked += 1
         self._turn = (self._turn + 1) % len(self._cards)
         return self._cards[self._turn]
 
@@ -385,6 +392,15 @@ class Load:
         for task in self._tasks:
             if task.done():
                 task.result()
+
+    async def wait_until_all_met(self, timeout_s: float) -> None:
+        """Waits until each card was asked about and answered. Raises `TimeoutError`, naming who is not so far."""
+        deadline_s = time.monotonic() + timeout_s
+        while waiting := [worker.name for worker in self.workers if not worker.has_met_all]:
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"after {timeout_s} s not all cards were asked about by {waiting}")
+            await asyncio.sleep(0.02)
 
     async def wait_until_answered(self, timeout_s: float) -> float:
         """Waits until every worker had an answer to a try that it began after the mark; returns how long after the mark

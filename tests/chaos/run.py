@@ -45,7 +45,6 @@ GATEWAYS = 2
 ORGANISATIONS = 3
 MEMBERS = 90
 RATE_DEFAULT = 150.0
-WARM_UP_S = 4.0
 RECOVERY_TIMEOUT_S = 90.0
 BACK_TIMEOUT_S = 90.0
 POLL_S = 0.05
@@ -86,7 +85,7 @@ class Chaos:
     async def begin(self) -> None:
         """Starts the load, and returns when every card has been brought to memory."""
         self.load.start()
-        await asyncio.sleep(WARM_UP_S)
+        await self.load.wait_until_all_met(RECOVERY_TIMEOUT_S)
         self.load.tally.mark()
         await self.load.wait_until_answered(RECOVERY_TIMEOUT_S)
 

@@ -19,6 +19,7 @@ from actors.replies import Failed
 from gateway.problems import TABLE, Problem, problem_of
 from gateway.rest.docs import CODES, docs_page
 from gateway.scan_reasons import SCAN_REASONS
+from gateway.sockets import codes
 from tests.edge.edge import FakeEdge
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,45 @@ def test_the_document_and_the_page_have_every_line(document: dict[str, Any]) -> 
             assert rows[code]["meaning"].endswith(line.title)
             assert f'<tr id="{name}.{code}"><td><code>{code}</code><td>{rows[code]["meaning"]}<td>{line.remedy}' in page
             assert f"`{code}`" in schemas[name]["description"]
+
+
+def told_by_tests() -> set[str]:
+    """All codes that tests assert, or have in their tables of cases: as texts, or by the names that they have here."""
+    names = {name: value for name, value in vars(refusals).items() if name.isupper() and isinstance(value, str)}
+    names |= {name: value for name, value in vars(codes).items() if name.isupper() and isinstance(value, str)}
+    names |= {name: value.name for name, value in vars(codes).items() if isinstance(value, codes.Close)}
+    found: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if path == Path(__file__):
+            continue
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Assert | ast.Tuple | ast.List | ast.Set | ast.Dict):
+                for inner in ast.walk(node):
+                    match inner:
+                        case ast.Constant(value=str(text)):
+                            # The simulation's situations, each of which must occur, say "refused CODE".
+                            found |= {text, text.removeprefix("refused ")}
+                        case ast.Attribute(attr=name) | ast.Name(id=name) if name in names:
+                            found.add(names[name])
+    return found
+
+
+def test_every_code_has_a_test_by_its_name() -> None:
+    sockets = {close.name for close in codes.CLOSES} | set(codes.REMEDIES)
+    assert sorted({*TABLE, *SCAN_REASONS, *ALL, *sockets} - told_by_tests()) == []
+
+
+def test_every_code_of_the_sockets_has_its_line(document: dict[str, Any]) -> None:
+    errors = {value for name, value in vars(codes).items() if name.isupper() and isinstance(value, str)}
+    assert set(codes.REMEDIES) == {close.name for close in codes.CLOSES} | errors
+    page = unescape(docs_page(document).decode())
+    rows = {row["code"]: row for row in document["components"]["schemas"]["SocketCode"][CODES]}
+    assert set(rows) == set(codes.REMEDIES)
+    for code, row in rows.items():
+        assert row["remedy"].endswith(".")
+        assert f'<tr id="SocketCode.{code}"><td><code>{code}</code><td>{row["meaning"]}<td>{row["remedy"]}' in page
+    for close in codes.CLOSES:
+        assert rows[close.name]["meaning"].startswith(f"{close.code}: ")
 
 
 def test_schemas_name_the_lists(document: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.board import Board
+from actors.board import Board, DaysBoard
 from actors.ports import BoardScore
 
 
@@ -79,3 +79,60 @@ def test_the_lazy_order_is_the_recomputed_order(changes: list[tuple[str, int, bo
             ranked = sorted((-score, at, card) for card, (score, at) in plain.items() if score > 0)
             assert [(card, score) for _, card, score in top(the_board)] == [(card, -minus) for minus, _, card in ranked]
             assert len(the_board) == len(ranked)
+
+
+class TestDays:
+    """A board over several days."""
+
+    def test_a_score_is_the_sum_of_its_days_and_reached_when_the_last_of_them_was(self) -> None:
+        the_board = DaysBoard(
+            [
+                BoardScore("a", "Ann", 5, 3, 20261123),
+                BoardScore("b", "Bob", 9, 4, 20261123),
+                BoardScore("a", "Ann", 4, 6, 20261124),
+                BoardScore("c", "Cy", -2, 7, 20261124),
+            ]
+        )
+        assert top(the_board) == [(1, "b", 9), (2, "a", 9)]
+        the_board.set_day("c", "Cy", 20261125, 11, 8)
+        assert top(the_board) == [(1, "b", 9), (2, "a", 9), (3, "c", 9)]
+        the_board.set_day("b", "Bob", 20261123, 10, 9)
+        the_board.set_day("b", "Bob", 20261123, 9, 10)
+        assert [card for _, card, _ in top(the_board)] == ["a", "c", "b"]
+
+    def test_a_day_that_comes_to_nothing_is_as_if_it_had_not_been(self) -> None:
+        the_board = DaysBoard([BoardScore("a", "Ann", 5, 3, 20261123), BoardScore("b", "Bob", 5, 4, 20261123)])
+        the_board.set_day("a", "Ann", 20261124, 5, 6)
+        the_board.set_day("a", "Ann", 20261124, 0, 7)
+        assert top(the_board) == [(1, "a", 5), (2, "b", 5)]
+        the_board.set_day("a", "Ann", 20261123, 0, 8)
+        the_board.set_day("c", "Cy", 20261124, 0, 9)
+        assert top(the_board) == [(1, "b", 5)]
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([1, 2, 3]), st.integers(-3, 4), st.booleans())),
+        st.integers(0, 30),
+    )
+    def test_it_goes_on_from_where_it_was_loaded(
+        self, changes: list[tuple[str, int, int, bool]], loaded_after: int
+    ) -> None:
+        days: dict[tuple[str, int], tuple[int, int]] = {}
+        the_board = DaysBoard(())
+        for reached, (card_id, day, score, looks) in enumerate(changes, 1):
+            if reached - 1 == loaded_after:
+                rows = [(card, day, *score) for (card, day), score in days.items() if score[0]]
+                the_board = DaysBoard(BoardScore(card, "Ann", score, at, day) for card, day, score, at in rows)
+            the_board.set_day(card_id, "Ann", day, score, reached)
+            if days.get((card_id, day), (0, 0))[0] != score:
+                days[card_id, day] = (score, reached)
+            if looks:
+                assert [(card, score) for _, card, score in top(the_board)] == self._ranked(days)
+        assert [(card, score) for _, card, score in top(the_board)] == self._ranked(days)
+
+    @staticmethod
+    def _ranked(days: dict[tuple[str, int], tuple[int, int]]) -> list[tuple[str, int]]:
+        cards = {card for card, _ in days}
+        parts = {card: [score for (who, _), score in days.items() if who == card and score[0]] for card in cards}
+        sums = [(-sum(p for p, _ in own), max(at for _, at in own), card) for card, own in parts.items() if own]
+        return [(card, -minus) for minus, _, card in sorted(sums) if minus < 0]

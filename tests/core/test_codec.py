@@ -28,17 +28,16 @@ from actors.codec import (
     encode_fact,
     encode_facts,
     encode_messages,
+    payload_of,
 )
 from actors.commands import ChangePlan, Command, IssueCard, OpenTenant, fingerprint
 from actors.entry import ENTRY_VERSION, Entry
-from actors.facts import AlarmSet, CardIssued, CardStateChanged, Fact, TenantChanged, TenantOpened
-from actors.pending import weight_of
-from actors.points import decide_redeem
+from actors.facts import CardIssued, CardStateChanged, Fact, TenantChanged, TenantOpened
 from actors.queries import GetBoard, GetTopic
 from actors.replies import BoardRow, BoardView, Deferred, Digest, Done, Failed, Update
-from actors.terms import Lot, TenantSettings
+from actors.terms import TenantSettings
 from storage.replay import WorldState
-from tests.core.build import NOW_MS, award, card, check_in, founding, redeem, scope, tenant
+from tests.core.build import NOW_MS, award, check_in, founding
 
 RELEASES = [
     json.loads(file.read_text()) for file in sorted((Path(__file__).parent.parent / "golden").glob("facts_v*.json"))
@@ -102,20 +101,10 @@ def test_fields_that_were_added_later_have_defaults(row: dict[str, Any]) -> None
     assert decode_fact(msgspec.msgpack.encode([*today, "new"])) == fact
 
 
-@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row["fact"])
-def test_a_facts_weight_is_at_least_its_size(row: dict[str, Any]) -> None:
-    data = bytes.fromhex(row["encoding"])
-    assert weight_of(decode_fact(data)) >= len(data)
-
-
-def test_a_redemption_from_many_lots_weighs_what_it_takes() -> None:
-    lots = tuple(Lot(1_000_000 + n, 1_000_000_000, NOW_MS) for n in range(1_000))
-    (fact,) = decide_redeem(scope(tenant(), card(balance=10**12, lots=lots)), redeem(10**9), NOW_MS - 1)
-    many = card(balance=1_000, lots=tuple(Lot(10**6 + n, 1, NOW_MS) for n in range(1_000)))
-    everything, alarm = decide_redeem(scope(tenant(), many), redeem(1_000), NOW_MS - 1)
-    assert isinstance(alarm, AlarmSet)
-    for posted in (fact, everything):
-        assert weight_of(posted) >= len(encode_fact(posted))
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 65_535, 65_536])
+def test_facts_that_are_encoded_one_by_one_make_the_same_payload(count: int) -> None:
+    fact = decode_fact(bytes.fromhex(GOLDEN[0]["encoding"]))
+    assert payload_of([encode_fact(fact)] * count) == encode_facts([fact] * count)
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,13 @@ class Ledger(RuleBasedStateMachine):
     @rule(award=consumes(awards))
     def take_back_an_award(self, award: tuple[int, int]) -> None:
         entry, amount = award
+        # One that never expires is like any other point once it is confirmed: then any will do.
+        has_lot = any(lot.lot == entry for lot in self.bank.card.lots)
         reason = self.ask(ReversePoints(*HEAD, entry))
         assert reason == ("" if entry else "entry_unknown")
         if not entry:
             return
-        own = [coin for coin in self.coins if coin.award == entry and not coin.hold and self._has_lot(entry)]
+        own = [coin for coin in self.coins if coin.award == entry and not coin.hold and has_lot]
         others = [coin for coin in self.free() if not any(coin is one for one in own)]
         pending = [coin for coin in self.coins if not coin.hold and coin.since > self.now]
         pending.sort(key=lambda coin: (coin.expires, coin.award))
@@ -133,10 +135,6 @@ class Ledger(RuleBasedStateMachine):
         taken = [*own, *others, *pending][:amount]
         self.coins = [coin for coin in self.coins if not any(coin is one for one in taken)]
         assert self.bank.entries["card"][-1].short_by == amount - len(taken)
-
-    def _has_lot(self, entry: int) -> bool:
-        """Whether the award was one that expires or was pending: of the others any point will do."""
-        return any(lot.lot == entry for lot in self.bank.entries["card"][entry - 1].lots)
 
     @rule(award=awards)
     def confirm(self, award: tuple[int, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.board import Board
+from actors.board import Board, board_over
 from actors.checkin import decide_check_in
 from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
@@ -184,6 +184,18 @@ def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
     assert digest.update.data.window == "day:20270116"  # type: ignore[union-attr]
     views.take_points(posting(5), position_of(1, 0))
     assert views.due(NOW_MS + PUBLISH_INTERVAL_MS) == [], "what happens to the old day's board is not shown any more"
+
+
+def test_a_posting_reaches_the_boards_of_its_day_its_week_and_its_month() -> None:
+    views = Views(7)
+    boards = {window: board_over(window, ()) for window in ("day:20270115", "week:202702", "month:202701")}
+    others = {window: board_over(window, ()) for window in ("day:20270116", "week:202703", "month:202702")}
+    for window, board in (boards | others).items():
+        views.add_board("org", window, board, [])
+    views.take_points(posting(5), position_of(1, 0))
+    for board in boards.values():
+        assert [row.score for row in board.view("points", "", 9, 0, "").rows] == [5]
+    assert not any(len(board) for board in others.values())
 
 
 def test_feeds_over_the_limit_are_put_away_unless_somebody_watches_them() -> None:

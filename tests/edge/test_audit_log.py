@@ -32,6 +32,11 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("POST", "/v1/accounts"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/suspend"): "noted under the platform, for it concerns no organisation",
     ("POST", "/v1/accounts/{account_id}/resume"): "noted under the platform, for it concerns no organisation",
+    **{
+        ("POST", f"/v1/coupons/{act}"): "the till's, recorded by itself in the history of redemptions"
+        for act in ("redeem", "redemptions/{redemption_id}/capture", "redemptions/{redemption_id}/release")
+    },
+    ("POST", "/v1/rules/templates/{template_id}/fill"): "saves nothing",
     ("PATCH", "/v1/devices/self"): "a device's own choice of where it stands",
     ("POST", "/v1/events/{event_id}/checkins/{scan_id}/annul"): "a door's own; it stands in the scan log",
     ("POST", "/v1/events/{event_id}/answers"): "a guest's own answers",
@@ -93,6 +98,8 @@ async def everything(system: System) -> Acts:
     await people(acts, own, token)
     await cards_and_events(acts)
     await members(acts, own, token)
+    await coupons(acts)
+    await rules(acts)
     acts.done["POST", "/v1/orgs"] = [("orgs.create", org["id"])]
     query = "?confirm=Table%202"
     await acts.do("DELETE", own, "orgs.close", None, SUPERADMIN_TOKEN, target=org["id"], query=query)
@@ -142,6 +149,32 @@ async def members(acts: Acts, own: str, token: str) -> None:
     started = await acts.do("POST", "/v1/members/imports", "members.create", b"name\nAnn\n", headers=csv)
     ids = {"import_id": started["id"], "target": started["id"]}
     await acts.do("POST", "/v1/members/imports/{import_id}/cancel", "members.create", None, **ids)
+
+
+async def coupons(acts: Acts) -> None:
+    """Coupons, their codes, and what is taken back."""
+    system, key = acts.system, acts.org["key"]
+    body = {"name": "Tea", "value": {"type": "item", "text": "A tea"}}
+    made = await acts.do("POST", "/v1/coupons", "coupons.manage", body)
+    ids = {"coupon_id": made["id"], "target": made["id"]}
+    await acts.do("PATCH", "/v1/coupons/{coupon_id}", "coupons.manage", {"limit_in_all": 5}, **ids)
+    issued = await acts.do("POST", "/v1/coupons/{coupon_id}/codes", "coupons.issue", {"count": 1}, **ids)
+    card = await system.made("POST", "/v1/cards", {"member": {"name": "Cay"}}, key)
+    acts.more.append(("cards.issue", card["id"]))
+    body = {"code": issued["items"][0]["code"], "card_id": card["id"]}
+    redeemed = await system.made("POST", "/v1/coupons/redeem", body, key)
+    path = "/v1/coupons/redemptions/{redemption_id}/rollback"
+    await acts.do("POST", path, "coupons.redeem", None, redemption_id=redeemed["id"])
+
+
+async def rules(acts: Acts) -> None:
+    """Rules."""
+    rule = {"name": "Welcome", "on": "checkin", "then": [{"action": "award_points", "points": 5}]}
+    made = await acts.do("POST", "/v1/rules", "rules.change", {"rule": rule})
+    ids = {"rule_id": made["id"], "target": made["id"]}
+    await acts.do("PUT", "/v1/rules/{rule_id}", "rules.change", {"rule": rule | {"name": "Hello"}}, **ids)
+    await acts.do("POST", "/v1/rules/{rule_id}/state", "rules.change", {"state": "active"}, **ids)
+    await acts.do("DELETE", "/v1/rules/{rule_id}", "rules.change", None, **ids)
 
 
 async def cards_and_events(acts: Acts) -> None:

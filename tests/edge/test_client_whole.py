@@ -9,7 +9,7 @@ import io
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gateway.client import (
     OutcomeUnknown,
     RetryPolicy,
     cards,
+    coupons,
     events,
     members,
     people,
@@ -165,6 +166,31 @@ async def test_a_person_from_registering_to_the_door(system: System, proxy: TcpP
         await vip.logout()
         with pytest.raises(ApiError):
             await vip.me()
+
+
+async def test_coupons(proxy: TcpProxy) -> None:
+    async with organiser(proxy) as (vip, _):
+        card = await vip.cards.issue(member={"name": "John"})
+        coupon = await vip.coupons.define("Tea", {"type": "points", "points": 5}, limit_per_card=2)
+        assert [each["id"] async for each in vip.coupons.all()] == [coupon["id"]]
+        seen = await vip.coupons.get(coupon["id"])
+        changed = await vip.coupons.change(coupon["id"], if_match=seen.etag, name="Good tea")
+        assert changed["name"] == "Good tea"
+        issued = await vip.coupons.issue(coupon["id"], count=2)
+        (own,) = (await vip.coupons.issue(coupon["id"], card_ids=[card["id"]]))["items"]
+        assert [each["code"] async for each in vip.coupons.of_card(card["id"])] == [own["code"]]
+        assert len([each async for each in vip.coupons.codes(coupon["id"])]) == 3
+        until = datetime.now(UTC) + timedelta(hours=1)
+        first, second = [item["code"] for item in issued["items"]]
+        held = await vip.coupons.redeem(first, card["id"], bill_id="till-1", hold_until=until)
+        captured = await vip.coupons.capture(held["id"])
+        assert captured["state"] == "redeemed"
+        other = await vip.coupons.redeem(second, card["id"], hold_until=until)
+        assert (await vip.coupons.release(other["id"]))["state"] == "released"
+        assert (await vip.coupons.roll_back(captured["id"], note="wrong"))["state"] == "rolled_back"
+        with pytest.raises(ApiError) as refused:
+            await vip.coupons.roll_back(captured["id"])
+        assert refused.value.code == "already_rolled_back"
 
 
 async def test_devices_keys_and_sockets(proxy: TcpProxy) -> None:
@@ -341,6 +367,7 @@ FACES = [
     (blocking_faces.People, people.People),
     (blocking_faces.Members, members.Members),
     (blocking_faces.Cards, cards.Cards),
+    (blocking_faces.Coupons, coupons.Coupons),
     (blocking_faces.Events, events.Events),
     (blocking_faces.Devices, events.Devices),
     (blocking_faces.Checkins, events.Checkins),

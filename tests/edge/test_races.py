@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from gateway.render import rfc3339
 from tests.edge.in_process import System
 
 AT_ONCE = 200
@@ -72,6 +73,80 @@ async def test_one_card_shown_at_two_gates_at_once_a_hundred_times(system: Syste
     assert Counter(verdicts) == {("admitted", None): 1, ("refused", "already_admitted"): AT_ONCE - 1}
     attendance = await system.made("GET", f"/v1/events/{event['id']}/attendance", token=org["key"])
     assert attendance["inside"] == 1
+
+
+async def test_a_coupon_with_ten_uses_wanted_by_many_at_once(system: System) -> None:
+    """A shared code, half of the tills holding it first: neither holds nor redemptions go beyond the limit."""
+    coupon_id, key, cards = await _coupon_with_cards(system, {"limit_in_all": 10, "shared_code": "SUMMER26"})
+    until = rfc3339(system.clock.wall_ms() + 3_600_000)
+    bodies = [
+        {"code": "SUMMER26", "card_id": card_id, **({"hold_until": until} if number % 2 else {})}
+        for number, card_id in enumerate(cards)
+    ]
+    answers = await asyncio.gather(*(system.call("POST", "/v1/coupons/redeem", body, key) for body in bodies))
+    refused = [answer.json()["code"] for answer in answers if answer.status != 200]
+    assert refused == ["coupon_limit_reached"] * (AT_ONCE - 10)
+    made = [answer.json() for answer in answers if answer.status == 200]
+    seen = await system.made("GET", f"/v1/coupons/{coupon_id}", token=key)
+    assert seen["redeemed"] + seen["on_hold"] == 10
+    assert seen["on_hold"] == sum(one["state"] == "on_hold" for one in made)
+    # As many as were given back are there again, and no more, whoever else comes at the same time.
+    ends = [
+        system.call(
+            "POST",
+            f"/v1/coupons/redemptions/{one['id']}/{'release' if one['state'] == 'on_hold' else 'rollback'}",
+            token=key,
+        )
+        for one in made[:5]
+    ]
+    more = [system.call("POST", "/v1/coupons/redeem", body, key) for body in bodies]
+    await asyncio.gather(*ends, *more)
+    again = await asyncio.gather(*(system.call("POST", "/v1/coupons/redeem", body, key) for body in bodies))
+    assert {answer.json()["code"] for answer in again if answer.status != 200} == {"coupon_limit_reached"}
+    seen = await system.made("GET", f"/v1/coupons/{coupon_id}", token=key)
+    assert seen["redeemed"] + seen["on_hold"] == 10
+
+
+async def test_one_code_redeemed_by_many_at_once(system: System) -> None:
+    coupon_id, key, cards = await _coupon_with_cards(system, {})
+    issued = await system.made("POST", f"/v1/coupons/{coupon_id}/codes", {"count": 1}, key)
+    code = issued["items"][0]["code"]
+    answers = await asyncio.gather(
+        *(system.call("POST", "/v1/coupons/redeem", {"code": code, "card_id": card_id}, key) for card_id in cards)
+    )
+    told = Counter(answer.json().get("code", "redeemed") for answer in answers)
+    assert told == {"redeemed": 1, "coupon_already_used": AT_ONCE - 1}
+    (made,) = [answer.json() for answer in answers if answer.status == 200]
+    path = f"/v1/coupons/redemptions/{made['id']}/rollback"
+    backs = await asyncio.gather(*(system.call("POST", path, token=key) for _ in range(20)))
+    told = Counter(answer.json().get("code", "rolled back") for answer in backs)
+    assert told == {"rolled back": 1, "already_rolled_back": 19}
+
+
+async def test_a_hold_that_is_captured_and_released_by_many_at_once_ends_once(system: System) -> None:
+    _, key, cards = await _coupon_with_cards(system, {"shared_code": "TEA1", "value": {"type": "points", "points": 7}})
+    until = rfc3339(system.clock.wall_ms() + 3_600_000)
+    body = {"code": "TEA1", "card_id": cards[0], "hold_until": until}
+    held = await system.made("POST", "/v1/coupons/redeem", body, key)
+    path = f"/v1/coupons/redemptions/{held['id']}"
+    answers = await asyncio.gather(
+        *(system.call("POST", f"{path}/{('capture', 'release')[number % 2]}", token=key) for number in range(40))
+    )
+    (made,) = [answer.json() for answer in answers if answer.status == 200]
+    (code,) = {answer.json()["code"] for answer in answers if answer.status != 200}
+    assert code == {"redeemed": "hold_captured", "released": "hold_released"}[made["state"]]
+    balance = (await system.made("GET", f"/v1/cards/{cards[0]}/balance", token=key))["balance"]
+    assert balance == (7 if made["state"] == "redeemed" else 0)
+
+
+async def _coupon_with_cards(system: System, terms: Any) -> tuple[str, str, list[str]]:
+    """A coupon's id, the organisation's key and cards for everybody."""
+    org = await system.open_org()
+    items = {"items": [{"member": {"name": "Lan"}}] * AT_ONCE}
+    made = (await system.made("POST", "/v1/cards:batch", items, org["key"]))["items"]
+    body = {"name": "Tea", "value": {"type": "item", "text": "A tea"}, **terms}
+    coupon = await system.made("POST", "/v1/coupons", body, org["key"])
+    return coupon["id"], org["key"], [each["card"]["id"] for each in made]
 
 
 async def _verdicts(system: System, org: Any, scans: list[Any]) -> list[tuple[str, str | None]]:

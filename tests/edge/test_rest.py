@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -255,7 +256,16 @@ async def test_points_and_leaderboard(system: System) -> None:
     board = await system.made("GET", f"/v1/leaderboards/points?window=all&around={bob['id']}", token=key)
     assert [(row["rank"], row["name"], row["score"]) for row in board["items"]] == [(1, "Ann", 100), (2, "Bob", 70)]
     assert (board["size"], board["around_rank"]) == (2, 2)
-    assert (await system.call("GET", "/v1/leaderboards/karma", token=key)).json()["code"] == "board_unknown"
+    for kind, written in (("day", r"day:\d{8}"), ("week", r"week:\d{6}"), ("month", r"month:\d{6}")):
+        now = await system.made("GET", f"/v1/leaderboards/points?window={kind}", token=key)
+        assert re.fullmatch(written, now["window"])
+        assert now["items"] == board["items"]
+        assert await system.made("GET", f"/v1/leaderboards/points?window={now['window']}", token=key) == now
+    before = await system.made("GET", "/v1/leaderboards/points?window=week:202053", token=key)
+    assert (before["size"], before["items"]) == (0, [])
+    for wrong in ("karma", "points?window=year", "points?window=week:202153"):
+        unknown = await system.call("GET", f"/v1/leaderboards/{wrong}", token=key)
+        assert (unknown.status, unknown.json()["code"]) == (404, "board_unknown")
 
 
 @pytest.mark.parametrize(

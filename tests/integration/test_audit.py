@@ -17,6 +17,7 @@ from actors.card_facts import CardReissued, CardTierChanged, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
+from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleUnitsReturned
 from actors.terms import EarnedDay
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
@@ -24,6 +25,7 @@ from storage.acks import AckBook, canonical
 from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
+from tests.support.coupon_faults import WRONG_COUPON_FACTS
 from tests.support.small_history import (
     FIRST,
     OTHER_TAG,
@@ -102,7 +104,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 19, "the history has facts of nearly every kind"
+    assert len(kinds) == 26, "the history has facts of nearly every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -149,7 +151,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
     return is_it
 
 
-WRONG_FACTS = {
+WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
     "award for no scan": (PointsPosted, {"rule": "rule_checkin:1"}, {"cause": "checkin:none"}, "award_causes"),
@@ -197,7 +199,13 @@ WRONG_FACTS = {
         "tiers",
     ),
     "lifts a card higher than its points": (CardTierChanged, {"reason": "points"}, {"tier": "diamond"}, "tiers"),
+    "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
+    "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
+    "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),
+    "units come back that were not used": (RuleUnitsReturned, {}, {"cause": "checkin:none"}, "rules"),
+    "a version is left out": (RuleDeleted, {}, {"version": 2}, "rules"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),
+    **WRONG_COUPON_FACTS,
 }
 
 

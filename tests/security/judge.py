@@ -38,6 +38,8 @@ _NOT_COMPARED = ("content-length", "ratelimit", "ratelimit-policy")
 MADE_BY_THE_SERVER = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|(?:req|bat)_[0-9a-z]{20}"
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    # How fast work went.
+    r'|"per_second":[0-9.]+'
 )
 
 

@@ -20,6 +20,7 @@ from gateway.identity.policy import Principal
 from gateway.ids import ALPHABET, derived_id
 from gateway.lists import is_fresh
 from gateway.orgs.invitations import PREFIX
+from gateway.render import rfc3339
 from tests.edge.in_process import SUPERADMIN_TOKEN, System, clock_ms
 from tests.security.fields import ORG_NAME
 
@@ -94,7 +95,7 @@ class World:
     async def _fill(self, tenant: Tenant) -> None:
         """A second one of what lists show, so that there are second pages."""
         spare = self.bundle(tenant)
-        for kind in ("gate", "invitation", "import", "batch"):
+        for kind in ("gate", "invitation", "import", "batch", "coupon"):
             await spare.get(kind)
         bundle = self.bundle(tenant, {"event": await tenant.shared.get("event")})
         for each in (tenant.shared, bundle):
@@ -230,6 +231,32 @@ async def _scan(bundle: Bundle) -> str:
     return str((await bundle.made("/v1/checkins", names))["scan_id"])
 
 
+async def _coupon(bundle: Bundle) -> str:
+    value = {"type": "item", "text": "A tea"}
+    return str((await bundle.made("/v1/coupons", {"name": "Tea", "value": value}))["id"])
+
+
+async def _coupon_code(bundle: Bundle) -> str:
+    """One that any card may use, with another, and two for the card."""
+    path, card = f"/v1/coupons/{await bundle.get('coupon')}/codes", await bundle.get("card")
+    await bundle.made(path, {"card_ids": [card, card]})
+    return str((await bundle.made(path, {"count": 2}))["items"][0]["code"])
+
+
+async def _redeemed(bundle: Bundle, **more: str) -> str:
+    issued = await bundle.made(f"/v1/coupons/{await bundle.get('coupon')}/codes", {"count": 1})
+    body = {"code": issued["items"][0]["code"], "card_id": await bundle.get("card"), **more}
+    return str((await bundle.made("/v1/coupons/redeem", body))["id"])
+
+
+async def _redemption(bundle: Bundle) -> str:
+    return await _redeemed(bundle)
+
+
+async def _hold(bundle: Bundle) -> str:
+    return await _redeemed(bundle, hold_until=rfc3339(clock_ms() + 3_600_000))
+
+
 async def _device(bundle: Bundle) -> str:
     asked = await bundle.made(f"/v1/events/{await bundle.get('event')}/devices", {})
     paired = await bundle.system.made("POST", "/v1/devices/pair", {"code": asked["pairing_code"]})
@@ -318,6 +345,11 @@ async def _batch(bundle: Bundle) -> str:
     return str(started["id"])
 
 
+async def _rule(bundle: Bundle) -> str:
+    rule = {"name": "Points", "on": "exit", "then": [{"action": "award_points", "points": 1}]}
+    return str((await bundle.made("/v1/rules", {"rule": rule}))["id"])
+
+
 MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "org": _org,
     "member": _member,
@@ -329,6 +361,10 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "event": _event,
     "gate": _gate,
     "scan": _scan,
+    "coupon": _coupon,
+    "coupon_code": _coupon_code,
+    "redemption": _redemption,
+    "hold": _hold,
     "device": _device,
     "api_key": _api_key,
     "account": _account,
@@ -339,6 +375,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "external_id": _external_id,
     "import": _import,
     "batch": _batch,
+    "rule": _rule,
     "invitation": _invitation,
     "invitation_token": _invitation_token,
 }

@@ -47,7 +47,7 @@ def loaded_whatever_its_age(original: Any, self: Any, load_id: int, found: Any, 
 def ack_before_append() -> Iterator[None]:
     def accept(original: Any, self: Any, waiting: Any, facts: Any) -> None:
         original(self, waiting, facts)
-        waiting, answer = self._draft_held.pop()
+        waiting, answer = self._draft.held.pop()
         self._ready.append((waiting.token, answer))
 
     with around(Partition, "_accept", accept):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 from unittest.mock import ANY, patch
 
 import msgspec
 
-import actors.board
 import actors.checkin
 import actors.partition
+import actors.ranking
 import actors.recovery
 from actors.commands import ChangeCardState, IssueCard
 from actors.handlers import HANDLERS
@@ -87,5 +88,10 @@ def oldest_lot_spent_first() -> Iterator[None]:
 
 @planted
 def tie_goes_to_the_last() -> Iterator[None]:
-    with patch.object(actors.board, "_rank", lambda score: (-score.score, -score.reached, score.card_id)):
+    after = actors.ranking._Equals.after
+
+    def last_first(self: Any, skipped: int) -> Iterator[str]:
+        return islice(reversed(list(after(self, 0))), skipped, None)
+
+    with patch.object(actors.ranking._Equals, "after", last_first):
         yield

@@ -10,9 +10,12 @@ import msgspec
 
 import actors.judge
 import actors.ledger
+import actors.rule_run
 import actors.tiers
 from actors.calendar import local_day
 from actors.ledger import LedgerDraft
+from actors.rule_run import RuleRun
+from actors.tiers import standing_of
 from tests.simulation.planting import around, planted
 
 
@@ -91,4 +94,30 @@ def a_review_leaves_no_date_for_the_next() -> Iterator[None]:
         return (*original(tenant, card, standing)[:2], 0)
 
     with patch.object(actors.tiers, "_looked_at", looked_at):
+        yield
+
+
+@planted
+def a_rule_takes_what_a_person_has_set() -> Iterator[None]:
+    def give(original: Any, self: Any, effect: Any) -> None:
+        self.draft._standing = self.draft.standing._replace(is_held=False)
+        original(self, effect)
+
+    with around(RuleRun, "_give", give):
+        yield
+
+
+@planted
+def a_tier_by_rule_is_never_reviewed() -> Iterator[None]:
+    with patch.object(actors.rule_run, "review_ms", lambda tenant, tier, at_ms: 0):
+        yield
+
+
+@planted
+def the_rise_forgets_what_a_rule_has_set() -> Iterator[None]:
+    def rise(original: Any, self: Any) -> Any:
+        self._standing = standing_of(self._card)
+        return original(self)
+
+    with around(LedgerDraft, "_rise", rise):
         yield

@@ -16,6 +16,8 @@ from typing import Any
 from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
+from actors.coupon_commands import RedeemCoupon
+from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark, is_intact
 from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDetails
 from actors.handlers import order_key
@@ -29,6 +31,7 @@ from actors.replies import (
     CardChanges,
     CardFeed,
     CardView,
+    CouponView,
     Digest,
     Done,
     EventView,
@@ -39,10 +42,11 @@ from actors.replies import (
     TopicView,
 )
 from actors.terms import FAR_MS
-from tests.simulation.expected import plain
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
+from tests.simulation.oracle_boards import BoardOracle
+from tests.simulation.plain import card_at, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -51,10 +55,15 @@ DOOR_FACTS = (
     *("EventCreated", "EventChanged", "ScanJudged", "ScanAnnulled", "EveryoneLeft", "AdmissionListChanged"),
     "QuestionsAnswered",
 )
+NOTED_DETAILS = (
+    *("is_offline", "is_move", "conflict", "forced", "tag_uid", "left_zone_id", "session_id", "questions"),
+    "message",
+)
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TierReviewed"),
     *("TagAssigned", "TagRemoved"),
 )
+RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
 
 def check(holds: bool, message: str) -> None:
@@ -76,7 +85,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards: dict[Key, dict[str, tuple[int, int]]] = defaultdict(dict)
+        self.boards = BoardOracle()
         self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -109,7 +118,9 @@ class Checker(Watcher):
     def _take_command(self, entry: Entry, facts: list[Fact], index: int) -> int:
         first = facts[index]
         if isinstance(first, AlarmSet) and first.rang:
-            return self._take_expected(entry, facts, index, self.oracle.woken(first.entity_id, first.at_ms), first)
+            return self._take_expected(
+                entry, facts, index, self.oracle.woken(first.kind, first.entity_id, first.at_ms), first
+            )
         answer = next((fact for fact in facts[index:] if fact.request_id), None)
         check(answer is not None, "9: facts that answer nobody")
         assert answer is not None
@@ -164,6 +175,10 @@ class Checker(Watcher):
             self._world.note("alarm rang" if fact.rang else "alarm set")
         elif kind == "TagEnrolled":
             pass  # seen from outside once it is a card's
+        elif isinstance(fact, CouponFact):
+            self._take_coupon(kind, fact, position)
+        elif kind in RULE_FACTS:
+            self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
@@ -175,17 +190,7 @@ class Checker(Watcher):
         if not details.is_offline and self._inside[fact.event_id] <= fact.capacity:
             check(fact.inside <= full, f"12: {fact.inside} inside, capacity {fact.capacity}")
         self._inside[fact.event_id] = fact.inside
-        for name in (
-            "is_offline",
-            "is_move",
-            "conflict",
-            "forced",
-            "tag_uid",
-            "left_zone_id",
-            "session_id",
-            "questions",
-            "message",
-        ):
+        for name in NOTED_DETAILS:
             if getattr(details, name):
                 self._world.note(f"scan {name}")
         if details.is_offline and not details.is_latest:
@@ -193,6 +198,15 @@ class Checker(Watcher):
         if fact.visits is not None:
             is_late = 0 < fact.visit_day < fact.visits.day
             self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
+
+    def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
+        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
+        if own is not None:
+            self.history[own, getattr(fact, f"{own}_id")].add(position, position)
+        if kind in ("CouponRedeemed", "RedemptionChanged"):
+            self._world.note(f"coupon {fact.state}")
+        if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
+            self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
 
     def _take_points(self, fact: Any, position: int) -> None:
         ledger = self.oracle.ledgers[fact.card_id]
@@ -211,16 +225,20 @@ class Checker(Watcher):
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
-        scores = [("all", fact.earned_after), (f"day:{fact.day}", fact.day_earned_after)]
-        if fact.event_id:
-            scores.append((f"event:{fact.event_id}", fact.event_earned_after))
-        for window, score in scores:
-            board = self.boards[fact.tenant_id, window]
-            if board.get(fact.card_id, (0, 0))[0] != score:
-                board[fact.card_id] = (score, position)
-                ranked = sorted((-s, reached, card) for card, (s, reached) in board.items() if s > 0)
-                rows = [(card, -negative) for negative, _, card in ranked]
-                self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+        for window, rows in self.boards.take(fact, position):
+            self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
+
+    def _take_rules(self, kind: str, fact: Any, position: int) -> None:
+        if kind in ("RulesApplied", "RuleUnitsReturned"):
+            self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RulesApplied":
+            self._world.note(f"rules at {fact.trigger}")
+            self._world.note(f"rules at depth {fact.depth}")
+            for failure in fact.failures:
+                self._world.note(f"rule failed {failure.reason}")
+            for step in fact.steps:
+                if step.use is not None:
+                    self._world.note("a rule with a limit")
 
     def _note_reversal(self, original: dict[str, Any], fact: PointsPosted) -> None:
         if original["kind"] == "capture":
@@ -317,6 +335,7 @@ class Checker(Watcher):
             check(known is not None and known[0].fingerprint != message.fingerprint, f"2: {message} reuses no id")
         elif reply.code.endswith("_unknown"):
             kind = reply.code.removesuffix("_unknown")
+            kind = "code" if kind == "coupon" and isinstance(message, RedeemCoupon) else kind
             entity = str(getattr(message, f"{kind}_id", ""))
             if kind == "card" and isinstance(message, TransferPoints) and self._is_known(message, token):
                 entity = message.to_card_id
@@ -326,6 +345,7 @@ class Checker(Watcher):
                 self._world.note(f"{reply.code} told")
                 return
             tenant = self.oracle.cards.get(entity, self.oracle.events.get(entity, {})).get("tenant", message.tenant_id)
+            tenant = self.oracle.coupons.owner(entity) or tenant
             check(tenant != message.tenant_id, f"1: {reply.code} for {message}, which existed")
             self._world.note("another tenant's entity is unknown")
 
@@ -345,13 +365,8 @@ class Checker(Watcher):
             view["holds"] = {hold.hold: (hold.account, hold.held, hold.lapses_at_ms) for hold in reply.holds}
             check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
             then = self.history["card", reply.card_id].since(since)
-            # A hold whose time is over is not shown, though its end may not be posted yet; hosts' clocks differ.
-            over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX
-            shown = [{**one, "holds": _still_open(one["holds"], view["holds"], over_ms)} for one in then]
-            for one in shown:
-                # Nor is a tier whose time is over, though that may not be posted yet.
-                if 0 < one.pop("tier_due") <= over_ms:
-                    one["tier"] = view["tier"]
+            over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX  # hosts' clocks differ
+            shown = [card_at(one, view, over_ms) for one in then]
             check(view in shown, f"1: undurable or outdated {view}")
         elif isinstance(reply, EventView):
             terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
@@ -364,6 +379,9 @@ class Checker(Watcher):
             settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms, told.tiers)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
+        elif isinstance(reply, CouponView):
+            shown_coupon = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
+            check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")
             self._told_board(message.tenant_id, reply, since, message)
@@ -459,7 +477,7 @@ class Checker(Watcher):
 
     def after_input(self, partition: Partition) -> None:
         """The mailbox is bounded."""
-        held = len(partition._draft_held) + sum(len(entry.held) for entry in partition._pending)
+        held = len(partition._draft.held) + sum(len(entry.held) for entry in partition._pending)
         asked = [waiting for waiting in (*partition._mailbox, *partition._parked) if waiting.token is not None]
         waiting = len(asked) + held
         check(waiting <= self.mailbox_max, f"10: {waiting} messages wait")
@@ -467,7 +485,9 @@ class Checker(Watcher):
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)
             if commands > len(partition._parked_keys):
                 self._world.note("parked behind parked")
-        resident = {*partition.residents.cards, *partition.residents.events, *partition.residents.actors["tag"]}
+        resident = {
+            own_id for kind, actors in partition.residents.actors.items() if kind != "tenant" for own_id in actors
+        }
         epoch, before, gone = self._resident.get(partition, (0, set(), set()))
         if epoch == partition.epoch:
             gone |= before - resident
@@ -477,9 +497,3 @@ class Checker(Watcher):
                 self._world.note("loaded again after being put away")
                 gone -= resident
         self._resident[partition] = (partition.epoch, resident, gone if epoch == partition.epoch else set())
-
-
-def _still_open(
-    holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
-) -> dict[int, tuple[str, int, int]]:
-    return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}

@@ -27,17 +27,20 @@ from actors.commands import (
     fingerprint,
 )
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
-from actors.queries import GetBoard, GetCard, GetCardTier, GetEvent, GetTenant, GetTopic
+from actors.queries import GetBoard, GetCard, GetCardTier, GetCoupon, GetEvent, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
 from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
+from rules.language import RuleDefinition
 from rules.model import Rule
 from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_tiers
 from tests.simulation.checker import Checker, check
+from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
+from tests.simulation.rule_clients import about_rules, learn_rule
 from tests.simulation.world import World
 
 TENANTS = ("org_a", "org_b")
@@ -90,7 +93,9 @@ class Client:
         # Of cards the latest credential, of tags the latest counter.
         self._serials: dict[str, int] = {}
         self._counters: dict[str, int] = {}
+        self._rules: dict[str, dict[str, RuleDefinition]] = {}
         self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
+        self._coupons = CouponKnowledge()
 
     @property
     def is_done(self) -> bool:
@@ -145,6 +150,8 @@ class Client:
         rng = self._world.rng
         card_id, event_id = self._pick(tenant_id, CARDS), self._pick(tenant_id, EVENTS)
         head = (tenant_id, request_id, b"")
+        if rng.random() < 0.3:
+            return self._signed(self._coupons.command(rng, self._world.now_ms, head, card_id))
         dice = rng.random()
         command: Command
         if dice < 0.42:
@@ -164,9 +171,11 @@ class Client:
                 command = about_card(rng, self._world.now_ms, head, card_id)
             elif rng.random() < 0.2:
                 command = RenameCardHolder(*head, card_id, f"Ann {rng.randint(1, 9)}")
-        elif dice < 0.92:
+        elif dice < 0.91:
             # As the edge does it: a card's id comes from its request's.
             command = IssueCard(*head, f"card_{tenant_id}_{request_id}", "another member", "Bea", "bronze")
+        elif dice < 0.93:
+            command = about_rules(rng, head, self._rules.get(tenant_id, {}))
         elif dice < 0.97:
             command = self._change_event(head, event_id)
         elif dice < 0.98:
@@ -246,7 +255,7 @@ class Client:
         rng = self._world.rng
         tenant_id = rng.choice(TENANTS)
         event_id = self._pick(tenant_id, EVENTS)
-        window = rng.choice(("all", "day", f"event:{event_id}"))
+        window = rng.choice(("all", "day", "week", "month", f"event:{event_id}"))
         dice = rng.random()
         if dice < 0.2:
             ask = GetCardTier if dice < 0.04 else GetCard
@@ -255,6 +264,8 @@ class Client:
             return GetEvent(tenant_id, event_id)
         if dice < 0.36:
             return GetTenant(tenant_id)
+        if dice < 0.4:
+            return GetCoupon(tenant_id, rng.choice((*COUPONS[tenant_id], "cpn_ghost")))
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
@@ -329,6 +340,7 @@ class Client:
     def _learn(self, message: Any, reply: Reply) -> None:
         if isinstance(reply, Done):
             learn(reply.fact, self._serials, self._counters)
+            learn_rule(reply.fact, self._rules)
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
@@ -345,6 +357,8 @@ class Client:
         elif isinstance(reply, Done) and type(reply.fact).__name__ in ("EventCreated", "EventChanged"):
             event: Any = reply.fact
             self._terms[event.event_id] = event.terms
+        elif isinstance(reply, Done):
+            self._coupons.learn(type(reply.fact).__name__, reply.fact)
         elif isinstance(reply, EventView):
             self._terms[reply.event_id] = reply.terms
         elif isinstance(reply, TopicView):
@@ -374,6 +388,7 @@ def founding_commands(client: Client) -> list[Command]:
         settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers)
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
+        commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]
         for card_id in CARDS[tenant_id]:
             until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
             commands.append(IssueCard(*head(tenant_id), card_id, f"member of {card_id}", "Ann", "gold", 0, until))
@@ -386,4 +401,5 @@ def founding_commands(client: Client) -> list[Command]:
                 gates += (Gate("gate_a", "Floor", True, "zone_a"), Gate("gate_b", "Balcony", True, "zone_b"))
                 terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates, zones=ZONES)
             commands.append(CreateEvent(*head(tenant_id), event_id, terms))
+        commands += founding_coupons(world.rng, tenant_id, client._id)
     return [client._signed(command) for command in commands]

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
+from actors.card_commands import AssignTag, CardCommand, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -26,20 +26,24 @@ from actors.commands import (
     OpenTenant,
     RenameCardHolder,
 )
+from actors.coupon_commands import CouponCommand
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.points_commands import TransferPoints
+from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import EventTerms
 from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from tests.simulation.oracle_cards import CardOracle
+from tests.simulation.oracle_coupons import CouponOracle
 from tests.simulation.oracle_doors import Expected
 from tests.simulation.oracle_points import PointsOracle, refused
+from tests.simulation.oracle_rules import RuleOracle
 
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle(CardOracle, PointsOracle):
+class Oracle(CardOracle, PointsOracle, RuleOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
@@ -47,10 +51,13 @@ class Oracle(CardOracle, PointsOracle):
         self.events: dict[str, dict[str, Any]] = {}
         # Which scans were judged: at which event, and whether they let somebody in.
         self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.coupons = CouponOracle(self)
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
         self.at_ms = at_ms
+        if isinstance(command, CouponCommand):
+            return self.coupons.decide(command)
         if isinstance(command, CheckIn) and command.tag_uid:
             command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
@@ -70,16 +77,19 @@ class Oracle(CardOracle, PointsOracle):
             expected += self._alarm_of(card_id, alarm_ms)
         return settled + expected
 
-    def woken(self, card_id: str, at_ms: int) -> list[Expected]:
+    def woken(self, kind: str, own_id: str, at_ms: int) -> list[Expected]:
         """What an alarm leads to."""
         self.at_ms = at_ms
-        if card_id in self.events:
-            event_id, terms = card_id, self.events[card_id]["terms"]
-            rang = ("AlarmSet", {"entity_id": event_id, "wake_ms": exit_ms(terms, at_ms), "rang": True})
-            leaving = self.inside(event_id) and terms["exit_all_minute"] >= 0
-            return [rang, *(self.leave(event_id) if leaving else [])]
-        lapsed = self.lapse(card_id)
-        return [("AlarmSet", {"entity_id": card_id, "wake_ms": self.alarm(card_id), "rang": True}), *lapsed]
+        if kind == "coupon":
+            wake_ms, led_to = self.coupons.lapse_and_wake(own_id)
+        elif kind == "event":
+            terms = self.events[own_id]["terms"]
+            leaving = self.inside(own_id) and terms["exit_all_minute"] >= 0
+            wake_ms, led_to = exit_ms(terms, at_ms), self.leave(own_id) if leaving else []
+        else:
+            led_to = self.lapse(own_id)
+            wake_ms = self.alarm(own_id)
+        return [("AlarmSet", {"entity_id": own_id, "wake_ms": wake_ms, "rang": True}), *led_to]
 
     def _decide(self, command: Command) -> list[Expected]:
         match command:
@@ -105,17 +115,7 @@ class Oracle(CardOracle, PointsOracle):
             case ChangeTenant():
                 return self._change_tenant(command)
             case IssueCard():
-                cards = self.cards_in_force(command.tenant_id)
-                if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
-                    return refused("quota_exceeded")
-                who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
-                valid = (command.valid_from_ms, command.valid_until_ms)
-                self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
-                self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
-                number = self.number(command.tenant_id)
-                issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
-                return [issued, *self.first_review(command.card_id, 0)]
+                return self._issue(command)
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -147,8 +147,37 @@ class Oracle(CardOracle, PointsOracle):
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
                 return self.at_doors(command)
             case ReissueCard() | RenewCard() | SetCardTier() | AssignTag() | RemoveTag():
-                return self.about_card(command)
+                return self._tiers_by_rules(command)
+            case SaveRule() | DeleteRule():
+                return self.about_rules(command)
         return self.decide_points(command)
+
+    def _issue(self, command: IssueCard) -> list[Expected]:
+        cards = self.cards_in_force(command.tenant_id)
+        if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
+            return refused("quota_exceeded")
+        who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
+        valid = (command.valid_from_ms, command.valid_until_ms)
+        self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
+        self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
+        self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
+        number = self.number(command.tenant_id)
+        issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
+        reviewed = self.first_review(command.card_id, 0)
+        cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
+        posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
+        return [issued, *reviewed, *posted, *others]
+
+    def _tiers_by_rules(self, command: CardCommand) -> list[Expected]:
+        """What is asked about a card; another tier moves rules."""
+        expected = self.about_card(command)
+        kind, told = expected[-1]
+        is_changed = kind == "CardTierChanged" and told["tier"] != told["tier_before"]
+        if is_changed and self.cards[command.card_id]["state"] == "active":
+            cause, moments = f"tier:{command.request_id}", [("tier_changed", {})]
+            posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, **self.seen(command.card_id))
+            expected += [*posted, *others]
+        return expected
 
     def cards_in_force(self, tenant_id: str) -> int:
         """How many cards count towards the plan: all but the revoked."""
@@ -209,31 +238,78 @@ class Oracle(CardOracle, PointsOracle):
 
     # --- check-ins --------------------------------------------------------------------------------------------------
 
-    def rewarded(self, command: CheckIn, card: dict[str, Any], entries: int, when: int) -> tuple[int, list[Expected]]:
-        """The points of an admitted entry."""
+    def rewarded(
+        self, command: CheckIn, card: dict[str, Any], entries: int, when: int, streak: int, first: bool = True
+    ) -> tuple[int, list[Expected]]:
+        """The points of an admitted entry; `streak` is the streak before it, -1 where it made no visit."""
         rules = [r for r in self.tenants[command.tenant_id]["points"] if r[2] > 0 and (entries == 1 or not r[3])]
-        if not rules:
+        base = [(f"{rule[0]}:{rule[1]}", rule[2]) for rule in rules if first]
+        moments: list[tuple[str, dict[str, Any]]] = [("checkin", {"visits_event": entries})]
+        now = self.streak(command.card_id, self._date(command.card_id, when))
+        if 0 <= streak < now:
+            moments.append(("streak_reached", {"streak": now}))
+        cause = f"checkin:{command.request_id}"
+        told = {**self.seen(command.card_id), "base": base}
+        posted, others = self.run(command.card_id, cause, command.event_id, when, moments, **told)
+        return _awarded(posted), [*posted, *others]
+
+    def left(self, command: CheckIn, entries: int, when: int) -> tuple[int, list[Expected]]:
+        """What rules make of an exit."""
+        if self.cards[command.card_id]["state"] != "active":
             return 0, []
-        expected = self.lapse(command.card_id, when)
-        for rule_id, version, points, _ in rules:
-            rule = f"{rule_id}:{version}"
-            cause = f"checkin:{command.request_id}"
-            more = {"earned": points, "event_id": command.event_id, "drawn_on": "points:issued", "when": when}
-            expected.append(self._post(command, "award", points, cause, **more, rule=rule))
-        awarded, last = sum(rule[2] for rule in rules), rules[-1]
-        return awarded, [*expected, *self.rise(command.card_id, cause, f"{last[0]}:{last[1]}")]
+        told, cause = self.seen(command.card_id), f"exit:{command.request_id}"
+        posted, others = self.run(command.card_id, cause, "", when, [("exit", {"visits_event": entries})], **told)
+        return _awarded(posted), [*posted, *others]
+
+    def came_by(self, command: CheckIn, when: int) -> dict[str, Any]:
+        """What an admission says of visits, and the streak before it (-1 where it makes none)."""
+        before = self.streak(command.card_id, self._date(command.card_id, when))
+        told = self.visit(command.card_id, command.event_id, when)
+        return {"told": told, "streak_from": before if told["visit_day"] else -1}
+
+    def units_of(self, command: CheckIn) -> list[Any]:
+        """What the rules used that a scan led to."""
+        kind = "checkin" if command.direction == "entry" else "exit"
+        return self.units(command.card_id, f"{kind}:{command.request_id}")
+
+    def with_rules(
+        self, command: Any, trigger: str, before: dict[str, int], expected: list[Expected], place: int = -1
+    ) -> list[Expected]:
+        """A posting that was asked for, and what rules make of it."""
+        card_id, posting = command.card_id, expected[place][1]
+        if self.cards[card_id]["state"] != "active":
+            return expected
+        cause = f"entry:{posting['entry_seq']}"
+        moments = [(trigger, {"amount": abs(posting["amount"])})]
+        root = [posting] if posting["kind"] == "award" else []
+        posted, others = self.run(card_id, cause, "", self.at_ms, moments, held=True, root=root, **before)
+        posting["rules"] = self.ledgers[card_id][posting["entry_seq"] - 1]["rules"] = self.units(card_id, cause)
+        return [*expected, *posted, *others]
+
+    def rules_undone(self, card_id: str, original: dict[str, Any]) -> list[Expected]:
+        """The posting is undone: so is what rules gave for it, and what they used is theirs again."""
+        cause = f"entry:{original['entry_seq']}"
+        given = [entry for entry in self.ledgers[card_id] if entry["cause"] == cause and entry["kind"] == "award"]
+        gone = {entry["reverses"] for entry in self.ledgers[card_id]}
+        back = [self.taken_from(card_id, entry["entry_seq"]) for entry in given if entry["entry_seq"] not in gone]
+        return [*back, *self.returned(card_id, cause)]
 
     def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
         """The reversals of what an admission earned."""
         card_id = scan["key"][1]
+        returned = self.returned(card_id, scan["cause"])
         if not scan["awards"]:
-            return []
+            return returned
         alarm_ms = self.alarm(card_id)
         expected = self.lapse(card_id)
         for entry_seq in scan["awards"]:
             if not any(entry["reverses"] == entry_seq for entry in self.ledgers[card_id]):
                 expected.append(self.taken_from(card_id, entry_seq))
-        return [*expected, *self._alarm_of(card_id, alarm_ms)]
+        return [*expected, *returned, *self._alarm_of(card_id, alarm_ms)]
+
+
+def _awarded(posted: list[Expected]) -> int:
+    return sum(fields["amount"] for _, fields in posted if fields["kind"] == "award")
 
 
 def exit_ms(terms: dict[str, Any], after_ms: int) -> int:

@@ -38,7 +38,18 @@ class DoorOracle(VisitOracle):
         self.scans: dict[tuple[str, str], dict[str, Any]] = {}
 
     # The other part.
-    def rewarded(self, command: CheckIn, card: dict[str, Any], entries: int, when: int) -> tuple[int, list[Expected]]:
+    def rewarded(
+        self, command: CheckIn, card: dict[str, Any], entries: int, when: int, streak: int, first: bool = True
+    ) -> tuple[int, list[Expected]]:
+        raise NotImplementedError
+
+    def left(self, command: CheckIn, entries: int, when: int) -> tuple[int, list[Expected]]:
+        raise NotImplementedError
+
+    def came_by(self, command: CheckIn, when: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def units_of(self, command: CheckIn) -> list[Any]:
         raise NotImplementedError
 
     def taken_back(self, scan: dict[str, Any]) -> list[Expected]:
@@ -111,12 +122,16 @@ class DoorOracle(VisitOracle):
             open_ones = tuple(q for q in asked if q not in event["answered"].get(command.card_id, ()))
             if open_ones:
                 told["questions"] = open_ones
-            if not moving and card["state"] == "active":
-                awarded, posted = self.rewarded(command, card, visit["entries"], now)
+            if not moving:
+                came = self.came_by(command, now)
+                if card["state"] == "active":
+                    awarded, posted = self.rewarded(command, card, visit["entries"], now, came["streak_from"])
+        else:
+            awarded, posted = self.left(command, visit["entries"], now)
         scan = self._scan(command, event, card, visit, "", awarded, (0, "", ""), told, now)
         self._remember(command, key, posted, now, moving, was, visit["zone"], before)
         if entering and not moving:
-            scan[1].update(self.visit(command.card_id, command.event_id, now))
+            scan[1].update(came["told"])
             self.scans[command.tenant_id, command.request_id]["day"] = scan[1]["visit_day"]
         return [scan, *posted]
 
@@ -165,12 +180,16 @@ class DoorOracle(VisitOracle):
         elif entering and before:
             told["was_inside"] = True
         awarded, posted = 0, []
-        if entering and first_time and card["state"] == "active":
-            awarded, posted = self.rewarded(command, card, 1, when)
+        if entering:
+            came = self.came_by(command, when)
+            if card["state"] == "active":
+                awarded, posted = self.rewarded(command, card, visit["entries"], when, came["streak_from"], first_time)
+        else:
+            awarded, posted = self.left(command, visit["entries"], when)
         self._remember(command, key, posted, when, moving, was, visit["zone"] if latest else "", before)
         scan = self._scan(command, event, card, visit, "", awarded, repeated, told, when)
         if entering:
-            scan[1].update(self.visit(command.card_id, command.event_id, when))
+            scan[1].update(came["told"])
         return [scan, *posted]
 
     def _remember(
@@ -188,6 +207,7 @@ class DoorOracle(VisitOracle):
             awards = [fields["entry_seq"] for _, fields in posted if fields.get("kind") == "award"]
             self.scans[command.tenant_id, command.request_id] = {
                 "key": key,
+                "cause": f"checkin:{command.request_id}",
                 "device": command.device_id,
                 "at": self.at_ms,
                 "when": when,
@@ -255,6 +275,7 @@ class DoorOracle(VisitOracle):
             "details": {name: value for name, value in told.items() if value is False or value not in ("", 0)},
             "visits": None,
             "visit_day": 0,
+            "rules": self.units_of(command) if card and not reason else [],
         }
         if command.is_offline:
             fields["scanned_at_ms"] = when

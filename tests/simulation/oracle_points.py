@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
-from tests.simulation.expected import Expected
 from tests.simulation.oracle_tiers import TierOracle
+from tests.simulation.plain import Expected
 
 NEVER = 253_402_300_799_999
 HOLDS_MAX = 50
@@ -42,6 +42,15 @@ class PointsOracle(TierOracle):
         self.latest_day: dict[str, int] = defaultdict(int)
         # What falls due before a scan that was uploaded late is posted with what that earned, on its day.
         self.posted_ms = 0
+
+    # The other part.
+    def with_rules(
+        self, command: Any, trigger: str, before: dict[str, int], expected: list[Expected], root: int = -1
+    ) -> list[Expected]:
+        raise NotImplementedError
+
+    def rules_undone(self, card_id: str, original: dict[str, Any]) -> list[Expected]:
+        raise NotImplementedError
 
     def decide_points(self, command: Any) -> list[Expected]:
         match command:
@@ -116,6 +125,7 @@ class PointsOracle(TierOracle):
             "reverses": more.get("reverses", 0),
             "short_by": more.get("short_by", 0),
             "earned_on": None,
+            "rules": [],
         }
         if earned > 0:
             entry["earned_on"] = self.earn(card_id, earned, more.get("when") or self.at_ms)
@@ -220,16 +230,17 @@ class PointsOracle(TierOracle):
         if command.account == "wallet":
             if card["state"] != "active":
                 return refused("card_not_active")
-            expected = self.lapse(command.card_id)
+            before, expected = self.seen(command.card_id), self.lapse(command.card_id)
             more = {"account": "wallet", "drawn_on": "wallet:topped_up"}
-            return [*expected, self._post(command, "top_up", command.amount, "request", **more)]
+            expected.append(self._post(command, "top_up", command.amount, "request", **more))
+            return self.with_rules(command, "top_up", before, expected)
         if expires <= self.at_ms:
             return refused("expiry_invalid")
         if since and since != NEVER and (since <= self.at_ms or since >= expires):
             return refused("pending_invalid")
         if card["state"] != "active":
             return refused("card_not_active")
-        expected = self.lapse(command.card_id)
+        before, expected = self.seen(command.card_id), self.lapse(command.card_id)
         lot = len(self.ledgers[command.card_id]) + 1
         lots = [(lot, command.amount, expires, since)] if expires < NEVER or since else []
         # Pending points that have become spendable, and never expire, are like any others without expiry.
@@ -238,7 +249,12 @@ class PointsOracle(TierOracle):
                 lots.append((old, 0, end, start))
         more = {"earned": command.amount, "lots": lots, "drawn_on": "points:issued"}
         expected.append(self._post(command, "award", command.amount, "request", **more))
-        return [*expected, *self.rise(command.card_id, "request", "")]
+        return self.with_rules(command, "points_earned", before, expected)
+
+    def awarded(self, card_id: str, points: int, cause: str) -> list[Expected]:
+        """Points that something else than a request for points gives, without expiry, and what they do to the tier."""
+        award = self._post(card_id, "award", points, cause, earned=points, drawn_on="points:issued")
+        return [award, *self.rise(card_id, cause, "")]
 
     def _redeem(self, command: RedeemPoints) -> list[Expected]:
         card, account = self.cards[command.card_id], command.account
@@ -250,11 +266,12 @@ class PointsOracle(TierOracle):
         short = self._short(card, account, command.amount, overdraft)
         if short:
             return short
-        expected = self.lapse(command.card_id)
+        before, expected = self.seen(command.card_id), self.lapse(command.card_id)
         spent = self._spend(card, command.amount) if account == "points" else {"takings": {0: command.amount}}
         kind = "redeem" if account == "points" else "pay"
         more = {**spent, "account": account, "drawn_on": SPENT[account]}
-        return [*expected, self._post(command, kind, -command.amount, "request", **more)]
+        expected.append(self._post(command, kind, -command.amount, "request", **more))
+        return self.with_rules(command, "points_spent", before, expected)
 
     def _reverse(self, command: ReversePoints) -> list[Expected]:
         card, ledger = self.cards[command.card_id], self.ledgers[command.card_id]
@@ -263,12 +280,14 @@ class PointsOracle(TierOracle):
         original = ledger[command.entry_seq - 1]
         if original["kind"] not in ("award", "redeem", "top_up", "pay", "capture"):
             return refused("entry_not_reversible")
+        if original["cause"].startswith("coupon:"):
+            return refused("entry_not_reversible")
         if any(entry["reverses"] == command.entry_seq for entry in ledger):
             return refused("already_reversed")
         expected = self.lapse(command.card_id)
         if original["kind"] in ("award", "top_up"):
             expected.append(self.taken_from(command.card_id, command.entry_seq))
-            return [*expected, *self.lapse(command.card_id)]
+            return [*expected, *self.lapse(command.card_id), *self.rules_undone(command.card_id, original)]
         more = _undoing(original)
         more["lots"] = []
         for lot, part in original["takings"].items():
@@ -280,7 +299,11 @@ class PointsOracle(TierOracle):
         more["takings"] = {lot: -part for lot, part in original["takings"].items()}
         cause = f"reversal:{command.entry_seq}"
         expected.append(self._post(command, "reverse", -original["amount"], cause, **more))
-        return [*expected, *self.lapse(command.card_id)]
+        return [*expected, *self.lapse(command.card_id), *self.rules_undone(command.card_id, original)]
+
+    def seen(self, card_id: str) -> dict[str, int]:
+        """What rules see of a card: as it was before what happens."""
+        return {"points": self.available(self.cards[card_id], "points")}
 
     def taken_from(self, card_id: str, entry_seq: int) -> Expected:
         """The reversal of an award or a top-up."""
@@ -354,9 +377,11 @@ class PointsOracle(TierOracle):
             kind, captured = "capture", hold["amount"] if command.amount is None else command.amount
             if not 1 <= captured <= hold["amount"]:
                 return refused("amount_invalid")
-        expected = self.lapse(command.card_id)
+        before, expected = self.seen(command.card_id), self.lapse(command.card_id)
         expected.append(self._end_hold(command.card_id, command.entry_seq, kind, captured))
-        return [*expected, *self.lapse(command.card_id)]
+        root = len(expected) - 1
+        expected += self.lapse(command.card_id)
+        return self.with_rules(command, "points_spent", before, expected, root) if captured else expected
 
     def _end_hold(self, card_id: str, key: int, kind: str, captured: int) -> Expected:
         """What is captured goes, in the order in which it was put aside; the rest is where it came from."""

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.simulation.expected import Expected
+from tests.simulation.plain import Expected
 
 LADDER = ("bronze", "silver", "gold", "platinum", "diamond")
 
@@ -33,15 +33,15 @@ class TierOracle:
         """An award is counted for its day; what the day's sum is then."""
         if self.tenants[self.cards[card_id]["tenant"]]["tiers"] is None:
             return None
-        return self._count(card_id, self.local(card_id, when).date(), amount)
+        return self._add(card_id, self.local(card_id, when).date(), amount)
 
     def unearn(self, card_id: str, amount: int, earned_on: tuple[int, int] | None) -> tuple[int, int] | None:
         """A reversed award is counted no more, if it was."""
         if earned_on is None:
             return None
-        return self._count(card_id, datetime.strptime(str(earned_on[0]), "%Y%m%d").date(), -amount)
+        return self._add(card_id, datetime.strptime(str(earned_on[0]), "%Y%m%d").date(), -amount)
 
-    def _count(self, card_id: str, day: date, amount: int) -> tuple[int, int]:
+    def _add(self, card_id: str, day: date, amount: int) -> tuple[int, int]:
         self.earned[card_id].append((day, amount))
         return int(day.strftime("%Y%m%d")), sum(points for on, points in self.earned[card_id] if on == day)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from actors.accounts import contra_of
 from actors.card import Card
 from actors.card_facts import (
@@ -21,6 +23,7 @@ from actors.card_facts import (
     TierReviewed,
 )
 from actors.codec import decode_facts
+from actors.coupon_facts import CouponFact
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event
@@ -39,12 +42,17 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import claimed_ahead_ms, position_of
-from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest
+from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned, RuleUse
+from actors.rulebook import Rulebook
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS
+from rules.language import RuleDefinition
 from tests.simulation.journal_model import JournalModel
+from tests.simulation.oracle_boards import span_of
+from tests.simulation.postgres_coupons import CouponTables
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -68,12 +76,17 @@ class PostgresModel:
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.tags: dict[tuple[str, str], tuple[str, int, int]] = {}
+        # By tenant and rule: the definition (None: deleted), the points given; by card its uses. With positions.
+        self.rules: dict[tuple[str, str], tuple[RuleDefinition | None, int]] = {}
+        self.rule_points: dict[tuple[str, str], tuple[int, int]] = {}
+        self.rule_uses: dict[tuple[str, str], dict[str, RuleUse]] = {}
         self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
         self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
         self.reversed: dict[tuple[str, str, int], str] = {}
         self.alarms: dict[tuple[str, str, str], int] = {}
         self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
+        self.coupons = CouponTables()
 
     def outage(self, length_ms: int) -> None:
         """Nobody is answered for a while."""
@@ -124,6 +137,7 @@ class PostgresModel:
                     "day": (0, 0, 0),
                     "position": position,
                     "number": fact.number,
+                    "issued": fact.at_ms,
                 }
             case CardStateChanged():
                 self._write_cards_after(fact, position)
@@ -156,6 +170,10 @@ class PostgresModel:
                 self.cards[fact.tenant_id, fact.card_id].update(attention=fact.attention, position=position)
             case ScanAnnulled() | EveryoneLeft() | AdmissionListChanged() | QuestionsAnswered():
                 self._write_doors(fact, position)
+            case _ if isinstance(fact, CouponFact):
+                self.coupons.write(fact, position)
+            case RuleSaved() | RuleDeleted() | RulesApplied() | RuleUnitsReturned():
+                self._write_rules(fact, position)
             case AlarmSet():
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
@@ -183,6 +201,19 @@ class PostgresModel:
             card["tier_due"] = (fact.due_ms, False)
         else:
             card["tag"] = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+
+    def _write_rules(self, fact: Any, position: int) -> None:
+        tenant_id = fact.tenant_id
+        if isinstance(fact, RuleSaved):
+            self.rules[tenant_id, fact.definition.rule_id] = (fact.definition, position)
+        elif isinstance(fact, RuleDeleted):
+            self.rules[tenant_id, fact.rule_id] = (None, position)
+        else:
+            self.cards[tenant_id, fact.card_id]["position"] = position
+            for step in fact.steps:
+                self.rule_points[tenant_id, step.units.rule_id] = (step.points_after, position)
+                if step.use is not None:
+                    self.rule_uses.setdefault((tenant_id, fact.card_id), {})[step.use.rule_id] = step.use
 
     def _write_scan(self, fact: ScanJudged, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
@@ -292,7 +323,6 @@ class PostgresModel:
 
     def load(self, request: LoadRequest) -> Loaded:
         """What is asked, from one snapshot."""
-        tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
         return Loaded(
             self.position,
             {t: self.load_tenant(t) for t in request.tenants if t in self.tenants},
@@ -305,9 +335,14 @@ class PostgresModel:
                 if key in self.ledger
             },
             {key: self._board(*key) for key in request.boards},
-            {key: tags[key[1:]] for key in request.others if key[1:] in tags},
+            self._others(request),
             self._due(request.alarms_until_ms)[: request.alarms_max],
         )
+
+    def _others(self, request: LoadRequest) -> dict[OtherActor, Any]:
+        tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
+        found = {key: tags.get(key[1:]) if key[0] == "tag" else self.coupons.load(*key) for key in request.others}
+        return {key: actor for key, actor in found.items() if actor is not None}
 
     def _due(self, until_ms: int) -> tuple[Alarm, ...]:
         due = [Alarm(wake_ms, *key) for key, wake_ms in self.alarms.items() if 0 < wake_ms <= until_ms]
@@ -318,7 +353,12 @@ class PostgresModel:
         balances = {name: balance for name, (balance, _) in own.items()}
         latest = max((position for _, position in own.values()), default=0)
         *told, issued = self.tenants[tenant_id]
-        return Tenant(tenant_id, *told, balances, latest, issued)
+        rules = {key[1]: row for key, row in sorted(self.rules.items()) if key[0] == tenant_id}
+        points = {key[1]: row for key, row in self.rule_points.items() if key[0] == tenant_id}
+        rulebook = Rulebook(tuple(definition for definition, _ in rules.values() if definition is not None))
+        given = {rule_id: row[0] for rule_id, row in points.items() if rules[rule_id][0] is not None}
+        changed = max((position for _, position in (*rules.values(), *points.values())), default=0)
+        return Tenant(tenant_id, *told, balances, latest, issued, rulebook, given, changed)
 
     def card(self, key: tuple[str, str]) -> Card:
         row = self.cards[key]
@@ -342,6 +382,8 @@ class PostgresModel:
             row["number"],
             row.get("tag", ""),
             row.get("visits", NO_VISITS),
+            row["issued"],
+            tuple(use for _, use in sorted(self.rule_uses.get(key, {}).items())),
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
         )
@@ -359,6 +401,14 @@ class PostgresModel:
         kind, _, key = window.partition(":")
         if kind == "day":
             return [score for score in self.day_scores.get((tenant_id, int(key)), {}).values() if score.score > 0]
+        if kind in ("week", "month"):
+            days = [(day, scores) for (tenant, day), scores in self.day_scores.items() if tenant == tenant_id]
+            return [
+                structs.replace(score, day=day)
+                for day, scores in days
+                for score in scores.values()
+                if score.score and key == span_of(kind, day)
+            ]
         cards = [(card_id, row) for (tenant, card_id), row in self.cards.items() if tenant == tenant_id]
         scores = []
         for card_id, row in cards:

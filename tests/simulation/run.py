@@ -42,7 +42,7 @@ ACTIVE_MS = 5_000
 HEAL_MS = 30_000
 BELATED_MS = 1_500
 CLIENTS = 4
-COMMANDS_PER_CLIENT = 48
+COMMANDS_PER_CLIENT = 64
 
 
 @dataclass
@@ -78,7 +78,7 @@ def small_limits(world: World) -> Limits:
         cards_resident_max=rng.choice((0, 2, 100)),
         events_resident_max=rng.choice((0, 1, 100)),
         boards_resident_max=rng.choice((0, 1, 100)),
-        others_resident_max=rng.choice((0, 1, 100)),
+        others_resident_max=rng.choice((0, 1, 3, 100)),
         alarms_interval_ms=rng.choice((50, 400)),
         alarms_per_look_max=rng.choice((1, 500)),
         clock_ahead_ms_max=CLOCK_AHEAD_MS_MAX,
@@ -219,6 +219,7 @@ class Run:
         stored |= {key[1]: postgres.card(key) for key in postgres.cards}
         stored |= {key[1]: postgres.event(key) for key in postgres.events}
         stored |= {tag.tag_id: tag for tag in map(postgres.tag, postgres.tags)}
+        stored |= {key[2]: postgres.coupons.load(*key) for key in postgres.coupons.everything()}
         live = {key: actor for actors in partition.residents.actors.values() for key, actor in actors.items()}
         full = {key: actor for actors in replayed.actors.values() for key, actor in actors.items()}
         check(stored.keys() == full.keys(), "6: Postgres and the journal know different actors")

@@ -13,17 +13,23 @@ from tests.simulation.world import Faults
 
 # They put themselves on the list.
 import_module("tests.simulation.bugs")
-for domain in ("cards", "decisions", "doors", "points", "tiers", "visits"):
+for domain in ("boards", "cards", "coupons", "decisions", "doors", "points", "rules", "tiers", "visits"):
     import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
+ALL_RESIDENT = {f"{kind}_resident_max": 100 for kind in ("boards", "cards", "events", "others")}
+NOTHING_RESIDENT = {f"{kind}_resident_max": 0 for kind in ("boards", "cards", "events", "others")}
+PATIENT = {"load_timeout_ms": 150, "wait_ms_max": 1_000, "memory_ms_min": 2_300, "alarms_interval_ms": 400}
 # Rare ones are looked for where they live, so that the search stays short.
 RARE = {
     # Where little goes wrong, clients come further: a redemption is reversed after its points have lapsed.
     "no_grace": Parts(Faults(append_slow=0.2)),
     # Where much is not projected at the end, an altered entry still reads as a fact now and then.
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
-    "tail_dropped_under_a_load": Parts(Faults(load_slow=0.9), {"boards_resident_max": 0, "cards_resident_max": 0}),
+    # Where nothing goes wrong and nobody is put away, clients come as far as a card that is issued again.
+    "scanners_are_not_told_of_a_new_credential": Parts(Faults(), ALL_RESIDENT),
+    # Where hardly anything stays in memory, and clients wait for what is loaded slowly.
+    "tail_dropped_under_a_load": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),
     "real_superseded_while_opening_halts": Parts(Faults(wrong_owner=1.0, postgres_outage=0.3)),
 }

@@ -50,6 +50,11 @@ SITUATIONS = (
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
     *("scan not_eligible", "scan is_offline", "scan is_move", "scan conflict", "scan forced", "scan left_zone_id"),
     *("scan session_id", "scan questions", "scan message", "scan uploaded late"),
+    *("fact RuleSaved", "fact RuleDeleted", "fact RulesApplied", "fact EffectRequested", "fact RuleUnitsReturned"),
+    *("rules at checkin", "rules at exit", "rules at points_earned", "rules at points_spent", "rules at top_up"),
+    *("rules at tier_changed", "rules at card_issued", "rules at streak_reached", "a rule with a limit"),
+    *("rules at depth 1", "rules at depth 2", "rule failed key_missing", "rule failed amount_out_of_range"),
+    *("refused rule_unknown", "refused rule_invalid"),
     *("tier manual", "tier points", "tier review", "tier until", "fact TierReviewed"),
     *("visit made", "visit again", "visit late", "visit taken back"),
     *(
@@ -61,6 +66,14 @@ SITUATIONS = (
     ),
     *("refused terms_invalid", "refused scan_unknown", "refused scan_not_admitted", "refused scan_of_other_device"),
     *("refused scan_superseded", "refused annul_too_late", "refused question_unknown", "refused answer_invalid"),
+    *("coupon on_hold", "coupon redeemed", "coupon released", "coupon lapsed", "coupon rolled_back"),
+    *("refused coupon_not_active", "refused coupon_ended", "refused coupon_not_started", "refused coupon_expired"),
+    *("refused coupon_not_for_card", "refused coupon_already_used", "refused coupon_on_hold"),
+    *("refused coupon_not_combinable", "refused coupon_card_limit_reached", "refused coupon_limit_reached"),
+    "refused hold_invalid",
+    *("refused coupon_not_redeemed", "refused already_rolled_back", "refused coupon_terms_invalid"),
+    *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
+    *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )
 
 

@@ -11,6 +11,7 @@ from actors.entry import sealed
 from storage.audit import FactListener, NotLive, PartitionAudit, Sources, audit, summary
 from storage.postgres import Pool
 from storage.postgres_store import PostgresStore
+from tests.support.coupon_faults import ROW_FAULTS
 from tests.support.small_history import FIRST, PARTITION_COUNT, SECOND, THIRD, History
 
 JOURNAL = "mv:{p01}:journal"
@@ -117,6 +118,22 @@ async def give_an_old_credential_back(system: System) -> None:
 
 async def forget_visits(system: System) -> None:
     await system.sql("UPDATE cards SET visits = '' WHERE tenant_id = $1 AND visits <> ''", FIRST)
+
+
+async def rewrite_a_rule(system: System) -> None:
+    await system.sql("UPDATE rules SET definition = '' WHERE tenant_id = $1 AND rule_id = 'rule_1'", SECOND)
+
+
+async def lose_a_version_of_a_rule(system: System) -> None:
+    await system.sql("DELETE FROM rule_versions WHERE tenant_id = $1 AND rule_id = 'rule_2' AND version = 1", SECOND)
+
+
+async def refill_a_budget(system: System) -> None:
+    await system.sql("UPDATE rule_points SET points = 0 WHERE tenant_id = $1 AND rule_id = 'rule_1'", SECOND)
+
+
+async def forget_a_use_of_a_rule(system: System) -> None:
+    await system.sql("UPDATE rule_uses SET times = times - 1 WHERE tenant_id = $1", SECOND)
 
 
 async def change_what_was_earned_on_a_day(system: System) -> None:
@@ -337,6 +354,10 @@ PLANTED: dict[Plant, str] = {
     wind_a_tag_back: "tags_rows",
     give_an_old_credential_back: "postgres_state",
     forget_visits: "cards_rows",
+    rewrite_a_rule: "rules_rows",
+    lose_a_version_of_a_rule: "rule_versions_rows",
+    refill_a_budget: "rule_points_rows",
+    forget_a_use_of_a_rule: "rule_uses_rows",
     change_what_was_earned_on_a_day: "earned_days_rows",
     lose_a_change_of_tier: "tier_changes_rows",
     resume_a_suspended_card: "postgres_state",
@@ -348,4 +369,5 @@ PLANTED: dict[Plant, str] = {
     let_memory_differ: "live_state",
     remember_a_card_that_never_was: "live_state",
     halt_the_partition: "live_state",
+    **ROW_FAULTS,
 }

@@ -58,6 +58,8 @@ from actors.terms import (
 from actors.visits import Visits, admitted, taken_back
 from rules.model import Rule
 from storage.replay import WorldState
+from tests.support.coupon_histories import coupon_fact
+from tests.support.rule_facts import rule_fact
 
 START_MS = 1_700_000_000_000
 FINGERPRINT = b"\x00\x01finger"
@@ -132,9 +134,11 @@ class Author:
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
         kind = random.choices(
-            ("scan", "points", "card", "event", "tenant", "refused", "door", "life"), (45, 35, 5, 5, 2, 8, 8, 12)
+            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon", "rule"),
+            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12),
         )[0]
         return {
+            "coupon": lambda: self._coupon(tenant_id, card_id),
             "scan": lambda: self._scan(tenant_id, event_id, card_id),
             "points": lambda: self._points(tenant_id, event_id, card_id),
             "card": lambda: self._card_state(tenant_id, card_id),
@@ -149,6 +153,12 @@ class Author:
                 random.choice(TEXTS),
                 self._settings(),
             ),
+            "rule": lambda: rule_fact(
+                random,
+                self.world.tenants[tenant_id],
+                self.world.cards[tenant_id, card_id],
+                (tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
+            ),
             "life": lambda: self._life(tenant_id, card_id),
             "door": lambda: self._door(tenant_id, event_id, card_id),
             "refused": lambda: CommandRefused(
@@ -156,6 +166,10 @@ class Author:
                 *("RedeemPoints", card_id, "insufficient_points", random.choice(TEXTS)),
             ),
         }[kind]()
+
+    def _coupon(self, tenant_id: str, card_id: str) -> Fact:
+        request_id, text = self._request_id(), self.random.choice(TEXTS)
+        return coupon_fact(self.random, self.world, tenant_id, card_id, request_id, self._at_ms, text)
 
     def _cards_after(self, tenant_id: str, change: int) -> int:
         """Now and then as the first release wrote it, without a count."""
@@ -334,7 +348,7 @@ class Author:
             (here.earned if here else 0) + random.choice((-5, 0, 5)) if at_event else 0,
             *(lots, takings, reverses, random.choice((0, 3))),
             *(account, after[account == "points"], self._contra_after(tenant_id, account, kind, amount), held, due_ms),
-            self._earned_on(),
+            earned_on=self._earned_on(),
         )
 
     def _earned_on(self) -> EarnedDay | None:

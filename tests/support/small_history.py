@@ -2,7 +2,7 @@
 
 Two organisations share partition 1 of two, a third has partition 0. They award, redeem, reverse and refuse points,
 admit and refuse scans, let people out and in again, repeat requests, change settings, and lose their host twice (three
-epochs).
+epochs), use coupons.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from actors.host import Host
 from actors.ids import partition_of
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.replies import Digest, Done, Reply
+from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import (
     FAR_MS,
     Admission,
@@ -52,11 +53,14 @@ from actors.terms import (
     Zone,
 )
 from actors.tier_commands import SetTiers
+from rules.language import AwardPoints as RuleAward
+from rules.language import Limits, Notify, RuleDefinition
 from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
 from storage.projector import Projector
 from storage.redis_journal import RedisJournal
+from tests.support.coupon_faults import use_coupons
 
 PARTITION_COUNT = 2
 CARDS = 6
@@ -195,6 +199,25 @@ async def _life(teller: Teller, tenant_id: str) -> None:
     await teller.do(RemoveTag(tenant_id, "", b"", card(5)), ChangeCardState(tenant_id, "", b"", card(5), "suspended"))
 
 
+async def _rules(teller: Teller, tenant_id: str) -> None:
+    """A rule that notes and is limited, one that is changed, one that is deleted."""
+    notes = RuleDefinition(
+        rule_id="rule_1",
+        version=0,
+        name="Welcome",
+        on="checkin",
+        when="card.tier == 'gold'",
+        then=(RuleAward(2), Notify("", "Hello")),
+        limits=Limits(per_card=3, points_budget=1_000),
+        state="active",
+    )
+    other = msgspec.structs.replace(notes, rule_id="rule_2", limits=Limits(), then=(RuleAward(0, "card.points / 10"),))
+    gone = msgspec.structs.replace(other, rule_id="rule_3", state="paused")
+    await teller.do(*(SaveRule(tenant_id, "", b"", rule, True) for rule in (notes, other, gone)))
+    await teller.do(SaveRule(tenant_id, "", b"", msgspec.structs.replace(other, name="More")))
+    await teller.do(DeleteRule(tenant_id, "", b"", "rule_3"))
+
+
 async def _tiers(teller: Teller, tenant_id: str, now_ms: int) -> None:
     """Tiers by points: reached by an award and, once that is reversed, kept; set by hand until a moment later."""
     levels = (TierLevel("bronze", 0), TierLevel("silver", 100), TierLevel("gold", 500), TierLevel("diamond", 2_000))
@@ -280,9 +303,11 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await teller.do(
             ChangePlan(SECOND, "", b"", "free"), ChangeCardState(SECOND, "", b"", f"card_{SECOND}_4", "revoked")
         )
+        await _rules(teller, SECOND)
         await _festival(teller, SECOND)
         await _life(teller, SECOND)
         await _tiers(teller, SECOND, clock_ms())
+        await use_coupons(teller, FIRST, clock_ms())
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)

@@ -1,0 +1,381 @@
+"""Deciding what becomes of coupons at the till: redeem or hold, capture, release, roll back. Pure.
+
+Rules:
+1. Holds that have lapsed are ended before anything else is decided about their coupon, whether its alarm rang or not,
+   so no answer depends on when it rings.
+2. Limits count redemptions in force and open holds. A redemption counts for the local day on which it was begun; taken
+   back, it makes room on that day only while that day is the one that is counted (a coupon remembers its last).
+3. A coupon's day never goes back, whatever becomes of its tenant's time zone: uses then count for the later day.
+4. What a redemption is worth is settled when it begins; points are awarded when it is in force, and taken back with it.
+5. A redemption ends once: later attempts say how it ended.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from actors.calendar import local_day
+from actors.card import Card
+from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
+from actors.coupon_commands import CaptureCoupon, RedeemCoupon, ReleaseCoupon, RollbackCoupon
+from actors.coupon_facts import (
+    BillBegan,
+    CouponRedeemed,
+    CouponUseBegan,
+    RedemptionChanged,
+    bill_id_of,
+    use_id_of,
+)
+from actors.coupon_terms import (
+    COUPONS_PER_BILL_MAX,
+    HOLD_MS_MAX,
+    HOLDS_PER_COUPON_MAX,
+    CouponTerms,
+    PointsValue,
+    RedemptionState,
+)
+from actors.coupons import refused
+from actors.facts import AlarmSet, Fact
+from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
+from actors.points import take_back
+from actors.refusals import (
+    ALREADY_ROLLED_BACK,
+    CARD_NOT_ACTIVE,
+    COUPON_ALREADY_USED,
+    COUPON_CARD_LIMIT_REACHED,
+    COUPON_ENDED,
+    COUPON_EXPIRED,
+    COUPON_LIMIT_REACHED,
+    COUPON_NOT_ACTIVE,
+    COUPON_NOT_COMBINABLE,
+    COUPON_NOT_FOR_CARD,
+    COUPON_NOT_REDEEMED,
+    COUPON_NOT_STARTED,
+    COUPON_ON_HOLD,
+    HOLD_CAPTURED,
+    HOLD_INVALID,
+    HOLD_LAPSED,
+    HOLD_RELEASED,
+    LIMIT_REACHED,
+)
+from actors.scope import Scope
+from actors.tenant import Tenant
+
+Refusal = tuple[str, str]
+_ENDED: dict[RedemptionState, Refusal] = {
+    "redeemed": (HOLD_CAPTURED, "it is redeemed"),
+    "released": (HOLD_RELEASED, "the hold was released"),
+    "lapsed": (HOLD_LAPSED, "the hold has lapsed"),
+    "rolled_back": (ALREADY_ROLLED_BACK, "the redemption was rolled back"),
+}
+
+
+class Postings(NamedTuple):
+    """What is posted to the card with a redemption; `entry_seq` is the award's entry, 0 without."""
+
+    facts: tuple[Fact, ...] = ()
+    entry_seq: int = 0
+
+
+NO_POINTS = Postings()
+
+
+class CouponDraft:
+    """Builds facts about one coupon, each on top of the one before, without touching the actors. Begins with the ends
+    of the holds that have lapsed (rule 1); may raise `actors.scope.NotLoaded`."""
+
+    def __init__(self, scope: Scope, coupon: Coupon, at_ms: int) -> None:
+        self._coupon = coupon
+        self._at_ms = at_ms
+        self.counts = coupon.counts
+        self._open_until_ms = {name: hold.until_ms for name, hold in coupon.holds.items()}
+        # What cards have used, as far as it has changed here, and the redemptions that ended.
+        self.uses: dict[str, int] = {}
+        self.lapsed: set[str] = set()
+        self.facts: list[Fact] = []
+        self._lapse(scope)
+
+    def _lapse(self, scope: Scope) -> None:
+        due = sorted((until_ms, name) for name, until_ms in self._open_until_ms.items() if until_ms <= self._at_ms)
+        touched: list[tuple[str, str]] = []
+        for _, name in due:
+            hold = self._coupon.holds[name]
+            touched.append(("redemption", name))
+            touched.append(("coupon_use", use_id_of(self._coupon.coupon_id, hold.card_id)))
+            touched += [("code", hold.code_id)] if hold.code_id else []
+            touched += [("bill", bill_id_of(self._coupon.tenant_id, hold.bill))] if hold.bill else []
+        found = dict(zip(touched, scope.find_all(touched), strict=True))
+        for _, name in due:
+            redemption: Redemption = found["redemption", name]
+            use: CouponUse = found["coupon_use", use_id_of(redemption.coupon_id, redemption.card_id)]
+            self.change(redemption, use, "lapsed")
+            self.lapsed.add(name)
+
+    @property
+    def open_holds(self) -> int:
+        """How many holds of the coupon are open."""
+        return len(self._open_until_ms)
+
+    def uses_of(self, use: CouponUse | None) -> int:
+        """What a card has used so far."""
+        return 0 if use is None else self.uses.get(use.coupon_use_id, use.uses)
+
+    def begin(
+        self, command: RedeemCoupon, code: Code, use: CouponUse | None, bill: Bill | None, day: int, points: Postings
+    ) -> None:
+        """A redemption, or its hold, on local day `day`; `points` are the postings that it leads to."""
+        terms, counts, is_hold = self._coupon.terms, self.counts, command.hold_until_ms > 0
+        head = (command.tenant_id, "", b"", self._at_ms)
+        if use is None:
+            self.facts.append(CouponUseBegan(*head, code.coupon_id, command.card_id))
+        if command.bill and bill is None:
+            self.facts.append(BillBegan(*head, command.bill))
+        day = max(day, counts.day)
+        self.counts = msgspec.structs.replace(
+            counts,
+            redeemed=counts.redeemed + (not is_hold),
+            on_hold=counts.on_hold + is_hold,
+            day=day,
+            day_uses=_uses_on(day, counts.day, counts.day_uses) + 1,
+        )
+        redeemed = CouponRedeemed(
+            *(command.tenant_id, command.request_id, command.fingerprint, self._at_ms, command.redemption_id),
+            *(code.coupon_id, "" if code.is_shared else code.code_id, command.card_id, command.bill),
+            *("on_hold" if is_hold else "redeemed", command.hold_until_ms, day),
+            value=terms.value,
+            stacking=terms.stacking,
+            group=terms.group,
+            counts=self.counts,
+            card_uses=self.uses_of(use) + 1,
+            points_seq=points.entry_seq,
+        )
+        self.facts += [redeemed, *points.facts]
+        if is_hold:
+            self._open_until_ms[command.redemption_id] = command.hold_until_ms
+
+    def change(
+        self,
+        redemption: Redemption,
+        use: CouponUse,
+        state: RedemptionState,
+        request: tuple[str, bytes] = ("", b""),
+        points: Postings = NO_POINTS,
+        note: str = "",
+    ) -> None:
+        """What becomes of a redemption: all but its capture gives back what it counted for."""
+        counts, gives_back = self.counts, state != "redeemed"
+        self.counts = msgspec.structs.replace(
+            counts,
+            redeemed=counts.redeemed + (state == "redeemed") - (state == "rolled_back"),
+            on_hold=counts.on_hold - (state != "rolled_back"),
+            day_uses=counts.day_uses - (gives_back and redemption.day == counts.day),
+        )
+        self.uses[use.coupon_use_id] = self.uses_of(use) - gives_back
+        self._open_until_ms.pop(redemption.redemption_id, None)
+        changed = RedemptionChanged(
+            *(redemption.tenant_id, *request, self._at_ms, redemption.redemption_id, redemption.coupon_id),
+            *(redemption.code_id, redemption.card_id, redemption.bill, state),
+            *(redemption.hold_until_ms if gives_back else 0, redemption.day),
+            value=redemption.value,
+            stacking=redemption.stacking,
+            group=redemption.group,
+            counts=self.counts,
+            card_uses=self.uses[use.coupon_use_id],
+            points_seq=points.entry_seq or redemption.points_seq,
+            began_at_ms=redemption.began_at_ms,
+            note=note,
+        )
+        self.facts += [changed, *points.facts]
+
+    def finished(self, *more: Fact) -> list[Fact]:
+        """The facts, `more`, and the coupon's alarm where they change it."""
+        before = min((hold.until_ms for hold in self._coupon.holds.values()), default=0)
+        facts = [*self.facts, *more]
+        return facts if before == self._wake_ms else [*facts, self._alarm(rang=False)]
+
+    def woken(self) -> list[Fact]:
+        """What the alarm led to."""
+        return [self._alarm(rang=True), *self.facts]
+
+    @property
+    def _wake_ms(self) -> int:
+        return min(self._open_until_ms.values(), default=0)
+
+    def _alarm(self, *, rang: bool) -> AlarmSet:
+        coupon = self._coupon
+        return AlarmSet(coupon.tenant_id, "", b"", self._at_ms, "coupon", coupon.coupon_id, self._wake_ms, rang)
+
+
+def decide_redeem_coupon(scope: Scope, command: RedeemCoupon, at_ms: int) -> list[Fact]:
+    """Redeems or holds a coupon, or refuses: the hold's end, then as `actors.refusals` lists them."""
+    tenant, card = scope.tenant, scope.card
+    code: Code = scope.actors["code"]
+    bill_id = bill_id_of(command.tenant_id, command.bill)
+    keys = [("coupon", code.coupon_id), ("coupon_use", use_id_of(code.coupon_id, card.card_id))]
+    coupon, use, *bills = scope.find_all([*keys, ("bill", bill_id)] if bill_id else keys)
+    bill: Bill | None = bills[0] if bills else None
+    draft = CouponDraft(scope, coupon, at_ms)
+    day = local_day(at_ms, tenant.settings.time_zone)
+    refusal = (
+        _hold_refusal(command.hold_until_ms, at_ms)
+        or _terms_refusal(coupon.terms, code, card, at_ms)
+        or _code_refusal(code, draft)
+        or _bill_refusal(coupon.terms, bill, at_ms)
+        or _limits_refusal(coupon.terms, draft, use, day)
+        or _card_refusal(coupon.terms, card, at_ms)
+    )
+    if not refusal and command.hold_until_ms and draft.open_holds >= HOLDS_PER_COUPON_MAX:
+        refusal = (LIMIT_REACHED, f"a coupon has at most {HOLDS_PER_COUPON_MAX} open holds")
+    if refusal:
+        return draft.finished(refused(command, command.code_id, *refusal, at_ms))
+    points = NO_POINTS
+    if isinstance(coupon.terms.value, PointsValue) and not command.hold_until_ms:
+        points = _award(tenant, card, coupon.terms.value.points, command.redemption_id, at_ms)
+    draft.begin(command, code, use, bill, day, points)
+    return draft.finished()
+
+
+def decide_capture_coupon(scope: Scope, command: CaptureCoupon, at_ms: int) -> list[Fact]:
+    """A hold is redeemed; what it gives in points is awarded now. Or refuses: how it ended, the balance's limit."""
+    redemption: Redemption = scope.actors["redemption"]
+    draft, use, card = _at_hand(scope, redemption, at_ms)
+    refusal = _hold_ended(redemption, draft)
+    points = NO_POINTS
+    if not refusal and isinstance(redemption.value, PointsValue):
+        refusal = _balance_refusal(card, redemption.value.points)
+        points = _award(scope.tenant, card, redemption.value.points, redemption.redemption_id, at_ms)
+    if refusal:
+        return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
+    draft.change(redemption, use, "redeemed", (command.request_id, command.fingerprint), points)
+    return draft.finished()
+
+
+def decide_release_coupon(scope: Scope, command: ReleaseCoupon, at_ms: int) -> list[Fact]:
+    """A hold ends without a redemption; or refuses: how it ended before."""
+    redemption: Redemption = scope.actors["redemption"]
+    draft, use, _ = _at_hand(scope, redemption, at_ms)
+    refusal = _hold_ended(redemption, draft)
+    if refusal:
+        return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
+    draft.change(redemption, use, "released", (command.request_id, command.fingerprint))
+    return draft.finished()
+
+
+def decide_rollback_coupon(scope: Scope, command: RollbackCoupon, at_ms: int) -> list[Fact]:
+    """A redemption is taken back; or refuses: it is rolled back already, it never was in force."""
+    redemption: Redemption = scope.actors["redemption"]
+    draft, use, card = _at_hand(scope, redemption, at_ms)
+    if redemption.state != "redeemed":
+        refusal = (COUPON_NOT_REDEEMED, "there is no redemption in force to roll back")
+        if redemption.state == "rolled_back":
+            refusal = _ENDED["rolled_back"]
+        return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
+    points = _reversal(scope, card, redemption, at_ms) if redemption.points_seq else NO_POINTS
+    request = (command.request_id, command.fingerprint)
+    draft.change(redemption, use, "rolled_back", request, points, command.note)
+    return draft.finished()
+
+
+def decide_wake_coupon(scope: Scope, coupon: Coupon, at_ms: int) -> list[Fact]:
+    """Holds that have lapsed end, and the alarm is set to what comes next."""
+    return CouponDraft(scope, coupon, at_ms).woken()
+
+
+def _at_hand(scope: Scope, redemption: Redemption, at_ms: int) -> tuple[CouponDraft, CouponUse, Card]:
+    """What a redemption is about; its code and its bill, which the facts change, are there, too."""
+    use_id = use_id_of(redemption.coupon_id, redemption.card_id)
+    keys = [("coupon", redemption.coupon_id), ("coupon_use", use_id), ("card", redemption.card_id)]
+    keys += [("code", redemption.code_id)] if redemption.code_id else []
+    keys += [("bill", bill_id_of(redemption.tenant_id, redemption.bill))] if redemption.bill else []
+    coupon, use, card, *_ = scope.find_all(keys)
+    return CouponDraft(scope, coupon, at_ms), use, card
+
+
+def _hold_refusal(hold_until_ms: int, at_ms: int) -> Refusal | None:
+    if hold_until_ms and not at_ms < hold_until_ms <= at_ms + HOLD_MS_MAX:
+        return HOLD_INVALID, f"hold_until must lie in the future, at most {HOLD_MS_MAX // 3_600_000} hours ahead"
+    return None
+
+
+def _terms_refusal(terms: CouponTerms, code: Code, card: Card, at_ms: int) -> Refusal | None:
+    if terms.state == "ended":
+        return COUPON_ENDED, "the coupon has ended"
+    if terms.state != "active":
+        return COUPON_NOT_ACTIVE, f"the coupon is {'paused' if terms.state == 'paused' else 'not out yet'}"
+    if at_ms < terms.starts_ms:
+        return COUPON_NOT_STARTED, "it is too early for the coupon"
+    ends = [end_ms for end_ms in (terms.ends_ms, code.expires_at_ms) if end_ms]
+    if ends and at_ms >= min(ends):
+        return COUPON_EXPIRED, "it is too late for the coupon"
+    if code.card_id not in ("", card.card_id) or (terms.tiers and card.tier not in terms.tiers):
+        return COUPON_NOT_FOR_CARD, "the coupon is for other cards"
+    return None
+
+
+def _code_refusal(code: Code, draft: CouponDraft) -> Refusal | None:
+    if code.state == "redeemed":
+        return COUPON_ALREADY_USED, "the code has been redeemed"
+    if code.state == "on_hold" and code.redemption_id not in draft.lapsed:
+        return COUPON_ON_HOLD, "the code is on hold"
+    return None
+
+
+def _bill_refusal(terms: CouponTerms, bill: Bill | None, at_ms: int) -> Refusal | None:
+    others = bill.in_force(at_ms) if bill is not None else []
+    kind = (terms.stacking, terms.group)
+    if others and (terms.stacking == "alone" or any((one.stacking, one.group) != kind for one in others)):
+        return COUPON_NOT_COMBINABLE, "the coupon does not go together with what is on the bill"
+    if len(others) >= COUPONS_PER_BILL_MAX:
+        return LIMIT_REACHED, f"a bill has at most {COUPONS_PER_BILL_MAX} coupons"
+    return None
+
+
+def _limits_refusal(terms: CouponTerms, draft: CouponDraft, use: CouponUse | None, day: int) -> Refusal | None:
+    counts = draft.counts
+    if terms.uses_per_card_max and draft.uses_of(use) >= terms.uses_per_card_max:
+        return COUPON_CARD_LIMIT_REACHED, f"{terms.uses_per_card_max} times a card"
+    if terms.uses_max and counts.uses >= terms.uses_max:
+        return COUPON_LIMIT_REACHED, f"{terms.uses_max} times in all"
+    if terms.uses_per_day_max and _uses_on(max(day, counts.day), counts.day, counts.day_uses) >= terms.uses_per_day_max:
+        return COUPON_LIMIT_REACHED, f"{terms.uses_per_day_max} times a day"
+    return None
+
+
+def _card_refusal(terms: CouponTerms, card: Card, at_ms: int) -> Refusal | None:
+    if card.state != "active":
+        return CARD_NOT_ACTIVE, f"the card is {card.state}"
+    if at_ms < card.valid_from_ms or 0 < card.valid_until_ms <= at_ms:
+        return CARD_NOT_ACTIVE, "the card is not valid now"
+    return _balance_refusal(card, terms.value.points) if isinstance(terms.value, PointsValue) else None
+
+
+def _balance_refusal(card: Card, points: int) -> Refusal | None:
+    return (LIMIT_REACHED, f"a balance cannot exceed {BALANCE_MAX}") if card.balance + points > BALANCE_MAX else None
+
+
+def _hold_ended(redemption: Redemption, draft: CouponDraft) -> Refusal | None:
+    state: RedemptionState = "lapsed" if redemption.redemption_id in draft.lapsed else redemption.state
+    return _ENDED.get(state)
+
+
+def _uses_on(day: int, counted_day: int, uses: int) -> int:
+    return uses if day == counted_day else 0
+
+
+def _award(tenant: Tenant, card: Card, points: int, redemption_id: str, at_ms: int) -> Postings:
+    ledger = LedgerDraft(tenant, card, at_ms)
+    ledger.settle()
+    award = ledger.post("award", points, COUPON_CAUSE + redemption_id, earned=points, earned_day=ledger.day)
+    return Postings(tuple(ledger.finished()), award.entry_seq)
+
+
+def _reversal(scope: Scope, card: Card, redemption: Redemption, at_ms: int) -> Postings:
+    """Takes back what the award gave, as any reversal does (`actors.points.take_back`)."""
+    entry = scope.ledger_entry(card.card_id, redemption.points_seq)
+    assert entry is not None, "what a redemption awarded is in the ledger"
+    ledger = LedgerDraft(scope.tenant, card, at_ms)
+    ledger.settle()
+    take_back(scope.tenant, ledger, entry.fact, 0)
+    return Postings(tuple(ledger.finished()), redemption.points_seq)

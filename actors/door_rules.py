@@ -1,0 +1,130 @@
+"""What an admission (or an exit) earns: the organisation's simple award for a first entry, and what rules make of it.
+Pure.
+
+An organisation without rules, and a moment that none of them is for, must cost next to nothing: nearly all check-ins
+are so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from actors.card import Card
+from actors.commands import CheckIn
+from actors.event import Attendance, Event
+from actors.facts import Fact
+from actors.ledger import LedgerDraft
+from actors.rule_facts import RulesApplied, RuleUnits
+from actors.rule_run import RuleRun
+from actors.tag import Tag
+from actors.tenant import Tenant
+from actors.visits import Visits, visits_on
+from rules.evaluate import evaluate
+from rules.language import Trigger
+from rules.model import Award, CheckInMoment
+from rules.moment import EventView, ScanView, StreakView
+
+
+class Door(msgspec.Struct, gc=False):
+    """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none); and the
+    card's tag, where that was tapped."""
+
+    event: Event
+    seen: Attendance
+    zone_id: str = ""
+    session_id: str = ""
+    tag: Tag | None = None
+
+
+def earned_by(
+    tenant: Tenant,
+    card: Card,
+    door: Door,
+    command: CheckIn,
+    at_ms: int,
+    scanned_at_ms: int,
+    visit: tuple[Visits | None, int],
+    *,
+    is_first: bool = True,
+) -> Sequence[Fact]:
+    """What an admitted entry earns, on the day of the scan. `visit` is as of `actors.checkin.visit_of`; without
+    `is_first` the simple award is not given."""
+    entries = door.seen.entries + 1
+    awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, entries)) if is_first else ()
+    rules = tenant.rulebook
+    if not rules.rules or not rules.hears_doors:
+        return _simple(tenant, card, door, command, awards, at_ms, scanned_at_ms) if awards else ()
+    attended = door.event.attendance.get(card.card_id)
+    run = RuleRun(
+        tenant,
+        card,
+        at_ms,
+        f"checkin:{command.request_id}",
+        happened_ms=scanned_at_ms,
+        visits=visit[0],
+        event_id=door.event.event_id,
+        event_earned=attended.earned if attended is not None else 0,
+    )
+    for award in awards:
+        run.award_base(award.points, f"{award.rule_id}:{award.version}")
+    _happens(run, "checkin", door.event, command, entries)
+    if visit[1] and visit[0] is not None and rules.compiled.listens_to("streak_reached"):
+        streak = visits_on(visit[0], visit[1])[3]
+        if streak > visits_on(card.visits, visit[1])[3]:
+            run.happens("streak_reached", streak=StreakView(streak))
+    return run.finished()
+
+
+def _simple(
+    tenant: Tenant,
+    card: Card,
+    door: Door,
+    command: CheckIn,
+    awards: Sequence[Award],
+    at_ms: int,
+    scanned_at_ms: int,
+) -> Sequence[Fact]:
+    """The simple award alone: what nearly all admissions earn, as fast as can be."""
+    draft = LedgerDraft(tenant, card, at_ms, earned_ms=scanned_at_ms)
+    if card.lots or card.holds:
+        draft.settle()
+    attended = door.event.attendance.get(card.card_id)
+    event_earned = attended.earned if attended is not None else 0
+    for award in awards:
+        event_earned += award.points
+        draft.post(
+            "award",
+            award.points,
+            f"checkin:{command.request_id}",
+            rule=f"{award.rule_id}:{award.version}",
+            event_id=door.event.event_id,
+            earned=award.points,
+            earned_day=draft.day,
+            event_earned_after=event_earned,
+        )
+    return draft.finished()
+
+
+def exit_rules(
+    tenant: Tenant, card: Card, door: Door, command: CheckIn, at_ms: int, scanned_at_ms: int
+) -> Sequence[Fact]:
+    """What rules make of an exit."""
+    rules = tenant.rulebook
+    if not rules.rules or card.state != "active" or not rules.compiled.listens_to("exit"):
+        return ()
+    run = RuleRun(tenant, card, at_ms, f"exit:{command.request_id}", happened_ms=scanned_at_ms)
+    _happens(run, "exit", door.event, command, door.seen.entries)
+    return run.finished()
+
+
+def _happens(run: RuleRun, trigger: Trigger, event: Event, command: CheckIn, entries: int) -> None:
+    scan = ScanView(command.gate_id, command.direction, command.device_id, command.is_offline)
+    place = EventView(event.event_id, event.terms.name, (), event.terms.doors_open_ms)
+    run.happens(trigger, visits_event=entries, event=place, scan=scan)
+
+
+def units_of(facts: Iterable[Fact]) -> tuple[RuleUnits, ...]:
+    """What rules used, of facts that they led to."""
+    return tuple(step.units for fact in facts if isinstance(fact, RulesApplied) for step in fact.steps)

@@ -1,0 +1,86 @@
+"""Deciding what becomes of an organisation's rules. Pure; refusals come back as facts.
+
+Whoever asks has read the document (`rules.document.parse_rule`); here is decided what depends on the other rules.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+
+from actors.facts import CommandRefused, Fact
+from actors.refusals import LIMIT_REACHED, PRECONDITION_FAILED, RULE_INVALID, RULE_UNKNOWN
+from actors.rule_commands import DeleteRule, RuleCommand, SaveRule
+from actors.rule_facts import RuleDeleted, RuleSaved
+from actors.rulebook import RULE_BYTES_MAX, RULES_BYTES_MAX, Rulebook
+from actors.scope import Scope
+from actors.terms import Tier
+from actors.versions import rule_version
+from rules.document import admission_error
+from rules.language import GrantCoupon, RuleDefinition, SetTier
+
+_CHANGED = "it is not as it was in any of the versions that the change is for"
+# What comes with coupons, and with alarms for whole organisations.
+_TRIGGERS_TO_COME = frozenset({"coupon_used", "birthday", "schedule"})
+_encoder = msgspec.msgpack.Encoder()
+
+
+def decide_save_rule(scope: Scope, command: SaveRule, at_ms: int) -> list[Fact]:
+    """Saves the next version, or refuses: the rule unknown, changed meanwhile, not possible here, too many or too much
+    in all, in this order."""
+    rulebook = scope.tenant.rulebook
+    rule_id = command.definition.rule_id
+    before = rulebook.get(rule_id)
+    if before is None and not command.is_new:
+        return [_refused(command, rule_id, RULE_UNKNOWN, "no such rule", at_ms)]
+    if before is not None and command.if_version is not None and rule_version(before) not in command.if_version:
+        return [_refused(command, rule_id, PRECONDITION_FAILED, _CHANGED, at_ms)]
+    version = before.version + 1 if before is not None else 1
+    definition = msgspec.structs.replace(command.definition, version=version)
+    fault = fault_of(definition)
+    if fault:
+        return [_refused(command, rule_id, RULE_INVALID, fault, at_ms)]
+    over = _over_limit(rulebook, definition)
+    if over:
+        return [_refused(command, rule_id, LIMIT_REACHED, over, at_ms)]
+    return [RuleSaved(command.tenant_id, command.request_id, command.fingerprint, at_ms, definition)]
+
+
+def decide_delete_rule(scope: Scope, command: DeleteRule, at_ms: int) -> list[Fact]:
+    """Deletes it, unless it is unknown or was changed meanwhile."""
+    rule = scope.tenant.rulebook.get(command.rule_id)
+    if rule is None:
+        return [_refused(command, command.rule_id, RULE_UNKNOWN, "no such rule", at_ms)]
+    if command.if_version is not None and rule_version(rule) not in command.if_version:
+        return [_refused(command, command.rule_id, PRECONDITION_FAILED, _CHANGED, at_ms)]
+    head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
+    return [RuleDeleted(*head, command.rule_id, rule.version)]
+
+
+def fault_of(definition: RuleDefinition) -> str:
+    """What of a rule that reads well is not possible here, "" for nothing."""
+    if definition.on in _TRIGGERS_TO_COME:
+        return f"/on: there is nothing yet that triggers {definition.on}"
+    for number, action in enumerate(definition.then):
+        if isinstance(action, SetTier) and action.tier not in get_args(Tier):
+            return f"/then/{number}/tier: the tier must be one of {', '.join(get_args(Tier))}"
+        if isinstance(action, GrantCoupon):
+            return f"/then/{number}/action: there are no coupons yet"
+    return ""
+
+
+def _over_limit(rulebook: Rulebook, definition: RuleDefinition) -> str:
+    size = len(_encoder.encode(definition))
+    if size > RULE_BYTES_MAX:
+        return f"a rule takes at most {RULE_BYTES_MAX} bytes, not {size}"
+    total = size + len(_encoder.encode(rulebook.without(definition.rule_id)))
+    if total > RULES_BYTES_MAX:
+        return f"all rules together take at most {RULES_BYTES_MAX} bytes, not {total}"
+    error = admission_error(rulebook.rules, definition)
+    return error.message if error is not None else ""
+
+
+def _refused(command: RuleCommand, rule_id: str, reason: str, detail: str, at_ms: int) -> CommandRefused:
+    head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
+    return CommandRefused(*head, type(command).__name__, rule_id, reason, detail)

@@ -1,0 +1,55 @@
+"""Which windows leaderboards have, and which of them a day belongs to. Pure.
+
+Rules:
+1. A window is "all", "day:YYYYMMDD", "week:YYYYWW" (ISO 8601), "month:YYYYMM" or "event:ID"; "day", "week" and "month"
+   stand for those of now. Days, weeks and months are those of `actors.calendar`, in the organisation's time zone.
+2. What a card has in a week or a month is what it has on the days of it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from actors.calendar import add_days, first_of_week, last_of_month, month_of_day, week_of_day
+
+ALL_WINDOW = "all"
+EVENT_WINDOW = "event:"
+_KINDS = ("day", "week", "month")
+
+
+class NoWindow(ValueError):
+    """There is no such window; the message says which there are."""
+
+
+@lru_cache(maxsize=4096)
+def windows_of(day: int) -> tuple[str, str, str]:
+    """The windows that a day belongs to: itself, its week and its month."""
+    return f"day:{day}", f"week:{week_of_day(day)}", f"month:{month_of_day(day)}"
+
+
+def resolved(window: str, today: int) -> str:
+    """The window as it is written in full. Raises `NoWindow`."""
+    if window in _KINDS:
+        return windows_of(today)[_KINDS.index(window)]
+    if window != ALL_WINDOW and not window.startswith(EVENT_WINDOW):
+        days_of(window)
+    return window
+
+
+@lru_cache(maxsize=1024)
+def days_of(window: str) -> tuple[int, int]:
+    """The first and the last day of a day, week or month. Raises `NoWindow`."""
+    kind, _, key = window.partition(":")
+    try:
+        if kind not in _KINDS or not (key.isascii() and key.isdecimal()):
+            raise ValueError(window)
+        number = int(key)
+        first = number if kind == "day" else first_of_week(number) if kind == "week" else number * 100 + 1
+        if window not in windows_of(first):
+            raise ValueError(window)  # a week 53 that its year does not have, zeros before
+        if kind == "month":
+            return first, last_of_month(number)
+        return first, add_days(first, 6) if kind == "week" else first
+    except (ValueError, OverflowError) as error:
+        windows = "all, day, week, month, day:YYYYMMDD, week:YYYYWW, month:YYYYMM and event:ID"
+        raise NoWindow(f"no window {window!r}; there is {windows}") from error

@@ -1,0 +1,210 @@
+"""An organisation's rules: "if this, then that" as JSON documents (`rules.document`), their versions, and templates.
+
+Rules:
+1. A document is read here: what is wrong is told all at once, each with a JSON pointer, within an expression with line
+   and column, too. What depends on the organisation's other rules the engine decides.
+2. A rule's version grows with each change; effects cite it. Its `ETag` says what it is, whatever the version.
+3. What a rule gave so far is the engine's count (`points_given`); it is not part of the rule.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+
+from actors.queries import GetRules
+from actors.refusals import RULE_UNKNOWN
+from actors.replies import RulesView
+from actors.rule_admin import fault_of
+from actors.rule_commands import DeleteRule, SaveRule
+from actors.rule_facts import RuleDeleted, RuleSaved
+from actors.versions import rule_version
+from gateway.ids import derived_id
+from gateway.problems import FieldError, Problem
+from gateway.rest.common import Allowed, Body, Call, PathId, View
+from gateway.rest.preconditions import Copied, Editing, tag_of
+from rules.document import DocumentError, document_of, parse_rule
+from rules.document_schema import RULE_SCHEMA
+from rules.language import RuleDefinition
+from rules.templates import TEMPLATES, fill
+
+RuleReader = Annotated[Call, Depends(Allowed("rules.read"))]
+RuleWriter = Annotated[Call, Depends(Allowed("rules.change"))]
+router = APIRouter(prefix="/v1/rules", tags=["rules"])
+
+
+class RuleView(View):
+    """A rule. `points_given` is what it gave so far, less what came back."""
+
+    id: str
+    version: int
+    rule: dict[str, Any]
+    points_given: int
+
+
+class RulesListView(View):
+    """All rules, in the order of their ids."""
+
+    items: list[RuleView]
+
+
+class RuleBody(Body):
+    """The rule, as GET /v1/rules/schema describes it."""
+
+    rule: dict[str, Any]
+
+
+class ParametersBody(Body):
+    """Values of a template's parameters, by their names."""
+
+    values: dict[str, Any]
+
+
+class StateBody(Body):
+    """Whether the rule applies."""
+
+    state: Literal["draft", "active", "paused"]
+
+
+class TemplateView(View):
+    """A ready-made rule; `parameters` are what `fill` takes."""
+
+    id: str
+    title: str
+    description: str
+    parameters: dict[str, Any]
+    rule: dict[str, Any]
+
+
+class TemplatesView(View):
+    """All templates."""
+
+    items: list[TemplateView]
+
+
+class FilledView(View):
+    """A document to save as a rule."""
+
+    rule: dict[str, Any]
+
+
+@router.get("", summary="All rules")
+async def list_rules(call: RuleReader) -> RulesListView:
+    """As they are now."""
+    view = await call.query(GetRules(call.tenant_id), RulesView)
+    return RulesListView(items=[_shown(rule, view.points.get(rule.rule_id, 0)) for rule in view.rules])
+
+
+@router.post("", status_code=201, summary="Make a rule")
+async def make_rule(call: RuleWriter, body: RuleBody, response: Response) -> RuleView:
+    """A draft unless the document says another state."""
+    definition = _read(body.rule, derived_id("rule", call.tenant_id, call.request_id))
+    fact = await call.tell(SaveRule(call.tenant_id, call.request_id, b"", definition, True), RuleSaved)
+    response.headers["ETag"] = tag_of(rule_version(fact.definition))
+    return _shown(fact.definition, 0)
+
+
+@router.get("/schema", summary="The JSON schema of rules")
+async def schema(call: RuleReader) -> dict[str, Any]:
+    """JSON Schema 2020-12."""
+    return dict(RULE_SCHEMA)
+
+
+@router.get("/templates", summary="Ready-made rules")
+async def templates(call: RuleReader) -> TemplatesView:
+    """Each with the parameters that it leaves open."""
+    return TemplatesView(
+        items=[
+            TemplateView(
+                id=one.template_id,
+                title=one.title,
+                description=one.description,
+                parameters=msgspec.to_builtins(one.parameters),
+                rule=one.rule,
+            )
+            for one in TEMPLATES.values()
+        ]
+    )
+
+
+@router.post("/templates/{template_id}/fill", summary="Make a document of a template")
+async def fill_template(template_id: PathId, body: ParametersBody, call: RuleWriter) -> FilledView:
+    """With these values of its parameters, and the defaults for the others. Nothing is saved."""
+    template = TEMPLATES.get(template_id)
+    if template is None:
+        raise Problem("template_unknown")
+    filled = fill(template, body.values)
+    if isinstance(filled, tuple):
+        raise _malformed(filled, "#/values")
+    return FilledView(rule=filled)
+
+
+@router.get("/{rule_id}", summary="A rule")
+async def get_rule(rule_id: PathId, call: RuleReader, copied: Copied) -> RuleView:
+    """As it is now."""
+    rule, points = await _found(call, rule_id)
+    copied.tagged(tag_of(rule_version(rule), points))
+    return _shown(rule, points)
+
+
+@router.put("/{rule_id}", summary="Change a rule")
+async def change_rule(rule_id: PathId, body: RuleBody, call: RuleWriter, edit: Editing) -> RuleView:
+    """The whole document, which becomes the next version."""
+    return await _saved(call, _read(body.rule, rule_id), edit)
+
+
+@router.post("/{rule_id}/state", summary="Activate or pause a rule")
+async def set_state(rule_id: PathId, body: StateBody, call: RuleWriter, edit: Editing) -> RuleView:
+    """The same document in another state, which is a version, too."""
+    rule, _ = await _found(call, rule_id)
+    return await _saved(call, msgspec.structs.replace(rule, state=body.state, version=0), edit)
+
+
+@router.delete("/{rule_id}", status_code=204, summary="Delete a rule")
+async def delete_rule(rule_id: PathId, call: RuleWriter) -> Response:
+    """For good. What it gave stays."""
+    await call.tell(DeleteRule(call.tenant_id, call.request_id, b"", rule_id), RuleDeleted)
+    return Response(status_code=204)
+
+
+async def _found(call: Call, rule_id: str) -> tuple[RuleDefinition, int]:
+    view = await call.query(GetRules(call.tenant_id), RulesView)
+    for rule in view.rules:
+        if rule.rule_id == rule_id:
+            return rule, view.points.get(rule_id, 0)
+    raise Problem(RULE_UNKNOWN)
+
+
+async def _saved(call: Call, definition: RuleDefinition, edit: Editing) -> RuleView:
+    command = SaveRule(call.tenant_id, call.request_id, b"", definition, False, edit.versions)
+    fact = await call.tell(command, RuleSaved)
+    edit.tagged(tag_of(rule_version(fact.definition)))
+    view = await call.query(GetRules(call.tenant_id), RulesView)
+    return _shown(fact.definition, view.points.get(definition.rule_id, 0))
+
+
+def _read(document: dict[str, Any], rule_id: str) -> RuleDefinition:
+    found = parse_rule(document, rule_id, 0)
+    if isinstance(found, tuple):
+        raise _malformed(found)
+    pointer, _, message = fault_of(found).partition(": ")
+    if pointer:
+        raise _malformed((DocumentError(pointer, message),))
+    return found
+
+
+def _malformed(errors: tuple[DocumentError, ...], base: str = "#/rule") -> Problem:
+    told = [
+        FieldError(
+            f"{error.message} (line {error.line}, column {error.column})" if error.line else error.message,
+            pointer=f"{base}{error.pointer}",
+        )
+        for error in errors
+    ]
+    return Problem("malformed", told[0].detail if len(told) == 1 else "", told)
+
+
+def _shown(rule: RuleDefinition, points: int) -> RuleView:
+    return RuleView(id=rule.rule_id, version=rule.version, rule=document_of(rule), points_given=points)

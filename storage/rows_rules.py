@@ -1,0 +1,35 @@
+"""From facts about rules to rows. Rules as in `storage.rows`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RuleSaved
+from storage.row_batch import RowBatch
+from storage.rows_cards import card_change
+from storage.state_tables import RULE_POINTS, RULE_USES, RULE_VERSIONS, RULES
+
+
+def take_rule_fact(batch: RowBatch, fact: RuleFact, position: int) -> None:
+    """What the rules are, and what they used."""
+    tenant_id = fact.tenant_id
+    if isinstance(fact, RuleSaved):
+        definition = fact.definition
+        text = msgspec.json.encode(definition).decode()
+        batch.set_state(RULES, (tenant_id, definition.rule_id, text, fact.at_ms, position))
+        version = (tenant_id, definition.rule_id, definition.version, text, fact.at_ms, position)
+        batch.set_state(RULE_VERSIONS, version)
+    elif isinstance(fact, RuleDeleted):
+        batch.set_state(RULES, (tenant_id, fact.rule_id, "", fact.at_ms, position))
+    elif not isinstance(fact, EffectRequested):
+        for step in fact.steps:
+            batch.set_state(RULE_POINTS, (tenant_id, step.units.rule_id, step.points_after, position))
+            use = step.use
+            if use is not None:
+                counts = (use.times, use.day, use.day_times, position)
+                batch.set_state(RULE_USES, (tenant_id, fact.card_id, use.rule_id, *counts))
+        issued = batch.cards_issued.get((tenant_id, fact.card_id))
+        if issued is not None:
+            issued[0].apply(fact, position)
+        else:
+            card_change(batch, tenant_id, fact.card_id).position = position

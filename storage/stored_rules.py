@@ -1,0 +1,54 @@
+"""Loading what belongs to organisations' rules: the definitions, the points they gave, and cards' uses of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from actors.rule_facts import RuleUse
+from actors.rulebook import Rulebook
+from actors.tenant import Tenant
+from rules.language import RuleDefinition
+from storage.postgres import Connection
+
+_RULES = (
+    "SELECT tenant_id, definition, position FROM rules WHERE tenant_id = ANY($1::text[]) ORDER BY tenant_id, rule_id"
+)
+_POINTS = """
+SELECT tenant_id, t.rule_id, points, t.position, r.definition <> ''
+FROM rule_points AS t JOIN rules AS r USING (tenant_id, rule_id) WHERE tenant_id = ANY($1::text[])
+"""
+_USES = """
+SELECT t.tenant_id, t.card_id, t.rule_id, t.times, t.day, t.day_times
+FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN rule_uses AS t USING (tenant_id, card_id)
+ORDER BY t.tenant_id, t.card_id, t.rule_id
+"""
+_decoder = msgspec.json.Decoder(RuleDefinition)
+
+
+async def add_rules(connection: Connection, tenants: Mapping[str, Tenant]) -> None:
+    """Gives the organisations their rules."""
+    found: dict[str, list[RuleDefinition]] = {}
+    for tenant_id, text, position in await connection.fetch(_RULES, list(tenants)):
+        tenant = tenants[tenant_id]
+        tenant.rules_position = max(tenant.rules_position, position)
+        if text:
+            found.setdefault(tenant_id, []).append(_decoder.decode(text))
+    for tenant_id, rules in found.items():
+        tenants[tenant_id].rulebook = Rulebook(tuple(rules))
+    for tenant_id, rule_id, points, position, is_there in await connection.fetch(_POINTS, list(tenants)):
+        tenant = tenants[tenant_id]
+        tenant.rules_position = max(tenant.rules_position, position)
+        if is_there:
+            tenant.rule_points[rule_id] = points
+
+
+async def uses_of(
+    connection: Connection, columns: Sequence[Sequence[object]]
+) -> dict[tuple[str, str], tuple[RuleUse, ...]]:
+    """Cards' uses of rules, by organisation and card."""
+    found: dict[tuple[str, str], list[RuleUse]] = {}
+    for tenant_id, card_id, *use in await connection.fetch(_USES, *columns):
+        found.setdefault((tenant_id, card_id), []).append(RuleUse(*use))
+    return {key: tuple(uses) for key, uses in found.items()}
