@@ -81,16 +81,22 @@ class Judge:
 
     def tenant(self, tenant_id: str, known: Known | None, wants: Wants) -> Tenant | Failed | None:
         """The tenant, or that there is none, or None: it must be loaded."""
-        found: Tenant | Failed | None = self._find("tenant", tenant_id, tenant_id, known, wants)
-        return found
+        found: Tenant | Failed | None = self.residents.tenants.get(tenant_id)
+        return found or self._find("tenant", tenant_id, tenant_id, known, wants)
 
     def card(self, tenant_id: str, card_id: str, known: Known | None, wants: Wants) -> Card | Failed | None:
         """The card, or that there is none, or None: it must be loaded."""
+        present = self.residents.cards.get(card_id)
+        if present is not None and present.tenant_id == tenant_id:
+            return present
         found: Card | Failed | None = self._find("card", tenant_id, card_id, known, wants)
         return found
 
     def event(self, tenant_id: str, event_id: str, known: Known | None, wants: Wants) -> Event | Failed | None:
         """The event, or that there is none, or None: it must be loaded."""
+        present = self.residents.events.get(event_id)
+        if present is not None and present.tenant_id == tenant_id:
+            return present
         found: Event | Failed | None = self._find("event", tenant_id, event_id, known, wants)
         return found
 

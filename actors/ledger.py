@@ -62,10 +62,11 @@ class LedgerDraft:
         self._moved: dict[str, int] = before._moved if before is not None else {}
         self.balance = card.balance
         self.wallet = card.wallet
-        self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots}
+        self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots} if card.lots else {}
         self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.holds else {}
         self.facts: list[PointsPosted] = []
         # In organisations with tiers by points: the sums of days that were changed; what fell due about the tier.
+        self._has_tiers = tenant.settings.tiers is not None
         self._earned_ms = earned_ms or at_ms
         self._earned_days: dict[int, EarnedDay] = {}
         self._due: list[TierFact] = []
@@ -136,7 +137,7 @@ class LedgerDraft:
             self._contra_after(account, kind, amount) if amount else None,
             held,
             due_ms,
-            earned_on=self._earn(earned, reversed_on) if earned else None,
+            earned_on=self._earn(earned, reversed_on) if self._has_tiers or reversed_on else None,
         )
         self.facts.append(fact)
         return fact
@@ -144,15 +145,9 @@ class LedgerDraft:
     def _earn(self, earned: int, reversed_on: int) -> EarnedDay | None:
         """The sum of the day of what is earned, as it is from now on. What was earned so long ago that it is not
         remembered any more has none."""
-        settings = self._tenant.settings
-        if earned < 0:
-            if not reversed_on:
-                return None
-            day = reversed_on
-        elif settings.tiers is None:
+        if not earned or (earned < 0 and not reversed_on):
             return None
-        else:
-            day = local_day(self._earned_ms, settings.time_zone)
+        day = reversed_on or local_day(self._earned_ms, self._tenant.settings.time_zone)
         before = self._earned_days.get(day)
         if before is None:
             before = next((one for one in self._card.earned_days if one.day == day), None)
@@ -205,7 +200,7 @@ class LedgerDraft:
         """The postings, `more` that came of them, the rise of the tier, and the card's alarm where they change it."""
         card = self._card
         facts: list[Fact] = [*self._due, *self.facts, *more]
-        if self._earned_days:
+        if self._has_tiers:
             facts += self._rise()
         if not self.lots and not self.holds and not card.holds and self._standing is None:
             return facts  # lots that are used up would be here, with nothing in them
