@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.card import Card
+from actors.card_facts import TierReviewed
 from actors.commands import (
     ChangeCardState,
     ChangeEvent,
@@ -40,7 +41,9 @@ from actors.refusals import (
 from actors.rule_run import RuleRun
 from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
-from actors.versions import event_version, gate_version, tenant_version
+from actors.tier_commands import SetTiers
+from actors.tiers import Standing, fault_of_tiers, review_ms
+from actors.versions import event_version, gate_version, tenant_version, tiers_version
 from rules.model import Rule
 
 CHECKIN_RULE_ID = "rule_checkin"
@@ -80,6 +83,18 @@ def decide_change_plan(scope: Scope, command: ChangePlan, at_ms: int) -> list[Fa
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
 
 
+def decide_set_tiers(scope: Scope, command: SetTiers, at_ms: int) -> list[Fact]:
+    """Sets how cards come into tiers, if the condition holds and unless it makes no sense."""
+    tenant = scope.tenant
+    if command.if_version is not None and tiers_version(tenant.settings.tiers) not in command.if_version:
+        return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
+    fault = fault_of_tiers(command.tiers) if command.tiers is not None else ""
+    if fault:
+        return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]
+    settings = msgspec.structs.replace(tenant.settings, tiers=command.tiers)
+    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
+
+
 def checkin_rule(points: int, version: int = 1) -> Rule:
     """The rule that every organisation starts with: points for the first entry to an event."""
     return Rule(CHECKIN_RULE_ID, version, "Points per check-in", "checkin", points)
@@ -114,11 +129,16 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
         cards_after,
         tenant.issued + 1,
     )
-    if not tenant.rulebook.rules or not tenant.rulebook.compiled.listens_to("card_issued"):
-        return [issued]
-    run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}")
-    run.happens("card_issued")
-    return [issued, *run.finished()]
+    standing = Standing(command.tier, review_ms(tenant, command.tier, at_ms), False)
+    facts: list[Fact] = [issued]
+    if standing.due_ms:
+        # When the tier of a new card is looked at first.
+        head = (command.tenant_id, "", b"", at_ms, command.card_id)
+        facts.append(TierReviewed(*head, command.tier, 0, standing.due_ms, at_ms))
+    run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}", standing=standing)
+    if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("card_issued"):
+        run.happens("card_issued")
+    return [*facts, *run.finished()]
 
 
 def decide_change_card_state(scope: Scope, command: ChangeCardState, at_ms: int) -> list[Fact]:
@@ -234,7 +254,7 @@ def _terms_refusal(
 
 
 def _refused(
-    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard,
+    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard | SetTiers,
     entity_id: str,
     reason: str,
     detail: str,

@@ -12,13 +12,16 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned
+from actors.calendar import add_days
+from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned, TierReviewed
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
 from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
-from actors.terms import FAR_MS, POOL, Account, CardState, Hold, Lot
+from actors.terms import FAR_MS, POOL, TIER_WINDOW_DAYS_MAX, Account, CardState, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS, Visits
 
 CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned
@@ -27,7 +30,10 @@ CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesA
 class Card(msgspec.Struct, gc=False):
     """A card's state. `attention` is what staff at a door are told. `day` (yyyymmdd, tenant's time zone) is the day
     that `day_earned` counts, 0 before any award. `serial` is that of the credential that is good, `number` the
-    organisation's n-th card (0: from before there were numbers), `tag_uid` its NFC tag, "" for none."""
+    organisation's n-th card (0: from before there were numbers), `tag_uid` its NFC tag, "" for none.
+
+    `tier_due_ms` is when the tier is looked at next (0: not), `tier_is_held` that a person set it until then;
+    `earned_days` are what it goes by, the sums of the last `TIER_WINDOW_DAYS_MAX` days up to the latest."""
 
     tenant_id: str
     card_id: str
@@ -55,6 +61,9 @@ class Card(msgspec.Struct, gc=False):
     visits: Visits = NO_VISITS
     issued_at_ms: int = 0
     rule_uses: tuple[RuleUse, ...] = ()
+    tier_due_ms: int = 0
+    tier_is_held: bool = False
+    earned_days: tuple[EarnedDay, ...] = ()
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -108,6 +117,9 @@ class Card(msgspec.Struct, gc=False):
             kept = [lot for lot in self.lots if lot.lot not in changed]
             kept += [lot for lot in fact.lots if lot.remaining]
             self.lots = tuple(sorted(kept, key=lambda lot: (lot.expires_at_ms, lot.lot)))
+        if fact.earned_on is not None:
+            others = [one for one in self.earned_days if one.day != fact.earned_on.day]
+            self.earned_days = days_kept([*others, fact.earned_on])
         if fact.held:
             self._hold(fact)
 
@@ -132,7 +144,9 @@ class Card(msgspec.Struct, gc=False):
         elif isinstance(fact, CardRenewed):
             self.valid_from_ms, self.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
         elif isinstance(fact, CardTierChanged):
-            self.tier = fact.tier
+            self.tier, self.tier_due_ms, self.tier_is_held = fact.tier, fact.due_ms, fact.is_held
+        elif isinstance(fact, TierReviewed):
+            self.tier_due_ms, self.tier_is_held = fact.due_ms, False
         elif isinstance(fact, RulesApplied | RuleUnitsReturned):
             self._count_rules({step.use.rule_id: step.use for step in fact.steps if step.use is not None})
         else:
@@ -175,6 +189,13 @@ class Card(msgspec.Struct, gc=False):
     def pending(self, at_ms: int) -> int:
         """Points that show but cannot be spent yet at `at_ms`."""
         return sum(lot.remaining for lot in self.lots if lot.available_from_ms > at_ms and lot.expires_at_ms > at_ms)
+
+
+def days_kept(days: Iterable[EarnedDay]) -> tuple[EarnedDay, ...]:
+    """Those days' sums that a card remembers, in their order."""
+    kept = sorted(days, key=lambda one: one.day)
+    before = add_days(kept[-1].day, -TIER_WINDOW_DAYS_MAX) if kept else 0
+    return tuple(one for one in kept if one.day > before)
 
 
 def held_parts(fact: PointsPosted) -> tuple[Lot, ...]:

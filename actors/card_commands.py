@@ -29,7 +29,8 @@ class RenewCard(msgspec.Struct, frozen=True, array_like=True, tag=51):
 
 
 class SetCardTier(msgspec.Struct, frozen=True, array_like=True, tag=52):
-    """Puts a card into a tier. The one that it has already: no change, accepted."""
+    """Puts a card into a tier, until `until_ms` (0: as long as nothing else moves it, see `actors.tiers`). The one that
+    it has already: no change, accepted."""
 
     tenant_id: str
     request_id: str
@@ -37,6 +38,7 @@ class SetCardTier(msgspec.Struct, frozen=True, array_like=True, tag=52):
     card_id: str
     tier: Tier
     note: str = ""
+    until_ms: int = 0
 
 
 class AssignTag(msgspec.Struct, frozen=True, array_like=True, tag=53):

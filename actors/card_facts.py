@@ -40,8 +40,12 @@ class CardRenewed(msgspec.Struct, frozen=True, array_like=True, tag=51):
 
 
 class CardTierChanged(msgspec.Struct, frozen=True, array_like=True, tag=52):
-    """A card is of another tier. `reason` says who decided: "manual" is a person. `cause` is what led to it as in
-    `PointsPosted`, `rule` the rule with its version; "" without."""
+    """A card is of another tier. `reason` says who decided: "manual" is a person, "points" those just earned, "review"
+    a review, "until" the end of what a person had set. `cause` is what led to it as in `PointsPosted`, `rule` the rule
+    with its version; "" without.
+
+    `points` are those of the window at `as_of_ms`, when it came about. The tier is looked at again at `due_ms` (0:
+    not); with `is_held` a person set it until then. `as_of_ms` is 0 in facts from before there were tiers by points."""
 
     tenant_id: str
     request_id: str
@@ -54,6 +58,24 @@ class CardTierChanged(msgspec.Struct, frozen=True, array_like=True, tag=52):
     note: str = ""
     cause: str = ""
     rule: str = ""
+    points: int = 0
+    due_ms: int = 0
+    is_held: bool = False
+    as_of_ms: int = 0
+
+
+class TierReviewed(msgspec.Struct, frozen=True, array_like=True, tag=80):
+    """A card's tier was looked at and stays, or got its first date for that. Fields as in `CardTierChanged`."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    card_id: str
+    tier: Tier
+    points: int
+    due_ms: int
+    as_of_ms: int
 
 
 class _TagFact(msgspec.Struct, frozen=True, array_like=True):
@@ -85,5 +107,5 @@ class TagRemoved(_TagFact, frozen=True, array_like=True, tag=55):
     """A tag is the card's no more, and nobody's."""
 
 
-CardFact = CardReissued | CardRenewed | CardTierChanged | TagAssigned | TagRemoved
+CardFact = CardReissued | CardRenewed | CardTierChanged | TierReviewed | TagAssigned | TagRemoved
 TagFact = TagEnrolled | TagAssigned | TagRemoved

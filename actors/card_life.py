@@ -19,11 +19,13 @@ from actors.card_facts import (
     tag_id_of,
 )
 from actors.facts import CommandRefused, Fact
-from actors.refusals import CARD_REVOKED, EXPIRY_INVALID, LIMIT_REACHED, TAG_IN_USE, TAG_UNKNOWN
+from actors.ledger import card_alarm
+from actors.refusals import CARD_REVOKED, EXPIRY_INVALID, LIMIT_REACHED, TAG_IN_USE, TAG_UNKNOWN, TERMS_INVALID
 from actors.rule_run import tier_rules
 from actors.scope import Scope
 from actors.tag import Tag
 from actors.terms import CARD_SERIAL_MAX
+from actors.tiers import Standing, fallen_due, review_ms, window_points
 
 _REVOKED = "a revoked card stays as it is; issue a new one"
 
@@ -51,16 +53,26 @@ def decide_renew_card(scope: Scope, command: RenewCard, at_ms: int) -> list[Fact
 
 
 def decide_set_card_tier(scope: Scope, command: SetCardTier, at_ms: int) -> list[Fact]:
-    """Puts it there by hand."""
+    """Puts it there by hand, after what has fallen due."""
     card = scope.card
     if card.state == "revoked":
         return [_refused(command, CARD_REVOKED, _REVOKED, at_ms)]
     head = (command.tenant_id, command.request_id, command.fingerprint, at_ms, card.card_id)
-    changed = CardTierChanged(*head, command.tier, card.tier, "manual", command.note)
-    if card.state != "active" or command.tier == card.tier:
-        return [changed]
+    tenant, until_ms = scope.tenant, command.until_ms
+    if until_ms and until_ms <= at_ms:
+        return [_refused(command, EXPIRY_INVALID, "until must lie in the future", at_ms)]
+    if until_ms and tenant.settings.tiers is None:
+        detail = "the organisation has no tiers by points that could take over then; set the tier without until"
+        return [_refused(command, TERMS_INVALID, detail, at_ms)]
+    due, standing = fallen_due(tenant, card, at_ms)
+    due_ms = until_ms or review_ms(tenant, command.tier, at_ms)
+    told = (window_points(tenant, card, at_ms), due_ms, bool(until_ms), at_ms)
+    changed = CardTierChanged(*head, command.tier, standing.tier, "manual", command.note, "", "", *told)
+    stands = Standing(command.tier, due_ms, bool(until_ms))
+    if card.state != "active" or command.tier == standing.tier:
+        return [*due, changed, *card_alarm(card, due_ms, at_ms)]
     cause = f"tier:{command.request_id}"
-    return [changed, *tier_rules(scope.tenant, card, command.tier, cause, at_ms)]
+    return [*due, changed, *tier_rules(tenant, card, standing.tier, stands, cause, at_ms)]
 
 
 def decide_assign_tag(scope: Scope, command: AssignTag, at_ms: int) -> list[Fact]:

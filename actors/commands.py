@@ -39,6 +39,7 @@ from actors.terms import (
     Tier,
     Zone,
 )
+from actors.tier_commands import SetTiers
 
 FINGERPRINT_BYTES = 8
 
@@ -235,6 +236,7 @@ Command = (
     | RedeemPoints
     | ReversePoints
     | ChangePlan
+    | SetTiers
     | Wake
     | DoorCommand
     | ConfirmPoints
@@ -257,6 +259,7 @@ _GIVEN_SINCE: dict[str, object] = {
     "lapsed_grace_ms": None,
     "pending_until_ms": 0,
     "account": "points",
+    "until_ms": 0,
 }
 _MADE_BY_THE_EDGE = {
     IssueCard: "card_id",
@@ -312,10 +315,12 @@ def _told(value: msgspec.Struct, left_out: Set[str | None] = frozenset()) -> lis
 
 
 def _as_asked(value: object) -> object:
-    """Settings that name the default plan (and no grace) are as they were before there were plans (and grace): a
-    request that was first tried then keeps its fingerprint."""
-    if isinstance(value, TenantSettings) and not value.lapsed_grace_ms:
+    """Settings that name the default plan (and no grace, no tiers) are as they were before there were plans (grace,
+    tiers): a request that was first tried then keeps its fingerprint."""
+    if isinstance(value, TenantSettings) and value.tiers is None:
         asked = (value.time_zone, value.overdraft_max, value.rules)
+        if value.lapsed_grace_ms:
+            return (*asked, value.plan, value.lapsed_grace_ms)
         return asked if value.plan == "premium" else (*asked, value.plan)
     if isinstance(value, EventTerms | Gate):
         return _told(value)

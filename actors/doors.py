@@ -104,7 +104,7 @@ def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
     event_earned = scope.event.attendance[scan.card_id].earned
     given = scan.points_awarded
     take_back_awards(scope, card, draft, f"checkin:{scan.request_id}", scan.award_seq, given, event_earned)
-    return [*draft.finished(), *returned]
+    return draft.finished(returned)
 
 
 def decide_send_out(scope: Scope, command: SendOut, at_ms: int) -> list[Fact]:

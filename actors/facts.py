@@ -17,7 +17,18 @@ from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.coupon_facts import CouponFact
 from actors.door_facts import DoorFact
 from actors.rule_facts import RuleFact, RuleUnits
-from actors.terms import Account, CardState, Direction, EntryKind, EventTerms, Lot, Taking, TenantSettings, Tier
+from actors.terms import (
+    Account,
+    CardState,
+    Direction,
+    EarnedDay,
+    EntryKind,
+    EventTerms,
+    Lot,
+    Taking,
+    TenantSettings,
+    Tier,
+)
 from actors.visits import Visits
 
 
@@ -210,6 +221,7 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     `contra_after` is the balance of the organisation's account that the amount was drawn on (`actors.accounts`); None
     where no amount moved, and in facts from before there were such accounts. `held` is how much more (a hold's end:
     less) is put aside from now on, `due_ms` when the hold lapses. `rules` is what the rules used that it led to.
+    `earned_on` is the sum of a day that the entry changes, in organisations with tiers by points (`actors.tiers`).
     """
 
     tenant_id: str
@@ -240,6 +252,7 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     held: int = 0
     due_ms: int = 0
     rules: tuple[RuleUnits, ...] = ()
+    earned_on: EarnedDay | None = None
 
     @property
     def points_after(self) -> int:

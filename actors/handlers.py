@@ -21,6 +21,7 @@ from actors.admin import (
     decide_create_event,
     decide_issue_card,
     decide_rename_card_holder,
+    decide_set_tiers,
 )
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.card_life import (
@@ -80,6 +81,7 @@ from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, Rel
 from actors.rule_admin import decide_delete_rule, decide_save_rule
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.scope import Scope
+from actors.tier_commands import SetTiers
 from actors.transfers import decide_transfer
 
 # What a decision is given: its scope, the command, and the time.
@@ -109,6 +111,7 @@ def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
 
 HANDLERS: dict[type, Handler] = {
     ChangeTenant: Handler("tenant_id", (), decide_change_tenant),
+    SetTiers: Handler("tenant_id", (), decide_set_tiers),
     ChangePlan: Handler("tenant_id", (), decide_change_plan),
     IssueCard: Handler("card_id", (), decide_issue_card),
     ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),

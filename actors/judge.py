@@ -23,6 +23,7 @@ from actors.coupon import Coupon, Redemption
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
+from actors.ledger import tier_settled
 from actors.offline import decide_offline
 from actors.recent import RecentEntries
 from actors.refusals import ID_REUSED
@@ -80,16 +81,22 @@ class Judge:
 
     def tenant(self, tenant_id: str, known: Known | None, wants: Wants) -> Tenant | Failed | None:
         """The tenant, or that there is none, or None: it must be loaded."""
-        found: Tenant | Failed | None = self._find("tenant", tenant_id, tenant_id, known, wants)
-        return found
+        found: Tenant | Failed | None = self.residents.tenants.get(tenant_id)
+        return found or self._find("tenant", tenant_id, tenant_id, known, wants)
 
     def card(self, tenant_id: str, card_id: str, known: Known | None, wants: Wants) -> Card | Failed | None:
         """The card, or that there is none, or None: it must be loaded."""
+        present = self.residents.cards.get(card_id)
+        if present is not None and present.tenant_id == tenant_id:
+            return present
         found: Card | Failed | None = self._find("card", tenant_id, card_id, known, wants)
         return found
 
     def event(self, tenant_id: str, event_id: str, known: Known | None, wants: Wants) -> Event | Failed | None:
         """The event, or that there is none, or None: it must be loaded."""
+        present = self.residents.events.get(event_id)
+        if present is not None and present.tenant_id == tenant_id:
+            return present
         found: Event | Failed | None = self._find("event", tenant_id, event_id, known, wants)
         return found
 
@@ -136,4 +143,9 @@ class Judge:
         if isinstance(event, Failed):
             return event
         decide = decide_offline if command.is_offline else decide_check_in
-        return decide(tenant, card if isinstance(card, Card) else None, event, command, at_ms, tag)
+        if isinstance(card, Failed):
+            return decide(tenant, None, event, command, at_ms, tag)
+        if 0 < card.tier_due_ms <= at_ms:
+            due, card = tier_settled(tenant, card, at_ms)
+            return [*due, *decide(tenant, card, event, command, at_ms, tag)]
+        return decide(tenant, card, event, command, at_ms, tag)

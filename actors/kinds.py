@@ -14,7 +14,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.card import Card
-from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagAssigned, TagEnrolled, TagRemoved
+from actors.card_facts import (
+    CardReissued,
+    CardRenewed,
+    CardTierChanged,
+    TagAssigned,
+    TagEnrolled,
+    TagRemoved,
+    TierReviewed,
+)
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_facts import (
     BillBegan,
@@ -73,6 +81,7 @@ ROUTES: dict[type, Route] = {
     CardReissued: Route(touches=("card",)),
     CardRenewed: Route(touches=("card",)),
     CardTierChanged: Route(touches=("card",)),
+    TierReviewed: Route(touches=("card",)),
     TagEnrolled: Route("tag", Tag.enrolled),
     TagAssigned: Route(touches=("card", "tag")),
     TagRemoved: Route(touches=("card", "tag")),

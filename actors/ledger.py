@@ -28,7 +28,8 @@ from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.rule_facts import RuleUnits
 from actors.tenant import Tenant
-from actors.terms import FAR_MS, POOL, Account, EntryKind, Hold, Lot, Taking
+from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
+from actors.tiers import Standing, TierFact, fallen_due, points_in_window, risen, standing_of
 
 BALANCE_MAX = 10**15
 # What the cause of an award for a coupon begins with; the id of the redemption follows.
@@ -41,7 +42,13 @@ class LedgerDraft:
     earned counts for the day of `earned_ms`, 0: of now."""
 
     def __init__(
-        self, tenant: Tenant, card: Card, at_ms: int, before: LedgerDraft | None = None, earned_ms: int = 0
+        self,
+        tenant: Tenant,
+        card: Card,
+        at_ms: int,
+        before: LedgerDraft | None = None,
+        earned_ms: int = 0,
+        standing: Standing | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -55,9 +62,15 @@ class LedgerDraft:
         self._moved: dict[str, int] = before._moved if before is not None else {}
         self.balance = card.balance
         self.wallet = card.wallet
-        self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots}
+        self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots} if card.lots else {}
         self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.holds else {}
         self.facts: list[PointsPosted] = []
+        # In organisations with tiers by points: the sums of days that were changed; what fell due about the tier.
+        self._has_tiers = tenant.settings.tiers is not None
+        self._earned_ms = earned_ms or at_ms
+        self._earned_days: dict[int, EarnedDay] = {}
+        self._due: list[TierFact] = []
+        self._standing = standing
 
     def post(
         self,
@@ -72,6 +85,7 @@ class LedgerDraft:
         event_id: str = "",
         earned: int = 0,
         earned_day: int = 0,
+        reversed_on: int = 0,
         event_earned_after: int = 0,
         lots: tuple[Lot, ...] = (),
         takings: tuple[Taking, ...] = (),
@@ -81,7 +95,8 @@ class LedgerDraft:
         held: int = 0,
         due_ms: int = 0,
     ) -> PointsPosted:
-        """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today."""
+        """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today;
+        `reversed_on` is the day to whose sum a reversed award was added, 0: to none."""
         self._entry_count += 1
         self._earned += earned
         if earned_day == self.day:
@@ -122,9 +137,25 @@ class LedgerDraft:
             self._contra_after(account, kind, amount) if amount else None,
             held,
             due_ms,
+            earned_on=self._earn(earned, reversed_on) if self._has_tiers or reversed_on else None,
         )
         self.facts.append(fact)
         return fact
+
+    def _earn(self, earned: int, reversed_on: int) -> EarnedDay | None:
+        """The sum of the day of what is earned, as it is from now on. What was earned so long ago that it is not
+        remembered any more has none."""
+        if not earned or (earned < 0 and not reversed_on):
+            return None
+        day = reversed_on or local_day(self._earned_ms, self._tenant.settings.time_zone)
+        before = self._earned_days.get(day)
+        if before is None:
+            before = next((one for one in self._card.earned_days if one.day == day), None)
+        if before is None and earned < 0:
+            return None
+        after = EarnedDay(day, (before.points if before is not None else 0) + earned)
+        self._earned_days[day] = after
+        return after
 
     def _contra_after(self, account: Account, kind: EntryKind, amount: int) -> int:
         contra = contra_of(account, kind, amount)
@@ -149,18 +180,55 @@ class LedgerDraft:
         """The number of the entry that comes next."""
         return self._entry_count + 1
 
-    def finished(self) -> list[Fact]:
-        """The postings, and the card's alarm where they change it."""
-        if not self.lots and not self.holds and not self._card.holds:
-            return list(self.facts)  # lots that are used up would be here, with nothing in them
-        wake_ms = card_alarm_ms(self.lots.values(), self.holds.values())
-        if wake_ms == card_alarm_ms(self._card.lots, self._card.holds):
-            return list(self.facts)
-        return [*self.facts, self._alarm(wake_ms, rang=False)]
+    @property
+    def standing(self) -> Standing:
+        """The card's tier with all that has been decided here."""
+        return self._standing if self._standing is not None else standing_of(self._card)
+
+    def stand(self, standing: Standing) -> None:
+        """Another tier was decided."""
+        self._standing = standing
+
+    def window_points(self) -> int:
+        """The points that count for the tier, with those that were earned here."""
+        terms, zone = self._tenant.settings.tiers, self._tenant.settings.time_zone
+        if terms is None:
+            return 0
+        return points_in_window(self._earned_sums(), local_day(self._at_ms, zone), terms.window_days)
+
+    def finished(self, more: Sequence[Fact] = ()) -> list[Fact]:
+        """The postings, `more` that came of them, the rise of the tier, and the card's alarm where they change it."""
+        card = self._card
+        facts: list[Fact] = [*self._due, *self.facts, *more]
+        if self._has_tiers:
+            facts += self._rise()
+        if not self.lots and not self.holds and not card.holds and self._standing is None:
+            return facts  # lots that are used up would be here, with nothing in them
+        wake_ms = self._wake_ms()
+        if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+            return facts
+        return [*facts, self._alarm(wake_ms, rang=False)]
 
     def woken(self) -> list[Fact]:
         """What the alarm led to."""
-        return [self._alarm(card_alarm_ms(self.lots.values(), self.holds.values()), rang=True), *self.facts]
+        return [self._alarm(self._wake_ms(), rang=True), *self._due, *self.facts]
+
+    def _wake_ms(self) -> int:
+        tier_due_ms = self._card.tier_due_ms if self._standing is None else self._standing.due_ms
+        return card_alarm_ms(self.lots.values(), self.holds.values(), tier_due_ms)
+
+    def _rise(self) -> list[TierFact]:
+        """What the points that were earned, if any were, do to the card's tier."""
+        earning = next((fact for fact in reversed(self.facts) if fact.kind == "award" and fact.earned_on), None)
+        if earning is None:
+            return []
+        earned, cause, rule = self._earned_sums(), earning.cause, earning.rule
+        facts, self._standing = risen(self._tenant, self._card, self.standing, earned, self._at_ms, cause, rule)
+        return facts
+
+    def _earned_sums(self) -> tuple[EarnedDay, ...]:
+        changed = self._earned_days
+        return (*(one for one in self._card.earned_days if one.day not in changed), *changed.values())
 
     def _alarm(self, wake_ms: int, *, rang: bool) -> AlarmSet:
         card = self._card
@@ -170,6 +238,8 @@ class LedgerDraft:
 
     def settle(self) -> None:
         """Posts all that has fallen due (rule 2)."""
+        if 0 < self._card.tier_due_ms <= self._at_ms and self._standing is None:
+            self._due, self._standing = fallen_due(self._tenant, self._card, self._at_ms)
         if not self.lots and not self.holds:
             return
         due = [hold for hold in self.holds.values() if hold.lapses_at_ms <= self._at_ms]
@@ -322,9 +392,28 @@ def _spending_order(lot: Lot) -> tuple[int, int]:
     return (lot.expires_at_ms, lot.lot)
 
 
-def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold]) -> int:
-    """When the first of these lots or holds lapses; 0: none does."""
+def tier_settled(tenant: Tenant, card: Card, at_ms: int) -> tuple[list[Fact], Card]:
+    """What has fallen due about a card's tier, and the card as it is after that."""
+    facts, standing = fallen_due(tenant, card, at_ms)
+    after = msgspec.structs.replace(
+        card, tier=standing.tier, tier_due_ms=standing.due_ms, tier_is_held=standing.is_held
+    )
+    return [*facts, *card_alarm(card, standing.due_ms, at_ms)], after
+
+
+def card_alarm(card: Card, tier_due_ms: int, at_ms: int) -> list[Fact]:
+    """The card's alarm where another time at which its tier is looked at changes it."""
+    wake_ms = card_alarm_ms(card.lots, card.holds, tier_due_ms)
+    if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+        return []
+    return [AlarmSet(card.tenant_id, "", b"", at_ms, "card", card.card_id, wake_ms)]
+
+
+def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold], tier_due_ms: int) -> int:
+    """When the first of these lots or holds lapses, or the tier is looked at; 0: none of it."""
     times = [lot.expires_at_ms for lot in lots if lot.remaining > 0]
     times += [hold.lapses_at_ms for hold in holds]
+    if tier_due_ms:
+        times.append(tier_due_ms)
     first = min(times, default=FAR_MS)
     return 0 if first == FAR_MS else first

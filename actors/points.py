@@ -226,7 +226,7 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     cause = f"entry:{original.entry_seq}"
     given = sum(units.points for units in original.rules)
     take_back_awards(scope, card, draft, cause, original.entry_seq + 1, given)
-    return [*draft.finished(), *units_returned(tenant, card, original.rules, cause, at_ms)]
+    return draft.finished(units_returned(tenant, card, original.rules, cause, at_ms))
 
 
 def take_back_awards(
@@ -309,6 +309,7 @@ def take_back(
         event_id=original.event_id,
         earned=earned,
         earned_day=original.day,
+        reversed_on=original.earned_on.day if original.earned_on is not None else 0,
         event_earned_after=event_earned - original.amount if original.event_id else 0,
         lots=lots,
         takings=takings,

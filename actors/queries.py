@@ -22,6 +22,13 @@ class GetCard(msgspec.Struct, frozen=True, array_like=True, tag=102):
     card_id: str
 
 
+class GetCardTier(msgspec.Struct, frozen=True, array_like=True, tag=170):
+    """A card's tier, and how far it is from the next one."""
+
+    tenant_id: str
+    card_id: str
+
+
 class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
     """Terms and live counts of an event."""
 
@@ -74,7 +81,7 @@ class GetRules(msgspec.Struct, frozen=True, array_like=True, tag=160):
     tenant_id: str
 
 
-Query = GetTenant | GetCard | GetEvent | GetBoard | GetTopic | GetCoupon | GetRedemption | GetRules
+Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic | GetCoupon | GetRedemption | GetRules
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import msgspec
 
 from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from actors.facts import Fact
-from actors.terms import EventTerms, Hold, Lot, TenantSettings
+from actors.terms import EventTerms, Hold, Lot, TenantSettings, TierTerms
 from rules.language import RuleDefinition
 
 
@@ -80,6 +80,20 @@ class CardView(msgspec.Struct, frozen=True, array_like=True, tag=4):
     number: int = 0
     tag_uid: str = ""
     visits: VisitCounts = VisitCounts()
+
+
+class TierView(msgspec.Struct, frozen=True, array_like=True, tag=80):
+    """A card's tier as of the time of asking (`actors.tiers`). `tiers` None: it is set by hand alone, and `points`,
+    those of the window, are 0. It is looked at next at `due_ms` (0: not), with `is_held` a person set it until then."""
+
+    tenant_id: str
+    card_id: str
+    member_id: str
+    tier: str
+    points: int
+    due_ms: int
+    is_held: bool
+    tiers: TierTerms | None
 
 
 class EventView(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -260,6 +274,7 @@ Reply = (
     | Failed
     | TenantView
     | CardView
+    | TierView
     | EventView
     | BoardView
     | TopicView

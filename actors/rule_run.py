@@ -10,7 +10,9 @@ Rules:
    that counts for the card. Budgets are counted always.
 4. A rule applies as a whole or not at all. What a card has no room for, or what would be the effects beyond
    `EFFECTS_PER_CAUSE_MAX` of one cause, is recorded as that rule's failure.
-5. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
+5. A tier that a rule sets is as good as one by points: points raise it at once, the next review lowers it. One that a
+   person set until a time stays.
+6. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+import msgspec
+
 from actors.card import Card
 from actors.card_facts import CardTierChanged
 from actors.facts import Fact, PointsPosted
-from actors.ledger import BALANCE_MAX, LedgerDraft
+from actors.ledger import BALANCE_MAX, LedgerDraft, card_alarm
 from actors.rule_facts import (
     EffectRequested,
     RuleFailure,
@@ -33,6 +37,7 @@ from actors.rule_facts import (
 )
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, Lot, Tier
+from actors.tiers import Standing, review_ms
 from actors.visits import Visits, visits_on
 from rules.language import Trigger
 from rules.limits import DEPTH_MAX
@@ -61,7 +66,7 @@ class RuleRun(Mapping[str, Uses]):
         visits: Visits | None = None,
         event_id: str = "",
         event_earned: int = 0,
-        tier: str = "",
+        standing: Standing | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -69,10 +74,11 @@ class RuleRun(Mapping[str, Uses]):
         self._happened_ms = happened_ms or at_ms
         self._cause = cause
         self._draft = draft
+        self._standing = standing
         self._visits = visits or card.visits
         self._event_id = event_id
         self._event_earned = event_earned
-        self._tier: str = tier or card.tier
+        self._tier: str = (standing or (draft.standing if draft is not None else card)).tier
         self._day = 0
         self._cards: dict[str, RuleUse] = {}
         self._points: dict[str, int] = {}
@@ -109,7 +115,8 @@ class RuleRun(Mapping[str, Uses]):
     def draft(self) -> LedgerDraft:
         """The card's ledger from here on; what has fallen due is posted first."""
         if self._draft is None:
-            self._draft = LedgerDraft(self._tenant, self._card, self._at_ms, earned_ms=self._happened_ms)
+            when = (self._at_ms, None, self._happened_ms)
+            self._draft = LedgerDraft(self._tenant, self._card, *when, self._standing)
             self._draft.settle()
         return self._draft
 
@@ -209,7 +216,7 @@ class RuleRun(Mapping[str, Uses]):
     def _give(self, effect: Any) -> None:
         card, rule = self._card, f"{effect.rule_id}:{effect.version}"
         head = (card.tenant_id, "", b"", self._at_ms, card.card_id)
-        told = (self._cause, effect.rule_id, effect.version)
+        cited = (self._cause, effect.rule_id, effect.version)
         if isinstance(effect, PointsAwarded):
             lots: tuple[Lot, ...] = ()
             if effect.expires_after_days or effect.pending_days:
@@ -219,14 +226,17 @@ class RuleRun(Mapping[str, Uses]):
             self._award(effect.amount, rule, lots)
         elif isinstance(effect, TierSet):
             tier = _TIERS[effect.tier]
-            if tier != self._tier:
+            if tier != self._tier and not self.draft.standing.is_held:
                 before, self._tier = self._tier, tier
-                self._facts.append(CardTierChanged(*head, tier, before, "rule", "", self._cause, rule))
+                due_ms = review_ms(self._tenant, tier, self._at_ms)
+                self.draft.stand(Standing(tier, due_ms, False))
+                told = (0, due_ms, False, self._at_ms)
+                self._facts.append(CardTierChanged(*head, tier, before, "rule", "", self._cause, rule, *told))
         elif isinstance(effect, HolderNotified):
-            self._facts.append(EffectRequested(*head, *told, "notify", effect.template, effect.text))
+            self._facts.append(EffectRequested(*head, *cited, "notify", effect.template, effect.text))
         else:
             assert isinstance(effect, WebhookCalled)
-            self._facts.append(EffectRequested(*head, *told, "call_webhook", effect.name))
+            self._facts.append(EffectRequested(*head, *cited, "call_webhook", effect.name))
 
     def _award(self, points: int, rule: str, lots: tuple[Lot, ...]) -> None:
         draft = self.draft
@@ -246,8 +256,18 @@ class RuleRun(Mapping[str, Uses]):
     # --- what came of it --------------------------------------------------------------------------------------------
 
     def finished(self) -> list[Fact]:
-        """All facts: the postings of the draft, then what else rules did."""
-        return [*(self._draft.finished() if self._draft is not None else ()), *self._facts]
+        """All facts: the postings of the draft, what else rules did, the rise by points, the card's alarm."""
+        card, standing, draft = self._card, self._standing, self._draft
+        if draft is None:
+            alarm = card_alarm(card, standing.due_ms, self._at_ms) if standing is not None else []
+            return [*self._facts, *alarm]
+        points = draft.window_points()
+        return draft.finished(
+            [
+                msgspec.structs.replace(fact, points=points) if isinstance(fact, CardTierChanged) else fact
+                for fact in self._facts
+            ]
+        )
 
     def finished_with(self, root: PointsPosted) -> list[Fact]:
         """The same, where a posting is the cause: it keeps what it led to, for its reversal."""
@@ -286,10 +306,9 @@ def units_returned(tenant: Tenant, card: Card, units: tuple[RuleUnits, ...], cau
     return [RuleUnitsReturned(card.tenant_id, "", b"", at_ms, card.card_id, cause, tuple(steps))]
 
 
-def tier_rules(tenant: Tenant, card: Card, tier: str, cause: str, at_ms: int) -> list[Fact]:
-    """What rules make of another tier that the card got."""
-    if not tenant.rulebook.rules or not tenant.rulebook.compiled.listens_to("tier_changed"):
-        return []
-    run = RuleRun(tenant, card, at_ms, cause, tier=tier)
-    run.happens("tier_changed", tier=TierView(card.tier, tier))
+def tier_rules(tenant: Tenant, card: Card, before: str, standing: Standing, cause: str, at_ms: int) -> list[Fact]:
+    """What rules make of another tier that the card got, and its alarm where that changes."""
+    run = RuleRun(tenant, card, at_ms, cause, standing=standing)
+    if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("tier_changed"):
+        run.happens("tier_changed", tier=TierView(before, standing.tier))
     return run.finished()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from actors.schedule import Schedule
 from rules.model import Rule
 
 Direction = Literal["entry", "exit"]
@@ -34,7 +35,8 @@ EntryKind = Literal[
 ]
 # What a card has: points, and a wallet of money in the smallest unit (VND).
 Account = Literal["points", "wallet"]
-TierReason = Literal["manual", "rule"]
+TierReason = Literal["manual", "rule", "points", "review", "until"]
+TierPolicy = Literal["keep", "one_down", "by_points"]
 Plan = Literal["free", "premium"]
 
 # Cards that an organisation on the Free plan has at a time; those that are revoked do not count.
@@ -54,6 +56,10 @@ NEVER = -1
 CARD_SERIAL_MAX = 2**32 - 1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
+# Two years: so many days' sums a card remembers at most.
+TIER_WINDOW_DAYS_MAX = 732
+POINTS_PER_TIER_MAX = 10**12
+TIER_NAME_CHARS_MAX = 40
 # Holds that are open at a time.
 HOLDS_PER_CARD_MAX = 50
 HOLD_MS_DEFAULT = 15 * 60_000
@@ -67,16 +73,41 @@ FAR_MS = 253_402_300_799_999
 POOL = 0
 
 
+class TierLevel(msgspec.Struct, frozen=True, array_like=True):
+    """A tier that is reached with so many points; `name` is what the organisation calls it ("": as we do)."""
+
+    tier: Tier
+    points: int
+    name: str = ""
+
+
+class TierTerms(msgspec.Struct, frozen=True, array_like=True):
+    """How cards come into tiers (`actors.tiers`). `levels` are in order, the lowest begins at 0 points."""
+
+    levels: tuple[TierLevel, ...]
+    window_days: int = 365
+    policy: TierPolicy = "by_points"
+    review: Schedule = Schedule(0, 0, month=1, day=1)
+
+
+class EarnedDay(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The points that a card earned on a day (yyyymmdd, tenant's time zone), without awards that were reversed."""
+
+    day: int
+    points: int
+
+
 class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
     """`overdraft_max` is how far below zero a points balance may go (0 = never); a wallet never does. `time_zone` is an
     IANA name. Organisations from before there were plans are on "premium". `lapsed_grace_ms`: points that a reversal
-    gives back though they have lapsed meanwhile live so much longer."""
+    gives back though they have lapsed meanwhile live so much longer. `tiers` None: they are set by hand alone."""
 
     time_zone: str = "UTC"
     overdraft_max: int = 0
     rules: tuple[Rule, ...] = ()
     plan: Plan = "premium"
     lapsed_grace_ms: int = 0
+    tiers: TierTerms | None = None
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):

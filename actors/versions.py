@@ -14,7 +14,7 @@ from hashlib import blake2b
 import msgspec
 
 from actors.coupon_terms import CouponTerms
-from actors.terms import EventTerms, Gate, TenantSettings
+from actors.terms import EventTerms, Gate, TenantSettings, TierTerms
 from rules.language import RuleDefinition
 
 VERSION_BYTES = 8
@@ -38,6 +38,11 @@ def coupon_version(terms: CouponTerms) -> str:
 def tenant_version(name: str, settings: TenantSettings) -> str:
     """The version of what the engine keeps of an organisation and organisers change."""
     return _digest((name, settings))
+
+
+def tiers_version(tiers: TierTerms | None) -> str:
+    """The version of how an organisation's cards come into tiers."""
+    return _digest(tiers)
 
 
 def rule_version(definition: RuleDefinition) -> str:

@@ -17,6 +17,7 @@ from actors.queries import (
     REVOCATIONS_TOPIC,
     GetBoard,
     GetCard,
+    GetCardTier,
     GetCoupon,
     GetEvent,
     GetRedemption,
@@ -38,9 +39,11 @@ from actors.replies import (
     Reply,
     RulesView,
     TenantView,
+    TierView,
     VisitCounts,
 )
 from actors.tenant import Tenant
+from actors.tiers import standing_at, window_points
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
 from actors.windows import NoWindow, resolved
@@ -67,6 +70,9 @@ class Viewer:
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card
+            case GetCardTier():
+                card = self._judge.card(query.tenant_id, query.card_id, known, wants)
+                return _tier_view(card, tenant, now_ms) if isinstance(card, Card) else card
             case GetEvent():
                 event = self._judge.event(query.tenant_id, query.event_id, known, wants)
                 return _event_view(event) if isinstance(event, Event) else event
@@ -142,7 +148,7 @@ def _card_view(card: Card, tenant: Tenant, now_ms: int) -> CardView:
         card.card_id,
         card.member_id,
         card.member_name,
-        card.tier,
+        standing_at(tenant, card, now_ms).tier,
         card.state,
         card.valid_from_ms,
         card.valid_until_ms,
@@ -175,6 +181,13 @@ def _redemption_view(redemption: Redemption) -> RedemptionView:
         redemption.points_seq,
         redemption.changed_at_ms,
     )
+
+
+def _tier_view(card: Card, tenant: Tenant, now_ms: int) -> TierView:
+    tier, due_ms, is_held = standing_at(tenant, card, now_ms)
+    points = window_points(tenant, card, now_ms)
+    who = (card.tenant_id, card.card_id, card.member_id)
+    return TierView(*who, tier, points, due_ms, is_held, tenant.settings.tiers)
 
 
 def _event_view(event: Event) -> EventView:

@@ -51,6 +51,7 @@ from storage.audit_rows import (
     normalised,
 )
 from storage.audit_rules import RulesCheck
+from storage.audit_tiers import TierCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
 from storage.replay import WorldState
@@ -80,6 +81,7 @@ CHECKS: dict[str, str] = {
     "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
+    "tiers": "what counts in the window is what was earned there, and tiers follow from it",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
     "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
@@ -153,6 +155,7 @@ class Replay:
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
         self._rules = RulesCheck(findings)
+        self._tiers = TierCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -171,7 +174,7 @@ class Replay:
             self.is_whole = False
             return []
         rows: list[tuple[str, Row]] = []
-        for counted in (self.ledger, self.coupons, self.accounts):
+        for counted in (self._tiers, self.ledger, self.coupons, self.accounts):
             counted.begin_entry()
         for index, fact in enumerate(facts):
             position, place = position_of(entry.seq, index), f"fact {entry.seq}.{index}"
@@ -185,6 +188,7 @@ class Replay:
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
+            self._tiers.take(fact, place)
             self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:

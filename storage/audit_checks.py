@@ -16,7 +16,7 @@ from typing import get_args
 import msgspec
 
 from actors.calendar import local_day
-from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved
+from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved, TierReviewed
 from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
 from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
@@ -146,7 +146,7 @@ class Ownership:
 
 # What another fact, or the time, may lead to.
 _CAUSED = (
-    *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved, CardTierChanged),
+    *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved, CardTierChanged, TierReviewed),
     *(CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged),
     *(RulesApplied, EffectRequested, RuleUnitsReturned),
 )

@@ -51,7 +51,7 @@ TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position",
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
     *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
-    *("position", "attention", "serial", "number", "tag_uid", "visits"),
+    *("position", "attention", "serial", "number", "tag_uid", "tier_due_ms", "tier_is_held", "visits"),
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from actors.card_facts import TagAssigned, TagEnrolled, TagRemoved
+from actors.card_facts import CardTierChanged, TagAssigned, TagEnrolled, TagRemoved
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
-from actors.facts import AlarmSet, Fact, ScanJudged
+from actors.facts import AlarmSet, Fact, PointsPosted, ScanJudged
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from storage.state_tables import STATE_TABLES
 
@@ -36,6 +36,15 @@ class WholeRows:
         elif isinstance(fact, TagEnrolled | TagAssigned | TagRemoved):
             card_id = "" if isinstance(fact, TagRemoved) else fact.card_id
             self._set("tags", (tenant_id, fact.tag_uid), card_id, fact.counter, position)
+        elif isinstance(fact, PointsPosted):
+            if fact.earned_on is not None:
+                day = (tenant_id, fact.card_id, fact.earned_on.day)
+                self._set("earned_days", day, fact.earned_on.points, position)
+        elif isinstance(fact, CardTierChanged):
+            if fact.as_of_ms:
+                change = (fact.at_ms, fact.as_of_ms, fact.tier, fact.tier_before, fact.reason)
+                why = (fact.points, fact.note, fact.cause, fact.rule)
+                self._set("tier_changes", (tenant_id, fact.card_id, position), *change, *why, position)
         elif isinstance(fact, RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned):
             self._rule(fact, position)
         elif isinstance(fact, AlarmSet):

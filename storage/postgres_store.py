@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
-from actors.card import Card
+from actors.card import Card, days_kept
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event, attendance_key
@@ -38,7 +38,7 @@ from actors.ports import (
     TenantRequest,
 )
 from actors.tenant import Tenant
-from actors.terms import EventTerms, Hold, Lot, TenantSettings
+from actors.terms import TIER_WINDOW_DAYS_MAX, EarnedDay, EventTerms, Hold, Lot, TenantSettings
 from actors.visits import NO_VISITS, Visits
 from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
 from storage.other_actors import load_others
@@ -54,7 +54,7 @@ _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenan
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.position
+    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.tier_due_ms, t.tier_is_held, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -66,6 +66,12 @@ _HOLDS = """
 SELECT t.tenant_id, t.card_id, t.entry_seq, t.account, t.held, t.lapses_at_ms, t.parts
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN holds AS t USING (tenant_id, card_id)
 WHERE t.state = 'open' ORDER BY t.tenant_id, t.card_id, t.entry_seq
+"""
+# No more days than a card remembers have rows within its window, so the latest ones are enough.
+_EARNED_DAYS = """
+SELECT u.tenant_id, u.card_id, t.day, t.points FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id)
+CROSS JOIN LATERAL (SELECT day, points FROM earned_days AS e
+    WHERE e.tenant_id = u.tenant_id AND e.card_id = u.card_id ORDER BY day DESC LIMIT $3) AS t
 """
 _ACCOUNTS = "SELECT tenant_id, account, balance, position FROM tenant_accounts WHERE tenant_id = ANY($1::text[])"
 _EVENTS = """
@@ -211,15 +217,16 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
         holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
     cards: dict[TenantCard, Card] = {}
     uses = await uses_of(connection, list(_columns(keys)))
-    for *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, position in await connection.fetch(
-        _CARDS, *_columns(keys)
-    ):
+    earned: dict[TenantCard, list[EarnedDay]] = {}
+    for tenant_id, card_id, *day in await connection.fetch(_EARNED_DAYS, *_columns(keys), TIER_WINDOW_DAYS_MAX):
+        earned.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
+    for row in await connection.fetch(_CARDS, *_columns(keys)):
+        *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held, position = row
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
         came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        cards[key] = Card(
-            *[*values, *parts, position, attention, serial, number, tag_uid, came, issued_at_ms, uses.get(key, ())]
-        )
+        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, days_kept(earned.get(key, ())))
+        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *more])
     return cards
 
 

@@ -73,10 +73,10 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
     state_position, balance, wallet, entry_count, earned, earned_position, day, day_earned, day_position, position,
-    attention, serial, number, tag_uid, visits)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text*2")}
+    attention, serial, number, tag_uid, visits, tier_due_ms, tier_is_held)
+SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text*2 bigint boolean")}
 """
-# $25, $26: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+# $27, $28: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -86,6 +86,8 @@ UPDATE cards AS t SET
     member_name = coalesce(u.member_name, t.member_name),
     attention = coalesce(u.attention, t.attention),
     tier = coalesce(u.tier, t.tier),
+    tier_due_ms = coalesce(u.tier_due_ms, t.tier_due_ms),
+    tier_is_held = coalesce(u.tier_is_held, t.tier_is_held),
     valid_from_ms = coalesce(u.valid_from_ms, t.valid_from_ms),
     valid_until_ms = coalesce(u.valid_until_ms, t.valid_until_ms),
     serial = coalesce(u.serial, t.serial),
@@ -95,15 +97,15 @@ UPDATE cards AS t SET
     balance = coalesce(u.balance, t.balance),
     wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $25::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $27::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = coalesce(u.day, t.day),
     day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $26::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day_position = CASE WHEN $28::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text*3 bigint*3 text*2 bigint*8 integer bigint*2")}
-    AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, valid_from_ms,
-    valid_until_ms, serial, tag_uid, visits, first_entry_seq, balance_before, wallet_before, entry_count, balance,
-    wallet, earned, earned_position, day, day_earned, day_position)
+FROM {_arrays("text*2 bigint text bigint text*3 bigint boolean bigint*3 text*2 bigint*8 integer bigint*2")}
+    AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, tier_due_ms, tier_is_held,
+    valid_from_ms, valid_until_ms, serial, tag_uid, visits, first_entry_seq, balance_before, wallet_before, entry_count,
+    balance, wallet, earned, earned_position, day, day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before AND t.wallet = u.wallet_before))
 """
@@ -166,7 +168,7 @@ _LEFT_ATTENDANCE = f"""
 UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
 """
 _LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
-# $7: as $25 above.
+# $7: as $27 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -321,7 +323,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             batch.issued_and_changed.get((card.tenant_id, card.card_id), 0),
             *(card.balance, card.wallet, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position, card.attention),
-            *(card.serial, card.number, card.tag_uid, visits_text(card.visits)),
+            *(card.serial, card.number, card.tag_uid, visits_text(card.visits), card.tier_due_ms, card.tier_is_held),
         )
         for card, at_ms in batch.cards_issued.values()
     ]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from actors.card import Card
-from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagFact
+from actors.card_facts import CardReissued, CardRenewed, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
 from actors.coupon_facts import CouponFact
 from actors.door_facts import CardNoted, DoorFact, ScanAnnulled
@@ -37,6 +37,7 @@ from actors.facts import (
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from actors.rule_facts import RuleFact
+from actors.tiers import TierFact
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_cards import card_change, take_card_change, take_tag, take_tap, take_visits
 from storage.rows_coupons import coupon_rows
@@ -96,7 +97,7 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _tenant_cards(batch, fact, position)
         elif isinstance(fact, TagFact):
             take_tag(batch, fact, position)
-        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | CardTierChanged):
+        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | TierFact):
             take_card_change(batch, fact, position)
         elif isinstance(fact, DoorFact):
             take_door_fact(batch, fact, position)

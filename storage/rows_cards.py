@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.card_facts import CardReissued, CardRenewed, CardTierChanged, TagAssigned, TagEnrolled, TagFact, TagRemoved
+from actors.card_facts import (
+    CardReissued,
+    CardRenewed,
+    CardTierChanged,
+    TagAssigned,
+    TagEnrolled,
+    TagFact,
+    TagRemoved,
+    TierReviewed,
+)
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardStateChanged, ScanJudged
 from actors.visits import NO_VISITS, Visits
 from storage.row_batch import CardChange, RowBatch
-from storage.state_tables import TAGS
+from storage.state_tables import TAGS, TIER_CHANGES
 
 CardChanged = (
     CardStateChanged
@@ -18,6 +27,7 @@ CardChanged = (
     | CardReissued
     | CardRenewed
     | CardTierChanged
+    | TierReviewed
     | TagAssigned
     | TagRemoved
 )
@@ -26,6 +36,10 @@ CardChanged = (
 def take_card_change(batch: RowBatch, fact: CardChanged, position: int) -> None:
     """A card is not as it was, but for its points."""
     is_for_scanners = isinstance(fact, CardStateChanged | CardReissued)
+    if isinstance(fact, CardTierChanged) and fact.as_of_ms:
+        key, told = (fact.tenant_id, fact.card_id, position), (fact.at_ms, fact.as_of_ms, fact.tier, fact.tier_before)
+        why = (fact.reason, fact.points, fact.note, fact.cause, fact.rule)
+        batch.set_state(TIER_CHANGES, (*key, *told, *why, position))
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:
         issued[0].apply(fact, position)
@@ -47,7 +61,9 @@ def take_card_change(batch: RowBatch, fact: CardChanged, position: int) -> None:
     elif isinstance(fact, CardRenewed):
         card.valid_from_ms, card.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
     elif isinstance(fact, CardTierChanged):
-        card.tier = fact.tier
+        card.tier, card.tier_due_ms, card.tier_is_held = fact.tier, fact.due_ms, fact.is_held
+    elif isinstance(fact, TierReviewed):
+        card.tier_due_ms, card.tier_is_held = fact.due_ms, False
     else:
         card.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 

@@ -15,14 +15,14 @@ from actors.accounts import contra_of
 from actors.card import held_parts
 from actors.facts import PointsPosted
 from storage.row_batch import RowBatch
-from storage.state_tables import HOLDS, TENANT_ACCOUNTS, Row
+from storage.state_tables import EARNED_DAYS, HOLDS, TENANT_ACCOUNTS, Row
 
 OPEN = "open"
 NO_PARTS = "[]"
 
 
 def take_accounts(batch: RowBatch, fact: PointsPosted, position: int) -> None:
-    """Takes in what a posting does to accounts and holds."""
+    """Takes in what a posting does to accounts, holds and the sums of days."""
     if fact.amount:
         key = (fact.tenant_id, contra_of(fact.account, fact.kind, fact.amount))
         told = batch.states.get(TENANT_ACCOUNTS.name, {}).get(key)
@@ -34,6 +34,9 @@ def take_accounts(batch: RowBatch, fact: PointsPosted, position: int) -> None:
         else:
             drawn, _ = batch.drawn.get(key, (0, 0))
             batch.drawn[key] = (drawn - fact.amount, position)
+    if fact.earned_on is not None:
+        day = (fact.tenant_id, fact.card_id, fact.earned_on.day, fact.earned_on.points)
+        batch.set_state(EARNED_DAYS, (*day, position))
     if fact.held:
         batch.set_state(HOLDS, _hold_row(fact, position))
 

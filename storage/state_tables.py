@@ -60,6 +60,16 @@ HOLDS = StateTable(
     ),
 )
 TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
+_CARD = (("tenant_id", "text"), ("card_id", "text"))
+EARNED_DAYS = StateTable("earned_days", (*_CARD, ("day", "integer")), (("points", "bigint"),))
+TIER_CHANGES = StateTable(
+    "tier_changes",
+    (*_CARD, ("changed_position", "bigint")),
+    (
+        *(("at_ms", "bigint"), ("as_of_ms", "bigint"), ("tier", "text"), ("tier_before", "text"), ("reason", "text")),
+        *(("points", "bigint"), ("note", "text"), ("cause", "text"), ("rule", "text")),
+    ),
+)
 COUPONS = StateTable(
     "coupons",
     (("tenant_id", "text"), ("coupon_id", "text")),
@@ -124,4 +134,5 @@ STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
     *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_USES),
+    *(EARNED_DAYS, TIER_CHANGES),
 )

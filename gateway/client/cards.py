@@ -166,11 +166,22 @@ class Cards(Noun):
         body = given(valid_from=valid_from, valid_until=valid_until)
         return await self._post(path(CARDS, card_id, "renew"), body, idempotency_key)
 
+    async def tier(self, card_id: str) -> Json:
+        """Its tier, the points that count, the next level and what is missing, and how it came there."""
+        return await self._get(path(CARDS, card_id, "tier"))
+
     async def set_tier(
-        self, card_id: str, tier: str, *, note: str | None = None, idempotency_key: str | None = None
+        self,
+        card_id: str,
+        tier: str,
+        *,
+        note: str | None = None,
+        until: Time = None,
+        idempotency_key: str | None = None,
     ) -> Json:
-        """Puts it into a tier."""
-        return await self._post(path(CARDS, card_id, "tier"), given(tier=tier, note=note), idempotency_key)
+        """Puts it into a tier; with `until` nothing else moves it before that."""
+        body = given(tier=tier, note=note, until=until)
+        return await self._post(path(CARDS, card_id, "tier"), body, idempotency_key)
 
     async def assign_tag(self, card_id: str, uid: str, *, idempotency_key: str | None = None) -> Json:
         """Gives it the NFC tag with this UID (14 hexadecimal digits)."""

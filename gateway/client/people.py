@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from gateway.client.caller import Noun, Param, Tagged, Time, given, path
 from gateway.client.errors import Json
@@ -66,6 +66,29 @@ class Orgs(Noun):
         """Sets it; tells how many members there are that would not pass (`failing`)."""
         address = path(ORGS, org_id, "member-schema")
         return await self._caller.edit("PUT", address, {"schema": schema}, idempotency_key, if_match)
+
+    async def tiers(self, org_id: str) -> Tagged:
+        """How its cards come into tiers (`tiers`), None: by hand alone."""
+        return await self._get(path(ORGS, org_id, "tiers"))
+
+    async def set_tiers(
+        self,
+        org_id: str,
+        levels: Sequence[Mapping[str, Any]],
+        *,
+        window_days: int | None = None,
+        policy: Literal["keep", "one_down", "by_points"] | None = None,
+        review: Mapping[str, Any] | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tagged:
+        """Sets it: levels (`tier`, `points`, `name`) from the lowest up, the window, what reviews do and when."""
+        body = given(levels=levels, window_days=window_days, policy=policy, review=review)
+        return await self._caller.edit("PUT", path(ORGS, org_id, "tiers"), body, idempotency_key, if_match)
+
+    async def remove_tiers(self, org_id: str) -> None:
+        """Tiers are set by hand alone from now on."""
+        await self._delete(path(ORGS, org_id, "tiers"))
 
     async def credential_keys(self, org_id: str) -> Json:
         """The public keys of its cards' credentials, as a JSON Web Key Set: for scanners without a network."""

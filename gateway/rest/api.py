@@ -52,6 +52,7 @@ from gateway.rest import (
     scans,
     statistics,
     system,
+    tiers,
 )
 from gateway.rest.preconditions import NotModified
 from gateway.rest.routes import RouteTable
@@ -77,6 +78,7 @@ ROUTERS = (
     jwks.router,
     accounts.router,
     orgs.router,
+    tiers.router,
     api_keys.router,
     org_roles.router,
     invitations.router,
@@ -94,6 +96,7 @@ ROUTERS = (
     card_credentials.router,
     card_points.router,
     card_life.router,
+    tiers.card_router,
     coupons.router,
     coupons.card_router,
     events.router,

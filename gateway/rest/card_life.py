@@ -45,10 +45,11 @@ class Renewal(Body):
 
 
 class TierChange(Body):
-    """The tier, and why."""
+    """The tier, and why; with `until` nothing else moves it before that, and then it goes by points."""
 
     tier: Tier
     note: Note = ""
+    until: Time | None = None
 
 
 class NewTag(Body):
@@ -122,8 +123,10 @@ async def renew(card_id: PathId, body: Renewal, call: Changer) -> CardValidityVi
 
 @router.post("/{card_id}/tier", summary="Put a card into a tier")
 async def set_tier(card_id: PathId, body: TierChange, call: Changer) -> CardTierView:
-    """Doors go by it at once. (What is printed into a credential is the tier of when it was made.)"""
-    command = SetCardTier(call.tenant_id, call.request_id, b"", card_id, body.tier, body.note)
+    """Doors go by it at once. (What is printed into a credential is the tier of when it was made.) Where cards come
+    into tiers by points, the next points may raise it again, and the next review lower it, unless there is an
+    `until`."""
+    command = SetCardTier(call.tenant_id, call.request_id, b"", card_id, body.tier, body.note, ms(body.until))
     fact = await call.tell(command, CardTierChanged)
     return CardTierView(id=card_id, tier=fact.tier)
 

@@ -13,11 +13,12 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from actors.card_facts import CardReissued, TagAssigned
+from actors.card_facts import CardReissued, CardTierChanged, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
 from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleUnitsReturned
+from actors.terms import EarnedDay
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
 from storage.acks import AckBook, canonical
@@ -31,6 +32,7 @@ from tests.support.small_history import (
     SECOND,
     TAG,
     THIRD,
+    TIERS_NOTE,
     History,
     kept_keys,
     make_history,
@@ -190,6 +192,13 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "gives a tag to a second card": (TagAssigned, {"tag_uid": OTHER_TAG}, {"tag_uid": TAG}, "tags"),
     "takes a tap twice": (ScanJudged, {"reason": "credential_replayed"}, {"reason": "card_suspended"}, "tags"),
     "says another day of a visit": (ScanJudged, {"direction": "entry", "reason": ""}, {"visit_day": 1}, "visits"),
+    "earns more towards a tier than it gives": (
+        PointsPosted,
+        {"note": TIERS_NOTE},
+        {"earned_on": EarnedDay(20_260_101, 600)},
+        "tiers",
+    ),
+    "lifts a card higher than its points": (CardTierChanged, {"reason": "points"}, {"tier": "diamond"}, "tiers"),
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),

@@ -91,6 +91,8 @@ PLAIN: dict[str, Any] = {
     "password": PASSWORD,
     "primary_color": "#ff0000",
     "phone": "+84 90 123 45 67",
+    # The lowest level of all begins there.
+    "PUT /v1/orgs/{org_id}/tiers points": 0,
     "q": "Mel",
     "question_id": "q_1",
     "shared_code": "SUMMER26",

@@ -9,8 +9,11 @@ import msgspec
 
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import CheckIn, Command
+from actors.schedule import Schedule
+from actors.terms import TierLevel, TierTerms
 
 Head = tuple[str, str, bytes]
+LEVELS = (TierLevel("bronze", 0), TierLevel("silver", 20), TierLevel("gold", 45, "Sun"), TierLevel("platinum", 90))
 TAGS = ("04A1", "04A2", "04A3")
 
 
@@ -21,11 +24,22 @@ def about_card(rng: Random, now_ms: int, head: Head, card_id: str) -> Command:
         return ReissueCard(*head, card_id)
     if dice < 0.4:
         return RenewCard(*head, card_id, rng.choice((0, 0, now_ms + 100)), rng.choice((0, 0, now_ms + 800, now_ms - 5)))
-    if dice < 0.55:
-        return SetCardTier(*head, card_id, rng.choice(("bronze", "gold", "gold")))
+    if dice < 0.65:
+        until = rng.choice((0, now_ms + rng.choice((-5, 60, 400, 1_500, 4_000))))
+        return SetCardTier(*head, card_id, rng.choice(("bronze", "bronze", "gold", "diamond")), "", until)
     if dice < 0.85:
         return AssignTag(*head, card_id, rng.choice(TAGS))
     return RemoveTag(*head, card_id)
+
+
+def some_tiers(rng: Random) -> TierTerms | None:
+    """How an organisation's cards come into tiers: mostly by points. Their reviews fall into most runs: the 21st begins
+    soon after the start, in one time zone or the other."""
+    levels = rng.choice((LEVELS, LEVELS, LEVELS[:2], (LEVELS[0], LEVELS[3])))
+    monthly, yearly = Schedule(0, 0, month_days=rng.choice(((21,), (1, 21)))), Schedule(0, 0, month=1, day=1)
+    review = rng.choice((monthly, monthly, yearly))
+    made = TierTerms(levels, rng.choice((1, 1, 2, 365)), rng.choice(("keep", "one_down", "by_points")), review)
+    return rng.choice((None, made, made, made, msgspec.structs.replace(made, levels=LEVELS[1:])))
 
 
 def presented(rng: Random, command: CheckIn, serials: dict[str, int], counters: dict[str, int]) -> CheckIn:

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.coupon_commands import RedeemCoupon
 from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDetails
+from actors.facts import AlarmSet, Fact, PointsPosted, ScanDetails
 from actors.handlers import order_key
 from actors.ids import position_of, seq_of
 from actors.partition import Partition
@@ -48,7 +47,7 @@ from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.oracle_coupons import told_of_coupon
-from tests.simulation.plain import plain, still_open
+from tests.simulation.plain import card_at, changed_cards, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -62,7 +61,8 @@ NOTED_DETAILS = (
     "message",
 )
 CARD_FACTS = (
-    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TagAssigned", "TagRemoved"),
+    *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TierReviewed"),
+    *("TagAssigned", "TagRemoved"),
 )
 RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 
@@ -156,6 +156,8 @@ class Checker(Watcher):
             if fact.event_id:
                 self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind in CARD_FACTS:
+            if kind == "CardTierChanged":
+                self._world.note(f"tier {fact.reason}")
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
         elif kind in ("CardIssued", "CardStateChanged"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
@@ -254,6 +256,7 @@ class Checker(Watcher):
         told = {"tier": card["tier"], "serial": card["serial"], "tag_uid": card["tag"], "valid": card["valid"]}
         return {
             **told,
+            "tier_due": card["tier_due"],
             "state": card["state"],
             "balance": card["points"],
             "wallet": card["wallet"],
@@ -271,7 +274,8 @@ class Checker(Watcher):
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
         rules = list(tenant["points"])
-        settings = (tenant["time_zone"], tenant["overdraft_max"], rules, tenant["plan"], tenant["grace"])
+        told = (tenant["plan"], tenant["grace"], tenant["tiers"])
+        settings = (tenant["time_zone"], tenant["overdraft_max"], rules, *told)
         return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
     # --- what is told -----------------------------------------------------------------------------------------------
@@ -363,9 +367,8 @@ class Checker(Watcher):
             view["holds"] = {hold.hold: (hold.account, hold.held, hold.lapses_at_ms) for hold in reply.holds}
             check(self.oracle.cards[reply.card_id]["tenant"] == message.tenant_id, "11: another tenant's card")
             then = self.history["card", reply.card_id].since(since)
-            # A hold whose time is over is not shown, though its end may not be posted yet; hosts' clocks differ.
-            over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX
-            shown = [{**one, "holds": still_open(one["holds"], view["holds"], over_ms)} for one in then]
+            over_ms = self._world.now_ms + CLOCK_AHEAD_MS_MAX  # hosts' clocks differ
+            shown = [card_at(one, view, over_ms) for one in then]
             check(view in shown, f"1: undurable or outdated {view}")
         elif isinstance(reply, EventView):
             terms = {name: getattr(reply.terms, name) for name in reply.terms.__struct_fields__}
@@ -375,7 +378,7 @@ class Checker(Watcher):
         elif isinstance(reply, TenantView):
             rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
             told = reply.settings
-            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms)
+            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms, told.tiers)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, CouponView | RedemptionView):
@@ -456,13 +459,7 @@ class Checker(Watcher):
     def _shown_changes(self, tenant_id: str, data: CardChanges) -> None:
         """All that changed in the range is told, as it is at its end."""
         check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
-        changed = {
-            fact.card_id: (fact.state, fact.serial)
-            for position, fact in self.facts.items()
-            if isinstance(fact, CardStateChanged | CardReissued)
-            and fact.tenant_id == tenant_id
-            and data.since < position <= data.position
-        }
+        changed = changed_cards(self.facts, tenant_id, data.since, data.position)
         told = {mark.card_id: (mark.state, mark.serial) for mark in data.changes}
         check(told == changed, f"1: {told} shown of {changed} in {data.since} to {data.position}")
         if told:

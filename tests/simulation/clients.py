@@ -27,14 +27,15 @@ from actors.commands import (
     fingerprint,
 )
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
-from actors.queries import GetBoard, GetCard, GetCoupon, GetEvent, GetRedemption, GetTenant, GetTopic
+from actors.queries import GetBoard, GetCard, GetCardTier, GetCoupon, GetEvent, GetRedemption, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
+from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from rules.language import RuleDefinition
 from rules.model import Rule
-from tests.simulation.card_clients import TAGS, about_card, learn, presented
+from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_tiers
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
@@ -179,6 +180,8 @@ class Client:
             command = self._change_event(head, event_id)
         elif dice < 0.98:
             command = ChangePlan(*head, rng.choice(("free", "free", "premium")))
+            if rng.random() < 0.5:
+                command = SetTiers(*head, some_tiers(rng))
         else:
             zone, overdraft = rng.choice(TIME_ZONES), rng.choice((None, 0, 20))
             grace = rng.choice((None, 0, 300))
@@ -255,7 +258,8 @@ class Client:
         window = rng.choice(("all", "day", "week", "month", f"event:{event_id}"))
         dice = rng.random()
         if dice < 0.2:
-            return GetCard(tenant_id, self._pick(tenant_id, CARDS))
+            ask = GetCardTier if dice < 0.04 else GetCard
+            return ask(tenant_id, self._pick(tenant_id, CARDS))
         if dice < 0.33:
             return GetEvent(tenant_id, event_id)
         if dice < 0.36:
@@ -381,7 +385,9 @@ def founding_commands(client: Client) -> list[Command]:
         rules = (Rule("rule_checkin", 1, "Points", "checkin", 7), Rule("rule_more", 1, "More", "checkin", 3, False))
         plan = world.rng.choice(("free", "free", "premium"))
         overdraft, grace = world.rng.choice((0, 0, 15)), world.rng.choice((0, 200))
-        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace)
+        tiers = some_tiers(world.rng)
+        tiers = None if tiers is not None and tiers.levels[0].points else tiers
+        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers)
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]

@@ -31,6 +31,7 @@ from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList
 from actors.points_commands import TransferPoints
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import EventTerms
+from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_coupons import CouponOracle
@@ -61,6 +62,11 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             command = msgspec.structs.replace(command, card_id=self.tapped_card(command))
         card_id = getattr(command, "card_id", "")
         alarm_ms = self.alarm(card_id)
+        settled: list[Expected] = []
+        if isinstance(command, CheckIn) and self.cards.get(card_id, {}).get("tenant") == command.tenant_id:
+            settled = self.settle_tier(card_id)
+            settled += self._alarm_of(card_id, alarm_ms)
+            alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
         if isinstance(command, CheckIn):
             scan = next(fields for kind, fields in expected if kind == "ScanJudged")
@@ -68,10 +74,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             self.judged[command.tenant_id, command.request_id] = (command.event_id, is_entry)
         # (A transfer sets the alarms of two cards, each after the card's entries.)
         if not isinstance(command, TransferPoints):
-            places = [place for place, (kind, _) in enumerate(expected) if kind == "PointsPosted"]
-            after = max(places, default=0) + 1
-            expected[after:after] = self._alarm_of(card_id, alarm_ms)
-        return expected
+            expected += self._alarm_of(card_id, alarm_ms)
+        return settled + expected
 
     def woken(self, kind: str, own_id: str, at_ms: int) -> list[Expected]:
         """What an alarm leads to."""
@@ -97,27 +101,21 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
                     "points": [(r.rule_id, r.version, r.points, r.once_per_event) for r in command.settings.rules],
                     "plan": command.settings.plan,
                     "grace": command.settings.lapsed_grace_ms,
+                    "tiers": command.settings.tiers,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
                 self.tenants[command.tenant_id]["plan"] = command.plan
                 return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
+            case SetTiers():
+                if command.tiers is not None and command.tiers.levels[0].points:
+                    return refused("terms_invalid")
+                self.tenants[command.tenant_id]["tiers"] = command.tiers
+                return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case ChangeTenant():
                 return self._change_tenant(command)
             case IssueCard():
-                cards = self.cards_in_force(command.tenant_id)
-                if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
-                    return refused("quota_exceeded")
-                who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
-                valid = (command.valid_from_ms, command.valid_until_ms)
-                self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
-                self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
-                self.cards[command.card_id].update(attention="", serial=0, tag="")
-                number = self.number(command.tenant_id)
-                issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
-                cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
-                posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
-                return [issued, *posted, *others]
+                return self._issue(command)
             case CreateEvent():
                 terms = {name: getattr(command.terms, name) for name in command.terms.__struct_fields__}
                 self.events[command.event_id] = {
@@ -154,12 +152,28 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
                 return self.about_rules(command)
         return self.decide_points(command)
 
+    def _issue(self, command: IssueCard) -> list[Expected]:
+        cards = self.cards_in_force(command.tenant_id)
+        if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
+            return refused("quota_exceeded")
+        who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
+        valid = (command.valid_from_ms, command.valid_until_ms)
+        self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
+        self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
+        self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
+        number = self.number(command.tenant_id)
+        issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
+        reviewed = self.first_review(command.card_id, 0)
+        cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
+        posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
+        return [issued, *reviewed, *posted, *others]
+
     def _tiers_by_rules(self, command: CardCommand) -> list[Expected]:
         """What is asked about a card; another tier moves rules."""
-        card = self.cards[command.card_id]
-        before = card["tier"]
         expected = self.about_card(command)
-        if card["tier"] != before and card["state"] == "active":
+        kind, told = expected[-1]
+        is_changed = kind == "CardTierChanged" and told["tier"] != told["tier_before"]
+        if is_changed and self.cards[command.card_id]["state"] == "active":
             cause, moments = f"tier:{command.request_id}", [("tier_changed", {})]
             posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, **self.seen(command.card_id))
             expected += [*posted, *others]
@@ -259,15 +273,16 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         return self.units(command.card_id, f"{kind}:{command.request_id}")
 
     def with_rules(
-        self, command: Any, trigger: str, before: dict[str, int], expected: list[Expected], root: int = -1
+        self, command: Any, trigger: str, before: dict[str, int], expected: list[Expected], place: int = -1
     ) -> list[Expected]:
         """A posting that was asked for, and what rules make of it."""
-        card_id, posting = command.card_id, expected[root][1]
+        card_id, posting = command.card_id, expected[place][1]
         if self.cards[card_id]["state"] != "active":
             return expected
         cause = f"entry:{posting['entry_seq']}"
         moments = [(trigger, {"amount": abs(posting["amount"])})]
-        posted, others = self.run(card_id, cause, "", self.at_ms, moments, held=True, **before)
+        root = [posting] if posting["kind"] == "award" else []
+        posted, others = self.run(card_id, cause, "", self.at_ms, moments, held=True, root=root, **before)
         posting["rules"] = self.ledgers[card_id][posting["entry_seq"] - 1]["rules"] = self.units(card_id, cause)
         return [*expected, *posted, *others]
 
@@ -290,7 +305,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         for entry_seq in scan["awards"]:
             if not any(entry["reverses"] == entry_seq for entry in self.ledgers[card_id]):
                 expected.append(self.taken_from(card_id, entry_seq))
-        return [*expected, *self._alarm_of(card_id, alarm_ms), *returned]
+        return [*expected, *returned, *self._alarm_of(card_id, alarm_ms)]
 
 
 def _awarded(posted: list[Expected]) -> int:

@@ -8,9 +8,10 @@ from actors.card_commands import AssignTag, CardCommand, ReissueCard, RenewCard,
 from actors.commands import CheckIn
 from tests.simulation.oracle_doors import DoorOracle
 from tests.simulation.oracle_points import Expected, refused
+from tests.simulation.oracle_tiers import TierOracle
 
 
-class CardOracle(DoorOracle):
+class CardOracle(DoorOracle, TierOracle):
     """The part of the oracle that knows tags. A tag is found by whose card names it, so no card can have two."""
 
     def __init__(self) -> None:
@@ -64,8 +65,11 @@ class CardOracle(DoorOracle):
         if isinstance(command, SetCardTier):
             if gone:
                 return refused("card_revoked")
-            before, card["tier"] = card["tier"], command.tier
-            return [("CardTierChanged", {"tier": command.tier, "tier_before": before, "reason": "manual"})]
+            if 0 < command.until_ms <= self.at_ms:
+                return refused("expiry_invalid")
+            if command.until_ms and self.tenants[command.tenant_id]["tiers"] is None:
+                return refused("terms_invalid")
+            return self.set_tier(command.card_id, command.tier, command.until_ms)
         if not card["tag"]:
             return refused("tag_unknown")
         return [self._removed(command.tenant_id, card)]

@@ -261,9 +261,9 @@ class CouponOracle:
             return []
         oracle = self._oracle
         lapsed = oracle.lapse(one["card"])
-        award = oracle.awarded(one["card"], points, f"coupon:{one['id']}")
-        one["points_seq"] = award[1]["entry_seq"]
-        return [*lapsed, award]
+        awarded = oracle.awarded(one["card"], points, f"coupon:{one['id']}")
+        one["points_seq"] = awarded[0][1]["entry_seq"]
+        return [*lapsed, *awarded]
 
     def _end(self, command: CaptureCoupon | ReleaseCoupon | RollbackCoupon) -> list[Expected]:
         one = self.redemptions[command.redemption_id]

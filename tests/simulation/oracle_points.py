@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from tests.simulation.oracle_tiers import TierOracle
+from tests.simulation.plain import Expected
 
-Expected = tuple[str, dict[str, Any]]
 NEVER = 253_402_300_799_999
 HOLDS_MAX = 50
 HOLD_MS = 15 * 60_000
@@ -29,19 +30,16 @@ def refused(reason: str) -> list[Expected]:
     return [("CommandRefused", {"reason": reason})]
 
 
-class PointsOracle:
+class PointsOracle(TierOracle):
     """Decides what moves points and money."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tenants: dict[str, dict[str, Any]] = {}
-        self.cards: dict[str, dict[str, Any]] = {}
         self.ledgers: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.accounts: dict[tuple[str, str], int] = defaultdict(int)
         self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
         self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
         self.latest_day: dict[str, int] = defaultdict(int)
-        self.at_ms = 0
         # What falls due before a scan that was uploaded late is posted with what that earned, on its day.
         self.posted_ms = 0
 
@@ -73,9 +71,10 @@ class PointsOracle:
         raise AssertionError(command)
 
     def alarm(self, card_id: str) -> int:
-        """When the next of a card's points or holds lapses, 0 if none does."""
-        card = self.cards.get(card_id, {"lots": {}, "holds": {}})
-        times = [expires for expires, left, _ in card["lots"].values() if left and expires < NEVER]
+        """When the next of a card's points or holds lapses, or its tier is looked at; 0: nothing of it."""
+        card = self.cards.get(card_id, {"lots": {}, "holds": {}, "tier_due": 0})
+        times = [card["tier_due"]] if card["tier_due"] else []
+        times += [expires for expires, left, _ in card["lots"].values() if left and expires < NEVER]
         return min([*times, *(hold["until"] for hold in card["holds"].values())], default=0)
 
     # --- the ledger -------------------------------------------------------------------------------------------------
@@ -125,8 +124,13 @@ class PointsOracle:
             "lots": {lot: (expires, left, since) for lot, left, expires, since in more.get("lots", ())},
             "reverses": more.get("reverses", 0),
             "short_by": more.get("short_by", 0),
+            "earned_on": None,
             "rules": [],
         }
+        if earned > 0:
+            entry["earned_on"] = self.earn(card_id, earned, more.get("when") or self.at_ms)
+        elif earned:
+            entry["earned_on"] = self.unearn(card_id, -earned, ledger[more["reverses"] - 1]["earned_on"])
         ledger.append({**entry, "earned": earned, "drawn_on": more.get("drawn_on", "")})
         return ("PointsPosted", entry)
 
@@ -134,7 +138,7 @@ class PointsOracle:
         """What has fallen due, in the order of the times: at one time holds end before points lapse. `when` is the time
         whose day it is posted on, 0: now."""
         self.posted_ms = when
-        expected = self._fallen_due(card_id)
+        expected = self.settle_tier(card_id) + self._fallen_due(card_id)
         self.posted_ms = 0
         return expected
 
@@ -247,9 +251,10 @@ class PointsOracle:
         expected.append(self._post(command, "award", command.amount, "request", **more))
         return self.with_rules(command, "points_earned", before, expected)
 
-    def awarded(self, card_id: str, points: int, cause: str) -> Expected:
-        """Points that something else than a request for points gives, without expiry."""
-        return self._post(card_id, "award", points, cause, earned=points, drawn_on="points:issued")
+    def awarded(self, card_id: str, points: int, cause: str) -> list[Expected]:
+        """Points that something else than a request for points gives, without expiry, and what they do to the tier."""
+        award = self._post(card_id, "award", points, cause, earned=points, drawn_on="points:issued")
+        return [award, *self.rise(card_id, cause, "")]
 
     def _redeem(self, command: RedeemPoints) -> list[Expected]:
         card, account = self.cards[command.card_id], command.account

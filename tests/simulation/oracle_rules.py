@@ -64,6 +64,15 @@ class RuleOracle:
     def available(self, card: dict[str, Any], account: str) -> int:
         raise NotImplementedError
 
+    def counted(self, card_id: str, when: int) -> int:
+        raise NotImplementedError
+
+    def next_review(self, card_id: str, tier: str, after: int) -> int:
+        raise NotImplementedError
+
+    def rise(self, card_id: str, cause: str, rule: str) -> list[Expected]:
+        raise NotImplementedError
+
     # --- what they are ----------------------------------------------------------------------------------------------
 
     def about_rules(self, command: SaveRule | DeleteRule) -> list[Expected]:
@@ -107,7 +116,15 @@ class RuleOracle:
         for trigger, told in moments:
             given = sum(points for _, points in base) if trigger == "checkin" else 0
             self._moment(trigger, {**seen, **told}, given, 0)
-        return self._cause["posted"], self._cause["others"]
+        posted, others = self._cause["posted"], self._cause["others"]
+        counted = self.counted(card_id, self.at_ms)
+        for kind, fields in others:
+            if kind == "CardTierChanged":
+                fields["points"] = counted
+        awards = [*more.get("root", ()), *(fields for _, fields in posted if fields.get("kind") == "award")]
+        if awards:
+            others += self.rise(card_id, awards[-1]["cause"], awards[-1]["rule"])
+        return posted, others
 
     def _moment(self, trigger: str, seen: dict[str, Any], given: int, depth: int) -> None:
         card = self.cards[self._cause["card"]]
@@ -232,9 +249,13 @@ class RuleOracle:
             self._give(value[0], cited, value[1])
         elif kind == "tier":
             if value != card["tier"]:
+                self._lapse()
+                if card["tier_held"]:
+                    return
                 told = {"tier": value, "tier_before": card["tier"], "reason": "rule", "rule": cited}
+                card["tier"], card["tier_due"] = value, self.next_review(self._cause["card"], value, self.at_ms)
+                told.update(due_ms=card["tier_due"], is_held=False, as_of_ms=self.at_ms)
                 self._cause["others"].append(("CardTierChanged", {**told, "cause": self._cause["cause"]}))
-                card["tier"] = value
         else:
             told = {"rule_id": rule["rule_id"], "version": rule["version"], "cause": self._cause["cause"]}
             told.update(kind=kind, name=value[0], text=value[1])
@@ -243,9 +264,7 @@ class RuleOracle:
     def _give(self, points: int, rule: str, expires_days: int) -> None:
         about = self._cause
         card_id = about["card"]
-        if not about["lapsed"] and not about["held"]:
-            about["posted"] += self.lapse(card_id, about["when"])
-        about["lapsed"] = True
+        self._lapse()
         more: dict[str, Any] = {"earned": points, "event_id": about["event"], "drawn_on": "points:issued"}
         if expires_days:
             lot = len(self.ledgers[card_id]) + 1
@@ -253,6 +272,12 @@ class RuleOracle:
         about["posted"].append(
             self._post(card_id, "award", points, about["cause"], **more, rule=rule, when=about["when"])
         )
+
+    def _lapse(self) -> None:
+        about = self._cause
+        if not about["lapsed"] and not about["held"]:
+            about["posted"] += self.lapse(about["card"], about["when"])
+        about["lapsed"] = True
 
     # --- what is annulled -------------------------------------------------------------------------------------------
 

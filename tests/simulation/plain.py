@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import asdict, astuple
 
-from actors.facts import ScanDetails
+from actors.card_facts import CardReissued
+from actors.facts import CardStateChanged, Fact, ScanDetails
 
+# A fact as it should be: its kind and fields.
+Expected = tuple[str, dict[str, Any]]
 _USUAL = asdict(ScanDetails())
 
 
@@ -22,6 +26,8 @@ def plain(name: str, value: Any) -> Any:
             told = {"recent": [(seen.day, seen.event_id, seen.again) for seen in value.recent]}
             counts = ("ever", "day", "today", "week", "this_week", "month", "this_month", "streak", "best_streak")
             return told | {count: getattr(value, count) for count in counts}
+        case "earned_on" if value is not None:
+            return value.day, value.points
         case "counts":
             return astuple(value)
         case "lots":
@@ -40,8 +46,22 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-def still_open(
-    holds: dict[int, tuple[str, int, int]], shown: dict[int, tuple[str, int, int]], now_ms: int
-) -> dict[int, tuple[str, int, int]]:
-    """A card's holds that are shown, or have not lapsed."""
-    return {key: hold for key, hold in holds.items() if key in shown or hold[2] > now_ms}
+def card_at(card: dict[str, Any], view: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """A card as the view may show it: a hold whose time is over is not shown, nor is such a tier, though the end of
+    neither may be posted yet."""
+    holds = {key: hold for key, hold in card["holds"].items() if key in view["holds"] or hold[2] > now_ms}
+    shown = {**card, "holds": holds}
+    if 0 < shown.pop("tier_due") <= now_ms:
+        shown["tier"] = view["tier"]
+    return shown
+
+
+def changed_cards(facts: Mapping[int, Fact], tenant_id: str, since: int, until: int) -> dict[str, tuple[str, int]]:
+    """The tenant's cards whose state or serial changed after a position, up to another, with what they are at that."""
+    return {
+        fact.card_id: (fact.state, fact.serial)
+        for position, fact in facts.items()
+        if isinstance(fact, CardStateChanged | CardReissued)
+        and fact.tenant_id == tenant_id
+        and since < position <= until
+    }

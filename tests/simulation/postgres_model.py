@@ -20,6 +20,7 @@ from actors.card_facts import (
     TagAssigned,
     TagEnrolled,
     TagRemoved,
+    TierReviewed,
 )
 from actors.codec import decode_facts
 from actors.coupon_facts import CouponFact
@@ -46,7 +47,7 @@ from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsRet
 from actors.rulebook import Rulebook
 from actors.tag import Tag
 from actors.tenant import Tenant
-from actors.terms import FAR_MS, Hold, Lot
+from actors.terms import FAR_MS, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS
 from rules.language import RuleDefinition
 from tests.simulation.journal_model import JournalModel
@@ -141,7 +142,9 @@ class PostgresModel:
             case CardStateChanged():
                 self._write_cards_after(fact, position)
                 self.cards[fact.tenant_id, fact.card_id].update(state=fact.state, position=position)
-            case CardReissued() | CardRenewed() | CardTierChanged() | TagAssigned() | TagRemoved() | TagEnrolled():
+            case CardReissued() | CardRenewed() | CardTierChanged() | TierReviewed():
+                self._write_card(fact, position)
+            case TagAssigned() | TagRemoved() | TagEnrolled():
                 self._write_card(fact, position)
             case CardHolderRenamed():
                 card = self.cards[fact.tenant_id, fact.card_id]
@@ -193,6 +196,9 @@ class PostgresModel:
             card["who"] = (*card["who"][:3], fact.valid_from_ms, fact.valid_until_ms)
         elif isinstance(fact, CardTierChanged):
             card["who"] = (*card["who"][:2], fact.tier, *card["who"][3:])
+            card["tier_due"] = (fact.due_ms, fact.is_held)
+        elif isinstance(fact, TierReviewed):
+            card["tier_due"] = (fact.due_ms, False)
         else:
             card["tag"] = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
@@ -287,6 +293,8 @@ class PostgresModel:
         if (fact.day, fact.day_earned_after) != card["day"][:2]:
             card["day"] = (fact.day, fact.day_earned_after, position)
         card["position"] = position
+        if fact.earned_on is not None:
+            card.setdefault("earned_days", {})[fact.earned_on.day] = fact.earned_on.points
         scores = self.day_scores.setdefault((fact.tenant_id, fact.day), {})
         before = scores.get(fact.card_id)
         if before is None or before.score != fact.day_earned_after:
@@ -376,6 +384,8 @@ class PostgresModel:
             row.get("visits", NO_VISITS),
             row["issued"],
             tuple(use for _, use in sorted(self.rule_uses.get(key, {}).items())),
+            *row.get("tier_due", (0, False)),
+            tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:

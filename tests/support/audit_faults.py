@@ -136,6 +136,14 @@ async def forget_a_use_of_a_rule(system: System) -> None:
     await system.sql("UPDATE rule_uses SET times = times - 1 WHERE tenant_id = $1", SECOND)
 
 
+async def change_what_was_earned_on_a_day(system: System) -> None:
+    await system.sql("UPDATE earned_days SET points = points + 1 WHERE tenant_id = $1", SECOND)
+
+
+async def lose_a_change_of_tier(system: System) -> None:
+    await system.sql("DELETE FROM tier_changes WHERE tenant_id = $1 AND reason = 'until'", SECOND)
+
+
 async def hide_a_conflict(system: System) -> None:
     await system.sql("UPDATE scans SET conflict = '' WHERE tenant_id = $1 AND conflict <> ''", SECOND)
 
@@ -350,6 +358,8 @@ PLANTED: dict[Plant, str] = {
     lose_a_version_of_a_rule: "rule_versions_rows",
     refill_a_budget: "rule_points_rows",
     forget_a_use_of_a_rule: "rule_uses_rows",
+    change_what_was_earned_on_a_day: "earned_days_rows",
+    lose_a_change_of_tier: "tier_changes_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",
     lower_a_count_of_cards: "tenants_rows",

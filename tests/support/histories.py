@@ -20,6 +20,7 @@ from actors.card_facts import (
     TagAssigned,
     TagEnrolled,
     TagRemoved,
+    TierReviewed,
     tag_id_of,
 )
 from actors.codec import encode_facts
@@ -41,7 +42,19 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import position_of
-from actors.terms import FAR_MS, POOL, Account, EntryKind, EventTerms, Gate, Lot, Taking, TenantSettings, Zone
+from actors.terms import (
+    FAR_MS,
+    POOL,
+    Account,
+    EarnedDay,
+    EntryKind,
+    EventTerms,
+    Gate,
+    Lot,
+    Taking,
+    TenantSettings,
+    Zone,
+)
 from actors.visits import Visits, admitted, taken_back
 from rules.model import Rule
 from storage.replay import WorldState
@@ -202,7 +215,10 @@ class Author:
             return CardRenewed(*head, random.choice((0, START_MS)), random.choice((0, 2_100_000_000_000)))
         if kind == 2:
             tier = random.choice(("silver", "platinum"))
-            return CardTierChanged(*head, tier, card.tier, "manual", random.choice(TEXTS))
+            if random.random() < 0.4:
+                return TierReviewed(*head, tier, 40, random.choice((0, START_MS)), START_MS)
+            told = (50, random.choice((0, START_MS)), random.random() < 0.5, random.choice((0, START_MS)))
+            return CardTierChanged(*head, tier, card.tier, "manual", random.choice(TEXTS), "", "", *told)
         if card.tag_uid:
             removed = self.world.actors["tag"][tenant_id, tag_id_of(tenant_id, card.tag_uid)]
             return TagRemoved(*head, card.tag_uid, removed.counter)
@@ -332,7 +348,13 @@ class Author:
             (here.earned if here else 0) + random.choice((-5, 0, 5)) if at_event else 0,
             *(lots, takings, reverses, random.choice((0, 3))),
             *(account, after[account == "points"], self._contra_after(tenant_id, account, kind, amount), held, due_ms),
+            earned_on=self._earned_on(),
         )
+
+    def _earned_on(self) -> EarnedDay | None:
+        """One of the days is too long ago to be remembered beside the others."""
+        day = self.random.choice((0, 20_241_101, 20_261_120, 20_261_122))
+        return EarnedDay(day, self.random.choice((0, 5, 40))) if day else None
 
     def _contra_after(self, tenant_id: str, account: Account, kind: EntryKind, amount: int) -> int | None:
         """Now and then as it was before there were such accounts."""

@@ -34,12 +34,25 @@ from actors.commands import (
     fingerprint,
 )
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
+from actors.facts import PointsPosted
 from actors.host import Host
 from actors.ids import partition_of
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.replies import Digest, Done, Reply
 from actors.rule_commands import DeleteRule, SaveRule
-from actors.terms import FAR_MS, Admission, EventTerms, Gate, Question, Session, TenantSettings, Zone
+from actors.terms import (
+    FAR_MS,
+    Admission,
+    EventTerms,
+    Gate,
+    Question,
+    Session,
+    TenantSettings,
+    TierLevel,
+    TierTerms,
+    Zone,
+)
+from actors.tier_commands import SetTiers
 from rules.language import AwardPoints as RuleAward
 from rules.language import Limits, Notify, RuleDefinition
 from storage.migrate import migrate
@@ -52,6 +65,7 @@ from tests.support.coupon_faults import use_coupons
 PARTITION_COUNT = 2
 CARDS = 6
 OTHER_CARDS = 2
+TIERS_NOTE = "enough for gold"
 TAG, OTHER_TAG = "04C767F2066180", "04C767F2066181"
 DRAIN_TIMEOUT_S = 20
 
@@ -204,6 +218,20 @@ async def _rules(teller: Teller, tenant_id: str) -> None:
     await teller.do(DeleteRule(tenant_id, "", b"", "rule_3"))
 
 
+async def _tiers(teller: Teller, tenant_id: str, now_ms: int) -> None:
+    """Tiers by points: reached by an award and, once that is reversed, kept; set by hand until a moment later."""
+    levels = (TierLevel("bronze", 0), TierLevel("silver", 100), TierLevel("gold", 500), TierLevel("diamond", 2_000))
+    card = f"card_{tenant_id}_1"
+    await teller.do(SetTiers(tenant_id, "", b"", TierTerms(levels)), SetCardTier(tenant_id, "", b"", card, "bronze"))
+    (reply,) = await teller.do(AwardPoints(tenant_id, "", b"", card, 600, TIERS_NOTE))
+    assert isinstance(reply, Done)
+    assert isinstance(reply.fact, PointsPosted)
+    await teller.do(ReversePoints(tenant_id, "", b"", card, reply.fact.entry_seq))
+    await teller.do(SetCardTier(tenant_id, "", b"", card, "diamond", "", now_ms + 400))
+    await asyncio.sleep(0.5)
+    await teller.do(AwardPoints(tenant_id, "", b"", card, 120))
+
+
 async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
     def card(number: int) -> str:
         return f"card_{tenant_id}_{number}"
@@ -278,6 +306,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await _rules(teller, SECOND)
         await _festival(teller, SECOND)
         await _life(teller, SECOND)
+        await _tiers(teller, SECOND, clock_ms())
         await use_coupons(teller, FIRST, clock_ms())
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
