@@ -37,6 +37,7 @@ _data = click.option(
     help=f"The system's directory (default {DATA_DEFAULT}).",
 )
 _file = click.Path(dir_okay=False, exists=True, path_type=Path)
+_input = click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -160,6 +161,42 @@ def status(url: str | None, data: Path | None, as_json: bool) -> None:
     sys.exit(asyncio.run(import_module("serve.status").main(url, _data_directory(data), as_json)))
 
 
+_WHO = "The token (an API key, a device's or an access token) is read from MASTERVIP_TOKEN."
+
+
+@cli.command(epilog=_WHO)
+@_url
+@_data
+@click.option("--body", type=_input, default=None, help="A file with the whole body (- is stdin), in place of fields.")
+@click.option("--type", "content_type", default="application/json", show_default=True, help="What the file holds.")
+@click.option("--accept", default="", help="What the answer should be, such as text/csv.")
+@click.option("--key", default="", help="The Idempotency-Key: the same key and request are done once.")
+@click.option("--all", "is_all", is_flag=True, help="A list to its end, one item a line.")
+@_json
+@click.argument("words", nargs=-1)
+def api(url: str | None, data: Path | None, words: tuple[str, ...], **options: Any) -> None:
+    """Ask a running system for anything that its API has.
+
+    WORDS are an operation, what it is about, and fields: `api cards points award card_1 amount=50 note="Well done"`;
+    NAME:=JSON for what is no text, A.B=TEXT for a field within another. Operations that begin like WORDS are listed:
+    `api` has all, `api cards` those of cards with their fields.
+    """
+    command = import_module("serve.api_command")
+    command.api(url, _data_directory(data), URL_DEFAULT, _token(), command.Asked(words, **options))
+
+
+@cli.command(epilog=_WHO)
+@_url
+@_data
+@click.argument("topics", nargs=-1, required=True)
+def watch(url: str | None, data: Path | None, topics: tuple[str, ...]) -> None:
+    """Follow live topics, one JSON document a line.
+
+    TOPICS are event:ID, leaderboard:BOARD[:WINDOW] or card:ID.
+    """
+    import_module("serve.api_command").watch(url, _data_directory(data), URL_DEFAULT, _token(), topics)
+
+
 @cli.command("rotate-keys")
 @_data
 @_json
@@ -199,6 +236,12 @@ def _settings(options: dict[str, Any]) -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
         raise click.ClickException("\n".join(lines)) from error
+
+
+def _token() -> str | None:
+    """Who asks; None for nobody."""
+    token = _settings({}).token
+    return None if token is None else token.get_secret_value()
 
 
 def _data_directory(data: Path | None) -> Path:

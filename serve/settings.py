@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(None, validation_alias="RAY_ADDRESS")
     ray_auth_token_path: Path | None = Field(None, validation_alias="RAY_AUTH_TOKEN_PATH")
     master_secret: SecretStr | None = None
+    token: SecretStr | None = Field(None, description="who asks, with `mastervip api` and `mastervip watch`")
 
     # How much of it. One host more than `hosts` runs as the warm standby.
     hosts: int = Field(default_factory=lambda: max(1, _cores() // 4), ge=1, le=HOSTS_MAX)
