@@ -19,7 +19,7 @@ from actors.card import Card
 from actors.card_facts import tag_id_of
 from actors.checkin import decide_check_in
 from actors.commands import CheckIn, Command, OpenTenant, Wake
-from actors.coupon import Coupon
+from actors.coupon import Coupon, Redemption
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
@@ -103,6 +103,13 @@ class Judge:
     def coupon(self, tenant_id: str, coupon_id: str, known: Known | None, wants: Wants) -> Coupon | Failed | None:
         """The coupon, or that there is none, or None: it must be loaded."""
         found: Coupon | Failed | None = self._find("coupon", tenant_id, coupon_id, known, wants)
+        return found
+
+    def redemption(
+        self, tenant_id: str, redemption_id: str, known: Known | None, wants: Wants
+    ) -> Redemption | Failed | None:
+        """The redemption, or that there is none, or None: it must be loaded."""
+        found: Redemption | Failed | None = self._find("redemption", tenant_id, redemption_id, known, wants)
         return found
 
     def _find(self, kind: str, tenant_id: str, own_id: str, known: Known | None, wants: Wants) -> Any:

@@ -239,6 +239,7 @@ class Views:
             feed = self._feeds.get(event.event_id)
             if feed is None:
                 feed = self._feeds[event.event_id] = Feed(event)
+            feed.is_followed = True
             topic = self._by_feed[event.event_id] = self._topic(event.tenant_id, EVENT_TOPIC + event.event_id, feed)
         return topic
 

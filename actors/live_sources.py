@@ -11,6 +11,8 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Protocol
 
 from actors.board import Board
@@ -19,9 +21,12 @@ from actors.card_facts import CardReissued, CardTierChanged
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted, ScanJudged
 from actors.ids import position_of, seq_of
-from actors.replies import BoardView, CardChanges, CardFeed, CardMark, EventFeed, ScanSummary, TopicData
+from actors.replies import BoardView, CardChanges, CardFeed, CardMark, EventFeed, FirstSeen, ScanSummary, TopicData
 
 FEED_SCANS_MAX = 20
+# Conflicts of offline scans in one update, and those that wait for theirs.
+CONFLICTS_PER_UPDATE_MAX = 100
+CONFLICTS_WAITING_MAX = 10_000
 TOP_ROWS = 10
 # Changed cards in one update, and those that wait for theirs; beyond, whoever follows asks Postgres.
 CHANGES_PER_UPDATE_MAX = 500
@@ -49,9 +54,8 @@ class Source(Protocol):
 
 
 class Feed:
-    """What topic "event:ID" shows: counts and the last scans."""
-
-    has_more = False
+    """What topic "event:ID" shows: counts and the last scans. Of ordinary scans only the last matter; of those that
+    contradict others each is told, if need be by several updates. `is_followed`: there is a topic to tell them to."""
 
     def __init__(self, event: Event) -> None:
         self.event_id = event.event_id
@@ -63,13 +67,28 @@ class Feed:
         self.gates = event.terms.gates
         self.position = event.position
         self.since_seq = seq_of(event.position)
+        self.is_followed = False
         self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
-        self._fresh = 0
+        # With their positions, by which they are told in order.
+        self._fresh: deque[tuple[int, ScanJudged]] = deque(maxlen=FEED_SCANS_MAX)
+        self._conflicts: deque[tuple[int, ScanJudged]] = deque()
+        self._left_out = 0
+
+    @property
+    def has_more(self) -> bool:
+        """See `Source`."""
+        return bool(self._conflicts)
 
     def take(self, fact: ScanJudged, position: int) -> None:
         """Takes in a durable scan."""
         self.scans.append(fact)
-        self._fresh = min(self._fresh + 1, FEED_SCANS_MAX)
+        if self.is_followed:
+            if fact.details is None or not fact.details.conflict:
+                self._fresh.append((position, fact))
+            elif len(self._conflicts) < CONFLICTS_WAITING_MAX:
+                self._conflicts.append((position, fact))
+            else:
+                self._left_out += 1
         if position <= self.position:
             return
         self.inside = fact.inside
@@ -80,16 +99,18 @@ class Feed:
 
     def snapshot(self, durable_seq: int) -> EventFeed:
         """See `Source`."""
-        return self._state(FEED_SCANS_MAX)
+        return self._state(self.scans, 0)
 
     def update(self, durable_seq: int) -> EventFeed:
         """See `Source`."""
-        fresh, self._fresh = self._fresh, 0
-        return self._state(fresh)
+        count = min(len(self._conflicts), CONFLICTS_PER_UPDATE_MAX)
+        told = sorted([*(self._conflicts.popleft() for _ in range(count)), *self._fresh], key=itemgetter(0))
+        self._fresh.clear()
+        left_out, self._left_out = self._left_out, 0
+        return self._state((fact for _, fact in told), left_out)
 
-    def _state(self, scans: int) -> EventFeed:
-        """The counts with the last `scans` scans."""
-        shown = list(self.scans)[-scans:] if scans else []
+    def _state(self, scans: Iterable[ScanJudged], left_out: int) -> EventFeed:
+        """The counts with these scans."""
         names = {gate.gate_id: gate.name for gate in self.gates}
         return EventFeed(
             self.event_id,
@@ -99,11 +120,13 @@ class Feed:
             self.refused,
             self.capacity,
             self.position,
-            tuple(_summary(fact, names.get(fact.gate_id, "")) for fact in shown),
+            tuple(_summary(fact, names) for fact in scans),
+            left_out,
         )
 
 
-def _summary(fact: ScanJudged, gate_name: str) -> ScanSummary:
+def _summary(fact: ScanJudged, gate_names: Mapping[str, str]) -> ScanSummary:
+    details = fact.details
     return ScanSummary(
         fact.request_id,
         fact.at_ms,
@@ -116,9 +139,18 @@ def _summary(fact: ScanJudged, gate_name: str) -> ScanSummary:
         fact.gate_id,
         fact.device_id,
         fact.points_awarded,
-        gate_name,
-        fact.details.conflict if fact.details is not None else "",
-        fact.details.forced if fact.details is not None else "",
+        gate_names.get(fact.gate_id, ""),
+        details.conflict if details is not None else "",
+        details.forced if details is not None else "",
+        fact.scanned_at_ms if details is not None and details.is_offline else 0,
+        FirstSeen(
+            fact.first_at_ms,
+            fact.first_gate_id,
+            gate_names.get(fact.first_gate_id, ""),
+            fact.first_device_id,
+        )
+        if fact.first_at_ms
+        else None,
     )
 
 

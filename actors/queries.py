@@ -68,13 +68,20 @@ class GetCoupon(msgspec.Struct, frozen=True, array_like=True, tag=130):
     coupon_id: str
 
 
+class GetRedemption(msgspec.Struct, frozen=True, array_like=True, tag=131):
+    """What became of a coupon's redemption."""
+
+    tenant_id: str
+    redemption_id: str
+
+
 class GetRules(msgspec.Struct, frozen=True, array_like=True, tag=160):
     """All rules of an organisation."""
 
     tenant_id: str
 
 
-Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic | GetCoupon | GetRules
+Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic | GetCoupon | GetRedemption | GetRules
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

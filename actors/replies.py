@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.coupon_terms import CouponCounts, CouponTerms
+from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from actors.facts import Fact
 from actors.terms import EventTerms, Hold, Lot, TenantSettings, TierTerms
 from rules.language import RuleDefinition
@@ -119,6 +119,21 @@ class CouponView(msgspec.Struct, frozen=True, array_like=True, tag=40):
     counts: CouponCounts
 
 
+class RedemptionView(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """A redemption as the last fact about it left it, at `at_ms`: a hold that has lapsed may still be "on_hold"."""
+
+    tenant_id: str
+    redemption_id: str
+    coupon_id: str
+    card_id: str
+    bill: str
+    state: RedemptionState
+    hold_until_ms: int
+    value: CouponValue
+    points_seq: int
+    at_ms: int
+
+
 class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`rank` counts from 1; equal scores rank by who reached them first."""
 
@@ -139,9 +154,19 @@ class BoardView(msgspec.Struct, frozen=True, array_like=True, tag=6):
     around_rank: int = 0
 
 
+class FirstSeen(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The admission that another scan of the card repeats."""
+
+    at_ms: int
+    gate_id: str
+    gate_name: str
+    device_id: str
+
+
 class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in;
-    `forced`: the reason that a supervisor overrode."""
+    """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in at
+    `scanned_at_ms` (0: it was no such scanner); `forced`: the reason that a supervisor overrode. `first` is the other
+    side of an `already_admitted`, be it reason or conflict."""
 
     scan_id: str
     at_ms: int
@@ -157,11 +182,15 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gate_name: str = ""
     conflict: str = ""
     forced: str = ""
+    scanned_at_ms: int = 0
+    first: FirstSeen | None = None
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last scans, in an update only those
-    since the update before (at most `actors.live.FEED_SCANS_MAX`)."""
+    """State of topic "event:ID": the counts, and in `scans` (oldest first) the last ones, at most `FEED_SCANS_MAX` of
+    `actors.live_sources`; in an update only those since the update before, and every scan with a conflict,
+    `CONFLICTS_PER_UPDATE_MAX` in one update and the others in the next. `left_out` of these were too many to be kept
+    and are in no update: the event's list of conflicts has them."""
 
     event_id: str
     name: str
@@ -171,6 +200,7 @@ class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
     capacity: int
     position: int
     scans: tuple[ScanSummary, ...]
+    left_out: int = 0
 
 
 class CardFeed(msgspec.Struct, frozen=True, array_like=True, tag=10):
@@ -251,6 +281,7 @@ Reply = (
     | RulesView
     | Deferred
     | CouponView
+    | RedemptionView
 )
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 

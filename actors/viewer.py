@@ -5,7 +5,7 @@ from __future__ import annotations
 from actors.board import Board
 from actors.calendar import local_day
 from actors.card import Card
-from actors.coupon import Coupon
+from actors.coupon import Coupon, Redemption
 from actors.event import Event
 from actors.judge import Judge
 from actors.live import Views
@@ -20,6 +20,7 @@ from actors.queries import (
     GetCardTier,
     GetCoupon,
     GetEvent,
+    GetRedemption,
     GetRules,
     GetTenant,
     GetTopic,
@@ -34,6 +35,7 @@ from actors.replies import (
     Digest,
     EventView,
     Failed,
+    RedemptionView,
     Reply,
     RulesView,
     TenantView,
@@ -86,6 +88,9 @@ class Viewer:
                 if not isinstance(coupon, Coupon):
                     return coupon
                 return CouponView(coupon.tenant_id, coupon.coupon_id, coupon.terms, coupon.counts)
+            case GetRedemption():
+                redemption = self._judge.redemption(query.tenant_id, query.redemption_id, known, wants)
+                return _redemption_view(redemption) if isinstance(redemption, Redemption) else redemption
             case GetTopic():
                 return self._topic(tenant, query, now_ms, known, wants)
 
@@ -160,6 +165,21 @@ def _card_view(card: Card, tenant: Tenant, now_ms: int) -> CardView:
         card.number,
         card.tag_uid,
         VisitCounts(card.visits.ever, *came, card.visits.best_streak),
+    )
+
+
+def _redemption_view(redemption: Redemption) -> RedemptionView:
+    return RedemptionView(
+        redemption.tenant_id,
+        redemption.redemption_id,
+        redemption.coupon_id,
+        redemption.card_id,
+        redemption.bill,
+        redemption.state,
+        redemption.hold_until_ms,
+        redemption.value,
+        redemption.points_seq,
+        redemption.changed_at_ms,
     )
 
 

@@ -26,9 +26,9 @@ import msgspec
 import structlog
 
 from actors.codec import Message, decode_answers, encode_messages
-from actors.ids import partition_of, seq_of
+from actors.ids import partition_of
 from actors.refusals import MOVED, OVERLOADED, UNAVAILABLE
-from actors.replies import Deferred, Done, Failed, Reply
+from actors.replies import Deferred, Failed, Reply
 from gateway import limits
 from gateway.ports import Directory, HostUnavailable, Placement, Transport
 
@@ -85,7 +85,6 @@ class Dispatcher:
         self._lanes: dict[str, _Lane] = {}
         self._routes: dict[str, _Lane] = {}
         self._partitions: dict[str, int] = {}
-        self._confirmed: dict[int, int] = {}
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresh: asyncio.Task[None] | None = None
@@ -147,13 +146,6 @@ class Dispatcher:
                 self._partitions.clear()
             partition = self._partitions[tenant_id] = partition_of(tenant_id, self._partition_count)
         return partition
-
-    def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
-        """The tenant's partition and the journal seq up to which this gateway has seen confirmed outcomes; None if
-        none."""
-        partition = self.partition(tenant_id)
-        position = None if partition is None else self._confirmed.get(partition)
-        return None if partition is None or position is None else (partition, seq_of(position))
 
     @property
     def is_placed(self) -> bool:
@@ -325,7 +317,6 @@ class Dispatcher:
     def _answer(
         self, pairs: Iterator[tuple[Call | None, Reply]], deferred: list[Call | None], again: list[Call]
     ) -> None:
-        confirmed, partitions = self._confirmed, self._partitions
         try:
             for call, reply in pairs:
                 if isinstance(reply, Deferred):
@@ -333,11 +324,7 @@ class Dispatcher:
                     continue
                 if call is None:
                     continue
-                if isinstance(reply, Done):
-                    partition = partitions.get(call[0].tenant_id, -1)
-                    if reply.position > confirmed.get(partition, 0):
-                        confirmed[partition] = reply.position
-                elif isinstance(reply, Failed) and _asks_for_retry(reply):
+                if isinstance(reply, Failed) and _asks_for_retry(reply):
                     again.append(call)
                     continue
                 call[1](reply)

@@ -1,15 +1,13 @@
-"""Lists for clients, on the queries of `storage.logs`: freshness, cursors and typed rows.
+"""Lists for clients, on the queries of `storage.logs`: cursors and typed rows.
 
 Rules:
-1. Read-your-writes: `is_fresh` waits, for 2 s at most, until Postgres holds all that this gateway had seen confirmed
-   when the request came in. Where it does not, the list says `"stale": true`. (What other gateways confirmed meanwhile
-   may be missing.)
+1. Read-your-writes: before a list is read, `gateway.freshness` waits until Postgres holds all that was confirmed when
+   the request came in. Where it does not in time, the list says `"stale": true`.
 2. A cursor names its list and filters besides the place; for another list or other filters it is refused.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -107,18 +105,6 @@ class ScanRow(msgspec.Struct, frozen=True):
     forced: str
     forced_by: str
     annulled_at_ms: int
-
-
-async def is_fresh(pool: Pool, confirmed: tuple[int, int] | None) -> bool:
-    """Rule 1. `confirmed` is a partition and a journal seq; None: nothing was confirmed here."""
-    if confirmed is None:
-        return True
-    for wait in range(limits.READ_YOUR_WRITES_WAIT_MAX_MS // limits.READ_YOUR_WRITES_POLL_MS + 1):
-        if wait:
-            await asyncio.sleep(limits.READ_YOUR_WRITES_POLL_MS / 1000)
-        if await logs.is_projected(pool, *confirmed):
-            return True
-    return False
 
 
 async def list_cards(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import msgspec
 
 from gateway.access_feed import AccessFeed
 from gateway.cors import FixedOrigins, TenantOrigins
 from gateway.credentials import CredentialBook
+from gateway.freshness import Freshness
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
 from gateway.identity.passwords import PasswordHasher
@@ -23,22 +23,12 @@ from gateway.proxies import TrustedProxies
 from storage.postgres import Pool
 
 
-class Confirmed(Protocol):
-    """What this gateway has seen confirmed; `gateway.dispatcher.Dispatcher` knows."""
-
-    def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
-        """The tenant's partition and the journal seq up to which outcomes were confirmed here; None if none were."""
-
-    def partition(self, tenant_id: str) -> int | None:
-        """The tenant's partition; None before any placement is known."""
-
-
 class EdgeParts(msgspec.Struct, frozen=True):
     """Everything that the edge needs. `clock_ms` gives milliseconds since 1970; `is_ready` tells whether a check-in
     would succeed now."""
 
     engine: Engine
-    confirmed: Confirmed
+    freshness: Freshness
     pool: Pool
     identity: Identity
     credentials: CredentialBook

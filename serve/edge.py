@@ -17,6 +17,7 @@ from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.devices import Sightings
 from gateway.dispatcher import Dispatcher
+from gateway.freshness import Freshness
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Identity
 from gateway.identity.mail import OutboxMailer
@@ -46,6 +47,7 @@ from gateway.web.pages import PREFIX, BoardPages
 from serve.clocks import monotonic_ms, monotonic_us, wall_clock_ms
 from serve.settings import Settings
 from storage.postgres import Pool, reader_pool
+from storage.redis_journal import RedisJournal
 
 READY_FRESH_S = 0.25
 NOTHING = encode_messages([])  # a batch that any host answers at once
@@ -62,6 +64,7 @@ class Edge:
         self._settings = settings
         self._transport = transport
         self._directory = RedisDirectory(redis_url)
+        self._journal = RedisJournal(redis_url)
         self._live_source = RedisLiveSource(redis_url)
         self._access = RedisAccessFeed(redis_url)
         self._dispatcher = Dispatcher(transport, self._directory, random.random)
@@ -100,7 +103,7 @@ class Edge:
         cold = ColdStore(self._pool, wall_clock_ms, self._key_uses, self._sightings)
         parts = EdgeParts(
             engine=self._dispatcher,
-            confirmed=self._dispatcher,
+            freshness=Freshness(self._pool, self._dispatcher.partition, self._journal.tail),
             pool=self._pool,
             identity=Identity(cold, monotonic_ms, access_tokens),
             credentials=credential_book(settings),
@@ -151,6 +154,7 @@ class Edge:
         await self._access.close()
         await self._live_source.close()
         await self._directory.close()
+        await self._journal.close()
         if self._pool is not None:
             self._pool.terminate()
 

@@ -160,6 +160,7 @@ class Coupons(Blocking[coupons.Coupons]):
     codes = _iterates(coupons.Coupons.codes)
     of_card = _iterates(coupons.Coupons.of_card)
     redeem = _waits(coupons.Coupons.redeem)
+    redemption = _waits(coupons.Coupons.redemption)
     capture = _waits(coupons.Coupons.capture)
     release = _waits(coupons.Coupons.release)
     roll_back = _waits(coupons.Coupons.roll_back)

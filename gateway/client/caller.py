@@ -31,6 +31,11 @@ def given(**fields: Any) -> Json:
     return {name: _plain(value) for name, value in fields.items() if value is not None}
 
 
+def changed(**fields: Any) -> Json:
+    """The fields of a change, those that are None (null: none any more) too; times as in `given`."""
+    return {name: _plain(value) for name, value in fields.items()}
+
+
 def _plain(value: Any) -> Any:
     if not isinstance(value, datetime):
         return value

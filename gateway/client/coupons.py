@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from gateway.client.caller import Noun, Tagged, Time, given, path
+from gateway.client.caller import Noun, Tagged, Time, changed, given, path
 from gateway.client.errors import Json
 
 COUPONS = "/v1/coupons"
@@ -34,8 +34,9 @@ class Coupons(Noun):
     async def change(
         self, coupon_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
     ) -> Tagged:
-        """Changes what is given: name, value, and the terms of `define` but `shared_code`."""
-        return await self._patch(path(COUPONS, coupon_id), given(**changes), idempotency_key, if_match)
+        """Changes what is given: name, value, and the terms of `define` but `shared_code`. `valid_from` and
+        `valid_until` may be None: no bound any more."""
+        return await self._patch(path(COUPONS, coupon_id), changed(**changes), idempotency_key, if_match)
 
     async def issue(
         self,
@@ -70,6 +71,10 @@ class Coupons(Noun):
         """Redeems a code for a card, or holds it until a time. Its `id` is for what comes after."""
         body = given(code=code, card_id=card_id, bill_id=bill_id, hold_until=hold_until)
         return await self._post(COUPONS + "/redeem", body, idempotency_key)
+
+    async def redemption(self, redemption_id: str) -> Json:
+        """A redemption as it is now."""
+        return await self._get(path(REDEMPTIONS, redemption_id))
 
     async def capture(self, redemption_id: str, *, idempotency_key: str | None = None) -> Json:
         """A hold becomes a redemption."""

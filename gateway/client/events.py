@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway.client.batches import in_batches
-from gateway.client.caller import Noun, Param, Tagged, Time, given, path
+from gateway.client.caller import Noun, Param, Tagged, Time, changed, given, path
 from gateway.client.errors import Json
 
 EVENTS = "/v1/events"
@@ -57,8 +57,9 @@ class Events(Noun):
     async def change(
         self, event_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
     ) -> Tagged:
-        """Changes what is given: the fields of `create` but `gates`, and `state`."""
-        return await self._patch(path(EVENTS, event_id), given(**changes), idempotency_key, if_match)
+        """Changes what is given: the fields of `create` but `gates`, and `state`. `doors_open`, `doors_close` and
+        `exit_all_at` may be None: none any more."""
+        return await self._patch(path(EVENTS, event_id), changed(**changes), idempotency_key, if_match)
 
     async def add_gate(self, event_id: str, name: str, *, idempotency_key: str | None = None) -> Json:
         """A new gate, open."""

@@ -47,8 +47,7 @@ class Behind(msgspec.Struct, frozen=True):
 
 
 class Names:
-    """Brings names to cards. `is_fresh` tells, after waiting a while, whether Postgres knows all cards of a tenant that
-    were issued here."""
+    """Brings names to cards. `is_fresh` tells, after waiting a while, whether Postgres knows all cards of a tenant."""
 
     def __init__(self, engine: Engine, cold: ColdStore, is_fresh: Callable[[str], Awaitable[bool]]) -> None:
         self._engine = engine

@@ -20,7 +20,6 @@ from actors.refusals import OVERLOADED
 from gateway import limits
 from gateway.card_batches.work import CardBatchWork
 from gateway.cold import ColdStore
-from gateway.lists import is_fresh
 from gateway.members import limits as member_limits
 from gateway.members.import_work import ImportWork
 from gateway.members.names import Names
@@ -53,11 +52,7 @@ class MemberWork:
 
     def __init__(self, parts: EdgeParts, cold: ColdStore) -> None:
         member_limits.check_relationships()
-
-        async def knows_all(tenant_id: str) -> bool:
-            return await is_fresh(parts.pool, parts.confirmed.confirmed_seq(tenant_id))
-
-        self.names = Names(parts.engine, cold, knows_all)
+        self.names = Names(parts.engine, cold, parts.freshness.is_fresh)
         holder = parts.ids.entity("gw")
         self.imports = ImportWork(cold, holder, parts.clock_ms)
         self.card_batches = CardBatchWork(cold, holder, parts.clock_ms, parts.engine, parts.ids)

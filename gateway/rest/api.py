@@ -135,7 +135,7 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
         redirect_slashes=False,
     )
     api.state.parts = parts
-    api.state.revocations = Revocations(parts.pool, parts.confirmed.partition)
+    api.state.revocations = Revocations(parts.pool, parts.freshness.partition)
     api.state.exports = Slots(
         "exports", limits.EXPORTS_MAX, limits.EXPORTS_PER_TENANT_MAX, limits.EXPORT_RETRY_AFTER_MS
     )

@@ -34,7 +34,6 @@ from gateway.http import request_headers
 from gateway.identity.callers import Caller
 from gateway.identity.policy import POLICY, Reach
 from gateway.limiter import caller_limit
-from gateway.lists import is_fresh
 from gateway.parts import EdgeParts
 from gateway.problems import Problem, problem_of
 from storage.postgres import Connection
@@ -201,8 +200,8 @@ class Call(msgspec.Struct, frozen=True):
         )
 
     async def is_fresh(self) -> bool:
-        """Whether Postgres holds what this gateway has seen confirmed, after waiting for it a while."""
-        return await is_fresh(self.parts.pool, self.parts.confirmed.confirmed_seq(self.tenant_id))
+        """Whether Postgres holds what was confirmed until now, after waiting for it a while."""
+        return await self.parts.freshness.is_fresh(self.tenant_id)
 
     async def once(self, route: str, body: BaseModel, work: Callable[..., Any]) -> dict[str, Any]:
         """A cold POST: executed once per request id, where the client gave one."""
@@ -266,6 +265,12 @@ class Allowed:
 def ms(time: datetime | None) -> int:
     """Milliseconds since 1970; 0 for None."""
     return 0 if time is None else (time - _EPOCH) // _MS
+
+
+def set_ms(body: BaseModel, name: str) -> int | None:
+    """What a change sets its time `name` to: 0 for null, which is no bound; None where it was left out."""
+    time: datetime | None = getattr(body, name)
+    return ms(time) if name in body.model_fields_set else None
 
 
 def csv_cell(value: object) -> str:

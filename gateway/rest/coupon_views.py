@@ -19,6 +19,7 @@ from actors.coupon_terms import (
     PercentValue,
     PointsValue,
 )
+from actors.replies import RedemptionView as EngineView
 from actors.terms import POINTS_PER_ENTRY_MAX, Tier
 from gateway import limits
 from gateway.coupon_codes import SHARED_PATTERN
@@ -108,7 +109,8 @@ class NewCoupon(Body):
 
 
 class CouponChange(Body):
-    """What is left out stays as it is. What was redeemed before stays; a limit below what is used ends further uses."""
+    """What is left out stays as it is; a time that is null is no bound any more. What was redeemed before stays; a
+    limit below what is used ends further uses."""
 
     name: Name | None = None
     value: Value | None = None
@@ -147,7 +149,7 @@ class CouponView(View):
 
 
 class RedemptionView(View):
-    """A redemption: `on_hold` until `hold_until`, `redeemed`, `released` or `rolled_back`."""
+    """A redemption: `on_hold` until `hold_until`, `redeemed`, `released`, `lapsed` or `rolled_back`, since `at`."""
 
     id: str
     coupon_id: str
@@ -196,16 +198,17 @@ def coupon_view(coupon_id: str, terms: CouponTerms, counts: CouponCounts) -> Cou
     )
 
 
-def redemption_view(fact: CouponRedeemed | RedemptionChanged) -> RedemptionView:
-    """A redemption as clients see it."""
+def redemption_view(fact: CouponRedeemed | RedemptionChanged | EngineView, now_ms: int = 0) -> RedemptionView:
+    """A redemption as clients see it. A hold whose end lies before `now_ms` has lapsed, posted or not."""
+    is_lapsed = fact.state == "on_hold" and fact.hold_until_ms <= now_ms
     return RedemptionView(
         id=fact.redemption_id,
         coupon_id=fact.coupon_id,
         card_id=fact.card_id,
         bill_id=fact.bill or None,
-        state=fact.state,
+        state="lapsed" if is_lapsed else fact.state,
         hold_until=rfc3339_or_none(fact.hold_until_ms),
         value=value_view(fact.value),
         ledger_entry=fact.points_seq or None,
-        at=rfc3339(fact.at_ms),
+        at=rfc3339(fact.hold_until_ms if is_lapsed else fact.at_ms),
     )

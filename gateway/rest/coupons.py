@@ -27,17 +27,18 @@ from actors.coupon_commands import (
 )
 from actors.coupon_facts import CodesIssued, CouponChanged, CouponDefined, CouponRedeemed, RedemptionChanged
 from actors.coupon_terms import CODES_PER_COMMAND_MAX, CouponCounts, NewCode
-from actors.queries import GetCard, GetCoupon
+from actors.queries import GetCard, GetCoupon, GetRedemption
 from actors.refusals import CARD_UNKNOWN, COUPON_UNKNOWN
 from actors.replies import CardView as EngineCardView
 from actors.replies import CouponView as EngineCouponView
+from actors.replies import RedemptionView as EngineRedemptionView
 from actors.versions import coupon_version
 from gateway import limits
 from gateway.coupon_codes import TAIL_CHARS, TYPED_PATTERN, code_id, is_mistyped, issued_code, normalised
 from gateway.lists import page_of
 from gateway.problems import Problem
 from gateway.render import rfc3339, rfc3339_or_none
-from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, Note, PathId, Time, View, ms
+from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, Note, PathId, Time, View, ms, set_ms
 from gateway.rest.coupon_views import (
     CouponChange,
     CouponView,
@@ -182,8 +183,8 @@ async def change_coupon(coupon_id: PathId, body: CouponChange, call: Manager, ed
             None if body.value is None else body.value.engines(),
             body.state,
             None if body.tiers is None else tuple(body.tiers),
-            ms(body.valid_from) or None,
-            ms(body.valid_until) or None,
+            set_ms(body, "valid_from"),
+            set_ms(body, "valid_until"),
             body.valid_days,
             body.limit_in_all,
             body.limit_per_card,
@@ -255,6 +256,13 @@ async def redeem(body: AtTheTill, call: Till) -> RedemptionView:
         ms(body.hold_until),
     )
     return redemption_view(await call.tell(command, CouponRedeemed, is_noted=False))
+
+
+@router.get("/redemptions/{redemption_id}", summary="A redemption")
+async def get_redemption(redemption_id: PathId, call: Till) -> RedemptionView:
+    """As it is now: for a till that does not know any more what became of it."""
+    found = await call.query(GetRedemption(call.tenant_id, redemption_id), EngineRedemptionView)
+    return redemption_view(found, call.parts.clock_ms())
 
 
 @router.post("/redemptions/{redemption_id}/capture", summary="A hold becomes a redemption")

@@ -20,7 +20,7 @@ from gateway.ids import derived_id
 from gateway.lists import EventRow, list_events
 from gateway.problems import Problem
 from gateway.render import rfc3339_or_none
-from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, Name, PathId, Time, TimeZone, View, ms
+from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, Name, PathId, Time, TimeZone, View, ms, set_ms
 from gateway.rest.event_fields import DoorFields, DoorView, door_view
 from gateway.rest.preconditions import Copied, Editing, tag_of
 
@@ -73,7 +73,7 @@ class NewEvent(EventTimes):
 
 
 class EventChange(EventTimes):
-    """What is left out stays as it is."""
+    """What is left out stays as it is; doors without a time (null) open, or stay open, by the event's state alone."""
 
     name: Name | None = None
     capacity: Capacity | None = None
@@ -212,8 +212,8 @@ async def change_event(event_id: PathId, body: EventChange, call: Changer, edit:
             body.name,
             body.capacity,
             body.time_zone,
-            ms(body.doors_open) or None,
-            ms(body.doors_close) or None,
+            set_ms(body, "doors_open"),
+            set_ms(body, "doors_close"),
             body.reentry,
             body.strict_exit,
             body.state,

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from actors.ids import seq_of
-from actors.replies import BoardView, CardFeed, EventFeed, ScanSummary, TopicData
+from actors.replies import BoardView, CardFeed, EventFeed, FirstSeen, ScanSummary, TopicData
 from gateway.identity.callers import Caller
 from gateway.live_hub import Published
 from gateway.sockets.wire import Wire
@@ -104,6 +104,7 @@ def data_map(data: TopicData) -> dict[str, Any]:
         "capacity": data.capacity,
         "seq": seq_of(data.position),
         "scans": [_scan_map(scan) for scan in data.scans],
+        "conflicts_left_out": data.left_out,
     }
 
 
@@ -124,4 +125,16 @@ def _scan_map(scan: ScanSummary) -> dict[str, Any]:
         "points": scan.points_awarded,
         "conflict": scan.conflict or None,
         "forced": scan.forced or None,
+        "scanned_at": scan.scanned_at_ms or None,
+        "first": _first_map(scan.first) if scan.first is not None else None,
+    }
+
+
+def _first_map(first: FirstSeen) -> dict[str, Any]:
+    """The admission that a scan repeats."""
+    return {
+        "at": first.at_ms,
+        "gate_id": first.gate_id or None,
+        "gate_name": first.gate_name or None,
+        "device_id": first.device_id or None,
     }

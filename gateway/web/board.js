@@ -158,8 +158,10 @@ function showEvent(data, isSnapshot) {
 function showScans(newCount) {
   $("scans-nothing").hidden = scans.length > 0;
   const rows = scans.slice().reverse().map((scan, index) => {
-    const kind = scan.verdict === "refused" ? "refused" : scan.direction;
-    const word = kind === "refused" ? REASONS[scan.reason] || "Refused" : kind === "exit" ? "Left" : "Welcome";
+    // Whom a scanner without a network let in, though others would not have, is shown like a refusal, with the other side.
+    const reason = scan.reason || scan.conflict;
+    const kind = reason ? "refused" : scan.direction;
+    const word = scan.conflict ? conflictWords(scan) : reason ? REASONS[reason] || "Refused" : kind === "exit" ? "Left" : "Welcome";
     const row = make("li", index < newCount ? "new" : "");
     row.dataset.kind = kind;
     const who = make("div", "who");
@@ -173,6 +175,13 @@ function showScans(newCount) {
     return row;
   });
   $("scans").replaceChildren(...rows);
+}
+
+function conflictWords(scan) {
+  const words = `Let in offline at ${clockWithSeconds.format(scan.scanned_at || scan.at)}: ${REASONS[scan.conflict] || "not allowed"}`;
+  if (!scan.first) return words;
+  const gate = scan.first.gate_name || (scan.first.gate_id && gateName(scan.first.gate_id));
+  return `${words} (${[gate, clockWithSeconds.format(scan.first.at)].filter(Boolean).join(", ")})`;
 }
 
 function showRanks(data) {

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.replies import BoardRow, BoardView, EventFeed, ScanSummary
+from actors.replies import BoardRow, BoardView, EventFeed, FirstSeen, ScanSummary
 from gateway.sockets import codes
 from gateway.web.pages import BoardPages
 from tests.support.chromium import Page
@@ -129,6 +129,19 @@ async def test_it_shows_the_counts_the_scans_and_the_leaders_and_follows_them(
     await page.until_text("free", "House full")
     assert await page.value("document.getElementById('bar').dataset.level") == "full"
     assert page.complaints == []
+
+
+async def test_a_conflict_is_shown_with_both_sides(edge: SocketEdge, page: Page) -> None:
+    first = FirstSeen(NOW_MS - 60_000, "gate_north", "North", "dev_1")
+    whose = ("card_1", "Lan", "gold", "gate_river", "dev_2", 0, "River")
+    scan = ScanSummary("s", NOW_MS, True, "", "entry", *whose, "already_admitted", "", NOW_MS - 5_000, first)
+    edge.engine.topics[(TENANT, TOPIC)] = FakeTopic(gala(412, scans=(scan,)))
+    await page.goto(address(edge))
+    await page.until_text("inside", "412")
+    assert await page.value("document.querySelector('#scans li').dataset.kind") == "refused"
+    words = await page.value("document.querySelector('#scans .who small').textContent")
+    seen, other = [await page.value(f"clockWithSeconds.format({at})") for at in (NOW_MS - 5_000, NOW_MS - 60_000)]
+    assert words == f"Let in offline at {seen}: Inside already (North, {other}) · Gold · River"
 
 
 async def test_the_token_leaves_the_address_and_never_reaches_the_server_in_one(edge: SocketEdge, page: Page) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from actors import live_sources
 from actors.board import Board, board_over
 from actors.checkin import decide_check_in
 from actors.event import Event
@@ -9,8 +12,9 @@ from actors.facts import PointsPosted, ScanJudged
 from actors.ids import position_of
 from actors.limits import Limits
 from actors.live import PUBLISH_INTERVAL_MS, TIDY_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
-from actors.live_sources import FEED_SCANS_MAX
-from actors.replies import EventFeed
+from actors.live_sources import CONFLICTS_PER_UPDATE_MAX, FEED_SCANS_MAX
+from actors.offline import decide_offline
+from actors.replies import EventFeed, FirstSeen
 from actors.terms import EventTerms, Gate
 from tests.core.build import NOW_MS, card, check_in, event, tenant
 
@@ -100,6 +104,72 @@ def test_a_feed_that_begins_ahead_of_the_journal_is_not_published_before_it_is_d
     (digest,) = views.due(NOW_MS)
     assert isinstance(digest.update.data, EventFeed)
     assert (digest.update.data.inside, len(digest.update.data.scans)) == (2, 2)
+
+
+def conflicts(the_event: Event, count: int) -> list[ScanJudged]:
+    """Cards that came in at gate_a, and later are heard of from a scanner without a network at another time."""
+    found = []
+    for number in range(1, count + 1):
+        the_card = card(f"card{number}")
+        entry = check_in(f"in{number}", the_card.card_id, gate_id="gate_a")
+        late = check_in(f"late{number}", the_card.card_id, is_offline=True, scanned_at_ms=NOW_MS + 5_000)
+        for decide, command, at_ms in ((decide_check_in, entry, NOW_MS), (decide_offline, late, NOW_MS + 9_000)):
+            fact = next(fact for fact in decide(tenant(), the_card, the_event, command, at_ms))
+            assert isinstance(fact, ScanJudged)
+            the_event.apply(fact, position_of(2 * number + command.is_offline, 0))
+        found.append(fact)
+    return found
+
+
+def told(views: Views, now_ms: int) -> EventFeed:
+    (digest,) = views.due(now_ms)
+    assert isinstance(digest.update.data, EventFeed)
+    return digest.update.data
+
+
+def test_every_conflict_is_told_with_both_sides_however_many_come_at_once() -> None:
+    the_event = event(capacity=1_000)
+    views, _ = watched(the_event)
+    late = conflicts(the_event, 2 * CONFLICTS_PER_UPDATE_MAX + 50)
+    for number, fact in enumerate(late, 1):
+        show(views, fact, number, the_event)
+    for number in range(30):
+        show(views, scan(the_event, 900 + number), 900 + number, the_event)
+    updates = [told(views, NOW_MS + number * PUBLISH_INTERVAL_MS) for number in range(3)]
+    assert views.due(NOW_MS + 9 * PUBLISH_INTERVAL_MS) == []
+    assert [len(update.scans) for update in updates] == [CONFLICTS_PER_UPDATE_MAX + FEED_SCANS_MAX, 100, 50]
+    lines = [line for update in updates for line in update.scans if line.conflict]
+    assert [line.scan_id for line in lines] == [fact.request_id for fact in late]
+    other = FirstSeen(NOW_MS, "gate_a", "A", "dev")
+    assert {(line.conflict, line.scanned_at_ms, line.first) for line in lines} == {
+        ("already_admitted", NOW_MS + 5_000, other)
+    }
+    assert {update.left_out for update in updates} == {0}
+
+
+def test_conflicts_that_were_too_many_to_be_kept_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_sources, "CONFLICTS_WAITING_MAX", 3)
+    the_event = event(capacity=50)
+    views, _ = watched(the_event)
+    for number, fact in enumerate(conflicts(the_event, 5), 1):
+        show(views, fact, number, the_event)
+    update = told(views, NOW_MS)
+    assert ([line.scan_id for line in update.scans], update.left_out) == (["late1", "late2", "late3"], 2)
+    show(views, scan(the_event, 9), 9, the_event)
+    assert told(views, NOW_MS + PUBLISH_INTERVAL_MS).left_out == 0, "told once"
+
+
+def test_a_feed_without_a_topic_keeps_only_the_last_scans() -> None:
+    the_event = event(capacity=1_000)
+    views = Views(7)
+    late = conflicts(the_event, 30)
+    for number, fact in enumerate(late, 1):
+        show(views, fact, number, the_event)
+    view, digest = views.event_topic(the_event).watch(NOW_MS, 30, -1, -1)
+    assert digest is None
+    assert isinstance(view.snapshot, EventFeed)
+    assert [line.scan_id for line in view.snapshot.scans] == [fact.request_id for fact in late[-FEED_SCANS_MAX:]]
+    assert views.due(NOW_MS) == []
 
 
 def test_older_terms_do_not_replace_what_a_feed_began_with() -> None:

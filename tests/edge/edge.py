@@ -9,6 +9,7 @@ from gateway.access_feed import MemoryAccessFeed
 from gateway.app import EdgeApp
 from gateway.credentials import CredentialBook
 from gateway.deprecations import Deprecations
+from gateway.freshness import Freshness
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Caller
 from gateway.identity.passwords import PasswordHasher
@@ -21,6 +22,7 @@ from gateway.metrics import EdgeMetrics
 from gateway.parts import EdgeParts
 from gateway.rates import Rate
 from gateway.rotating import step_of
+from storage.memory_journal import MemoryJournal
 from tests.edge.fakes import NOW_MS, OTHER_TENANT, SUPERADMIN, TENANT, FakeEngine, FakeIdentity
 from tests.support.identity import CHEAP, Mailbox, StillKeys
 
@@ -38,18 +40,6 @@ CALLERS = {
     DEVICE: Caller(TENANT, "device", frozenset({"scan"}), device_id="dev_1", event_id="evt_1"),
     ADMIN: SUPERADMIN,
 }
-
-
-class NothingConfirmed:
-    """A gateway that has seen nothing yet."""
-
-    def partition(self, tenant_id: str) -> int | None:
-        """See `gateway.parts.Confirmed`."""
-        return None
-
-    def confirmed_seq(self, tenant_id: str) -> tuple[int, int] | None:
-        """See `gateway.parts.Confirmed`."""
-        return None
 
 
 class PoolOfNone:
@@ -79,7 +69,7 @@ class FakeEdge:
         self.app = EdgeApp(
             EdgeParts(
                 engine=self.engine,
-                confirmed=NothingConfirmed(),
+                freshness=Freshness(cast(Any, PoolOfNone()), lambda _: None, MemoryJournal().tail),
                 pool=cast(Any, PoolOfNone()),
                 identity=cast(Any, FakeIdentity(CALLERS)),
                 credentials=self.book,

@@ -18,6 +18,7 @@ from gateway.cold import ColdStore
 from gateway.credentials import CredentialBook
 from gateway.devices import Sightings
 from gateway.dispatcher import Dispatcher
+from gateway.freshness import Freshness
 from gateway.identity import memberships
 from gateway.identity.access_tokens import AccessTokens
 from gateway.identity.callers import Caller, Identity
@@ -93,6 +94,8 @@ class System:
 
     hub: LiveHub
     sockets: OpenSockets
+    # Another gateway's way to the same hosts.
+    elsewhere: Dispatcher
 
     def __init__(
         self,
@@ -192,6 +195,7 @@ def _system(
     inner: Pool,
     dispatcher: Dispatcher,
     projector: Projector,
+    journal: MemoryJournal,
     live: MemoryLive,
     rates: dict[str, str],
     more: dict[str, Any],
@@ -216,7 +220,7 @@ def _system(
 
     parts = EdgeParts(
         engine=engine,
-        confirmed=dispatcher,
+        freshness=Freshness(pool, dispatcher.partition, journal.tail),
         pool=pool,
         identity=identity,
         credentials=CredentialBook(MASTER),
@@ -259,7 +263,10 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
     projecting = asyncio.create_task(projector.run())
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
     await dispatcher.start()
-    system = _system(pool, dispatcher, projector, publisher.live, {**UNLIMITED, **(rates or {})}, more)
+    elsewhere = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)
+    await elsewhere.start()
+    system = _system(pool, dispatcher, projector, journal, publisher.live, {**UNLIMITED, **(rates or {})}, more)
+    system.elsewhere = elsewhere
     running = [asyncio.create_task(system.hub.run()), asyncio.create_task(system.parts.limiter.run())]
     try:
         yield system
@@ -271,6 +278,7 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
         await system.parts.post.settled()
         system.parts.passwords.close()
         await dispatcher.close()
+        await elsewhere.close()
         await projector.stop()
         await projecting
         await host.drain()

@@ -61,6 +61,7 @@ async def test_a_hold_is_captured_or_released(system: System) -> None:
     other = (await redeem(system, key, second, card_id, hold_until=until)).json()
     released = await system.made("POST", f"/v1/coupons/redemptions/{other['id']}/release", token=key)
     assert released["state"] == "released"
+    assert await system.made("GET", f"/v1/coupons/redemptions/{other['id']}", token=key) == released
     assert (await redeem(system, key, second, card_id)).status == 200
 
 
@@ -147,6 +148,36 @@ async def test_a_foreign_organisations_coupon_is_as_absent_as_none(system: Syste
         answer = await system.call(method, path, {"name": "x"} if method == "PATCH" else None, stranger)
         assert answer.status == 404
         assert answer.json()["code"].endswith("_unknown")
+
+
+async def test_a_till_asks_what_became_of_a_redemption(system: System) -> None:
+    key, other = (await system.open_org())["key"], (await system.open_org())["key"]
+    (code,) = await codes(system, key, await coupon(system, key), count=1)
+    until_ms = system.clock.wall_ms() + 60_000
+    held = (await redeem(system, key, code, await card(system, key), hold_until=rfc3339(until_ms))).json()
+    path = f"/v1/coupons/redemptions/{held['id']}"
+    assert await system.made("GET", path, token=key) == held
+    system.clock.ahead_ms += 60_000
+    seen = await system.made("GET", path, token=key)
+    assert seen == {**held, "state": "lapsed", "at": rfc3339(until_ms)}, "whether that is posted yet or not"
+    for unknown, token in ((path, other), ("/v1/coupons/redemptions/rdm_none", key)):
+        answer = await system.call("GET", unknown, token=token)
+        assert (answer.status, answer.json()["code"]) == (404, "redemption_unknown")
+
+
+async def test_bounds_of_time_are_taken_away_by_null(system: System) -> None:
+    key = (await system.open_org())["key"]
+    bounds = {"valid_from": "2098-01-01T00:00:00.000Z", "valid_until": "2099-01-01T00:00:00.000Z"}
+    coupon_id = await coupon(system, key, **bounds)
+    path = f"/v1/coupons/{coupon_id}"
+    (code,), card_id = await codes(system, key, coupon_id, count=1), await card(system, key)
+    assert (await redeem(system, key, code, card_id)).json()["code"] == "coupon_not_started"
+    changed = await system.made("PATCH", path, {"name": "Still"}, key)
+    assert {name: changed[name] for name in bounds} == bounds, "what is left out stays"
+    changed = await system.made("PATCH", path, {"valid_from": None}, key)
+    assert (changed["valid_from"], changed["valid_until"]) == (None, bounds["valid_until"])
+    assert (await redeem(system, key, code, card_id)).status == 200
+    assert (await system.made("PATCH", path, {"valid_until": None}, key))["valid_until"] is None
 
 
 async def test_a_change_under_a_condition(system: System) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from actors.codec import Answers, Message, encode_answers
 from actors.commands import AwardPoints, CheckIn
-from actors.ids import partition_of, position_of
+from actors.ids import partition_of
 from actors.replies import Deferred, Done, Failed, Reply
 from gateway import limits
 from gateway.dispatcher import Dispatcher
@@ -359,18 +359,6 @@ async def test_answers_that_do_not_fit_are_asked_for_again() -> None:
         (await transport.next()).answer.set_result(b"\xff\xff")
         (await transport.next()).admit()
         assert request_id_of(await asked) == "a"
-
-
-async def test_confirmed_positions_are_remembered_per_partition() -> None:
-    transport = FakeTransport()
-    async with dispatching(transport, FakeDirectory(BOTH)) as dispatcher:
-        assert dispatcher.confirmed_seq(TENANT) is None
-        for request_id, seq in (("a", 7), ("b", 5)):
-            asked = asyncio.create_task(dispatcher.ask(check_in(request_id)))
-            (await transport.next()).admit(position_of(seq, 3))
-            await asked
-        assert dispatcher.confirmed_seq(TENANT) == (partition_of(TENANT, 2), 7)
-        assert dispatcher.confirmed_seq(OTHER_TENANT) is None
 
 
 async def test_closing_answers_what_is_open() -> None:

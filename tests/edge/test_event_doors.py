@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from actors.replies import EventFeed, ScanSummary
 from gateway.client import AsyncMasterVip, ScanError
+from gateway.live_hub import Published
 from gateway.render import rfc3339
 from tests.edge.in_process import System, clock_ms
 from tests.support.serving import serving
@@ -59,6 +61,20 @@ async def test_an_event_tells_what_its_doors_know(system: System) -> None:
     assert (gone.status, gone.json()["code"]) == (409, "terms_invalid")
     kept = await system.made("PATCH", f"/v1/events/{event['id']}/gates/{gate['id']}", {"open": False}, org["key"])
     assert kept["zone_id"] == "floor"
+
+
+async def test_times_of_doors_are_taken_away_by_null(system: System) -> None:
+    times = {"doors_open": rfc3339(clock_ms() + HOUR_MS), "doors_close": rfc3339(clock_ms() + 2 * HOUR_MS)}
+    org, event, (lan, _, _) = await set_up(system, exit_all_at="04:00", **times)
+    assert (await scan(system, org, event, lan))["reason"] == "event_not_open"
+    async with serving(system.app) as server, AsyncMasterVip(f"http://127.0.0.1:{server.port}", org["key"]) as vip:
+        changed = await vip.events.change(event["id"], name="Late")
+        assert {name: changed[name] for name in times} == times
+        changed = await vip.events.change(event["id"], doors_open=None, exit_all_at=None)
+        assert (changed["doors_open"], changed["doors_close"]) == (None, times["doors_close"])
+        assert changed["exit_all_at"] is None
+        assert (await scan(system, org, event, lan))["verdict"] == "admitted"
+        assert (await vip.events.change(event["id"], doors_close=None))["doors_close"] is None
 
 
 async def test_the_list_decides_and_a_supervisor_overrides(system: System) -> None:
@@ -128,6 +144,60 @@ async def test_what_was_decided_offline_is_recorded_and_its_conflicts_are_listed
     assert times[1] - times[0] == timedelta(seconds=40)
     assert times[1] < datetime.fromisoformat(rfc3339(now)), "the scanner's clock was a minute ahead"
     assert (found["hoa"]["reason"], found["hoa"]["other"]) == ("card_revoked", None)
+
+
+class Conflicts:
+    """Who follows an event, and notes every conflict that is pushed."""
+
+    def __init__(self) -> None:
+        self.found: list[ScanSummary] = []
+        self.snapshot, self.news = asyncio.Event(), asyncio.Event()
+
+    def on_snapshot(self, snapshot: Published, recovered: bool | None) -> None:
+        self.snapshot.set()
+
+    def on_update(self, update: Published) -> None:
+        assert isinstance(update.data, EventFeed)
+        self.found += [line for line in update.data.scans if line.conflict]
+        self.news.set()
+
+    def on_refused(self, code: str, detail: str, retry_after_ms: int) -> None:
+        raise AssertionError(code)
+
+
+async def test_every_conflict_of_an_upload_is_pushed(system: System) -> None:
+    org, event, _ = await set_up(system, capacity=500)
+    north, south = (gate["id"] for gate in event["gates"])
+    members = [{"member": {"name": f"M{number}"}} for number in range(150)]
+    made = await system.made("POST", "/v1/cards:batch", {"items": members}, org["key"])
+    cards = [each["card"] for each in made["items"]]
+    seen, follower = rfc3339(clock_ms() - 60_000), Conflicts()
+    for card in cards:
+        await scan(system, org, event, card, gate_id=north)
+    subscription = system.hub.subscribe(org["id"], f"event:{event['id']}", follower)
+    await follower.snapshot.wait()
+    items = [
+        {
+            "event_id": event["id"],
+            "credential": card["credential"],
+            "gate_id": south,
+            "scanned_at": seen,
+            "scan_id": card["id"],
+        }
+        for card in cards
+    ]
+    await system.made("POST", "/v1/checkins:batch", {"items": items}, org["key"])
+    while len(follower.found) < len(cards):
+        follower.news.clear()
+        async with asyncio.timeout(10):
+            await follower.news.wait()
+    system.hub.unsubscribe(subscription)
+    assert sorted(line.scan_id for line in follower.found) == sorted(card["id"] for card in cards)
+    for line in follower.found:
+        assert line.first is not None
+        assert (line.conflict, line.gate_name, line.first.gate_name) == ("already_admitted", "South", "North")
+        assert rfc3339(line.scanned_at_ms) == seen
+        assert line.first.at_ms > line.scanned_at_ms
 
 
 async def test_an_admission_is_annulled_by_the_device_that_made_it(system: System) -> None:

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from actors.commands import CreateEvent
+from actors.entry import Mark
+from actors.ports import OutcomeUnknown
+from actors.replies import Done
+from actors.terms import EventTerms
 from gateway import limits
-from gateway.rest.common import csv_cell
+from gateway.rest.common import csv_cell, signed
 from tests.edge.in_process import System
 
 
@@ -112,6 +117,37 @@ async def test_a_list_that_cannot_be_fresh_says_so(system: System, monkeypatch: 
     page = await system.made("GET", "/v1/cards", token=key)
     assert (page["items"], page["stale"]) == ([], True)
     assert (await system.made("GET", f"/v1/cards/{card['id']}", token=key))["id"] == card["id"], "the engine knows it"
+
+
+async def test_what_another_gateway_confirmed_is_there_or_the_list_says_that_it_may_not_be(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = await system.open_org()
+    assert await pages(system, "/v1/events", org["key"], 10) == [[]]
+    created = signed(CreateEvent(org["id"], "elsewhere-1", b"", "evt_1", EventTerms("Gala", 10)))
+    assert isinstance(await system.elsewhere.ask(created), Done)
+    (event,) = (await system.made("GET", "/v1/events", token=org["key"]))["items"]
+    assert event["id"] == "evt_1"
+    monkeypatch.setattr(limits, "READ_YOUR_WRITES_WAIT_MAX_MS", 100)
+    await system.projector.stop()
+    created = signed(CreateEvent(org["id"], "elsewhere-2", b"", "evt_2", EventTerms("Late", 10)))
+    assert isinstance(await system.elsewhere.ask(created), Done)
+    page = await system.made("GET", "/v1/events", token=org["key"])
+    assert ([each["id"] for each in page["items"]], page["stale"]) == (["evt_1"], True)
+
+
+async def test_a_list_says_that_it_may_lack_something_while_the_journal_is_away(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = (await system.open_org())["key"]
+    assert not (await system.made("GET", "/v1/events", token=key))["stale"]
+
+    async def away(partition: int) -> Mark:
+        raise OutcomeUnknown(f"no Redis for partition {partition}")
+
+    monkeypatch.setattr(system.parts.freshness, "_tail", away)
+    page = await system.made("GET", "/v1/events", token=key)
+    assert (page["items"], page["stale"]) == ([], True)
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "_" * 299, "k8QI", "zw"])

@@ -59,13 +59,13 @@ class TestSubscribing:
             "topic": TOPIC,
             "epoch": 1,
             "offset": 0,
-            "data": data | {"scans": []},
+            "data": data | {"scans": [], "conflicts_left_out": 0},
         }
         assert {**update, "data": {**update["data"], "scans": None}} == {
             "t": "update",
             "topic": TOPIC,
             "offset": 1,
-            "data": data | {"inside": 3, "admitted": 3, "seq": 3, "scans": None},
+            "data": data | {"inside": 3, "admitted": 3, "seq": 3, "scans": None, "conflicts_left_out": 0},
         }
         assert update["data"]["scans"][0] == {
             "scan_id": "s",
@@ -80,6 +80,8 @@ class TestSubscribing:
             "gate_name": "River",
             "conflict": None,
             "forced": None,
+            "scanned_at": None,
+            "first": None,
             "device_id": "dev_1",
             "points": 10,
         }

@@ -72,6 +72,37 @@ async def test_one_balance_is_spent_once(seeded_system: SeededSystem) -> None:
     assert (await read(seeded_system, f"{path}/balance"))["balance"] == 0
 
 
+async def test_one_code_and_a_coupons_last_uses_are_redeemed_once(seeded_system: SeededSystem) -> None:
+    terms = {"name": "Drink", "value": {"type": "points", "points": 5}, "limit_in_all": 3}
+    (coupon,) = await at_once(seeded_system, [("/v1/coupons", terms)])
+    path = f"/v1/coupons/{coupon.json()['id']}"
+    (issued,) = await at_once(seeded_system, [(f"{path}/codes", {"count": 20})])
+    codes = [item["code"] for item in issued.json()["items"]]
+    cards = await cards_of(seeded_system, 10)
+    one = [("/v1/coupons/redeem", {"code": codes[0], "card_id": cards[n % 10]["id"]}) for n in range(AT_ONCE)]
+    answers = await at_once(seeded_system, one)
+    assert Counter(map(code, answers)) == {"": 1, "coupon_already_used": AT_ONCE - 1}
+    others = [
+        ("/v1/coupons/redeem", {"code": each, "card_id": cards[n % 10]["id"]}) for n, each in enumerate(codes[1:])
+    ]
+    answers = await at_once(seeded_system, others)
+    assert Counter(map(code, answers)) == {"": 2, "coupon_limit_reached": 17}
+    assert (await read(seeded_system, path))["redeemed"] == 3
+    balances = [(await read(seeded_system, f"/v1/cards/{card['id']}/balance"))["balance"] for card in cards]
+    assert sum(balances) == 15
+
+
+async def test_a_list_has_what_either_gateway_confirmed(seeded_system: SeededSystem) -> None:
+    (card,) = await cards_of(seeded_system, 1)
+    path, whole = f"/v1/cards/{card['id']}", 0
+    for amount in range(1, 31):
+        await at_once(seeded_system, [(f"{path}/points/award", {"amount": amount})])
+        page = await read(seeded_system, f"{path}/ledger?limit=1")
+        assert page["stale"] or page["items"][0]["amount"] == amount
+        whole += not page["stale"]
+    assert whole, "two seconds are time enough for Postgres, now and then at least"
+
+
 async def test_one_seat_has_one_guest_over_rest_and_sockets(seeded_system: SeededSystem) -> None:
     event = await made_event(seeded_system, capacity=1)
     cards = await cards_of(seeded_system, AT_ONCE)

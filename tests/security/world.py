@@ -18,7 +18,6 @@ from actors.card_numbers import number_of
 from gateway.credentials import CredentialBook
 from gateway.identity.policy import Principal
 from gateway.ids import ALPHABET, derived_id
-from gateway.lists import is_fresh
 from gateway.orgs.invitations import PREFIX
 from gateway.render import rfc3339
 from tests.edge.in_process import SUPERADMIN_TOKEN, System, clock_ms
@@ -132,7 +131,7 @@ class World:
     async def projected(self, tenant: Tenant) -> None:
         """Waits until Postgres holds what the engine confirmed."""
         parts = self.system.parts
-        assert await is_fresh(parts.pool, parts.confirmed.confirmed_seq(tenant.org_id))
+        assert await parts.freshness.is_fresh(tenant.org_id)
 
     async def cursor(self, tenant: Tenant, address: str, token: str) -> str:
         """The cursor of the second page of a list, "" if it has none."""

@@ -14,6 +14,8 @@ import actors.offline
 from actors.door_commands import AnnulScan
 from actors.event import Event
 from actors.handlers import HANDLERS
+from actors.live_sources import FEED_SCANS_MAX, Feed
+from actors.replies import EventFeed
 from tests.simulation.planting import around, deciding, planted
 
 
@@ -27,6 +29,18 @@ def zone_off_by_one() -> Iterator[None]:
 
     original = actors.checkin._no_room
     with patch.object(actors.checkin, "_no_room", lambda door: no_room(original, door)):
+        yield
+
+
+@planted
+def a_conflict_is_told_only_among_the_last_scans() -> Iterator[None]:
+    original = Feed.update
+
+    def update(feed: Feed, durable_seq: int) -> EventFeed:
+        told = original(feed, durable_seq)
+        return msgspec.structs.replace(told, scans=told.scans[-FEED_SCANS_MAX:])
+
+    with patch.object(Feed, "update", update):
         yield
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from actors.card_facts import CardReissued
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.coupon_commands import RedeemCoupon
 from actors.coupon_facts import CouponFact
 from actors.entry import Entry, Mark, is_intact
-from actors.facts import AlarmSet, CardStateChanged, Fact, PointsPosted, ScanDetails
+from actors.facts import AlarmSet, Fact, PointsPosted, ScanDetails
 from actors.handlers import order_key
 from actors.ids import position_of, seq_of
 from actors.partition import Partition
@@ -36,6 +35,7 @@ from actors.replies import (
     Done,
     EventView,
     Failed,
+    RedemptionView,
     Reply,
     TenantView,
     TopicData,
@@ -46,7 +46,8 @@ from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
 from tests.simulation.oracle_boards import BoardOracle
-from tests.simulation.plain import card_at, plain
+from tests.simulation.oracle_coupons import told_of_coupon
+from tests.simulation.plain import card_at, changed_cards, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
 
@@ -86,7 +87,7 @@ class Checker(Watcher):
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
         self.boards = BoardOracle()
-        self.scans: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self.scans: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
         self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
@@ -167,7 +168,7 @@ class Checker(Watcher):
             if kind == "ScanJudged":
                 self._world.note(f"scan {fact.reason or fact.direction}")
                 self._take_scan(fact)
-                self.scans[fact.event_id].append((position, fact.request_id))
+                self.scans[fact.event_id].append((position, fact.request_id, (fact.details or ScanDetails()).conflict))
             elif kind == "ScanAnnulled" and fact.visits is not None:
                 self._world.note("visit taken back")
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
@@ -200,11 +201,12 @@ class Checker(Watcher):
             self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
 
     def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
-        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CouponRedeemed": "redemption"}.get(kind)
+        own = {"CouponDefined": "coupon", "CodeIssued": "code"}.get(kind)
         if own is not None:
             self.history[own, getattr(fact, f"{own}_id")].add(position, position)
         if kind in ("CouponRedeemed", "RedemptionChanged"):
             self._world.note(f"coupon {fact.state}")
+            self.history["redemption", fact.redemption_id].add(position, self.oracle.coupons.state(fact.redemption_id))
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
             self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
 
@@ -379,9 +381,9 @@ class Checker(Watcher):
             settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms, told.tiers)
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
-        elif isinstance(reply, CouponView):
-            shown_coupon = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
-            check(shown_coupon in self.history["coupon view", reply.coupon_id].since(since), f"1: {shown_coupon}")
+        elif isinstance(reply, CouponView | RedemptionView):
+            key, shown_coupon = told_of_coupon(reply)
+            check(shown_coupon in self.history[key].since(since), f"1: {shown_coupon}")
         elif isinstance(reply, BoardView):
             check(isinstance(message, GetBoard), "a board that nobody asked for")
             self._told_board(message.tenant_id, reply, since, message)
@@ -451,19 +453,13 @@ class Checker(Watcher):
         terms = [(view["terms"]["name"], view["terms"]["capacity"]) for view, _ in history.views]
         names, capacities = zip(*terms, strict=True)
         check(data.name in names and data.capacity in capacities, f"1: undurable terms shown: {data}")
-        known = [scan_id for _, scan_id in self.scans[data.event_id]]
+        known = [scan_id for _, scan_id, _ in self.scans[data.event_id]]
         check(all(scan.scan_id in known for scan in data.scans), f"1: undurable scans shown: {data}")
 
     def _shown_changes(self, tenant_id: str, data: CardChanges) -> None:
         """All that changed in the range is told, as it is at its end."""
         check(seq_of(data.position) <= self.tail.seq, f"1: shown before it was durable: {data}")
-        changed = {
-            fact.card_id: (fact.state, fact.serial)
-            for position, fact in self.facts.items()
-            if isinstance(fact, CardStateChanged | CardReissued)
-            and fact.tenant_id == tenant_id
-            and data.since < position <= data.position
-        }
+        changed = changed_cards(self.facts, tenant_id, data.since, data.position)
         told = {mark.card_id: (mark.state, mark.serial) for mark in data.changes}
         check(told == changed, f"1: {told} shown of {changed} in {data.since} to {data.position}")
         if told:

@@ -27,7 +27,7 @@ from actors.commands import (
     fingerprint,
 )
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
-from actors.queries import GetBoard, GetCard, GetCardTier, GetCoupon, GetEvent, GetTenant, GetTopic
+from actors.queries import GetBoard, GetCard, GetCardTier, GetCoupon, GetEvent, GetRedemption, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
 from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
@@ -266,6 +266,8 @@ class Client:
             return GetTenant(tenant_id)
         if dice < 0.4:
             return GetCoupon(tenant_id, rng.choice((*COUPONS[tenant_id], "cpn_ghost")))
+        if dice < 0.42:
+            return GetRedemption(tenant_id, self._coupons.redemption(rng, tenant_id))
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
             return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)

@@ -73,6 +73,13 @@ class CouponKnowledge:
         elif kind == "CouponRedeemed":
             self.redemptions[fact.tenant_id].append(fact.redemption_id)
 
+    def redemption(self, rng: Random, tenant_id: str) -> str:
+        """One of the last redemptions; now and then another tenant's, or none."""
+        known = self.redemptions[tenant_id]
+        if rng.random() < 0.03:
+            return rng.choice(("rdm_ghost", *(one for ones in self.redemptions.values() for one in ones)))
+        return rng.choice(known[-4:]) if known else "rdm_ghost"
+
     def command(self, rng: Random, now_ms: int, head: tuple[str, str, bytes], card_id: str) -> Any:
         """Something about coupons."""
         tenant_id, request_id, _ = head
@@ -80,10 +87,7 @@ class CouponKnowledge:
         coupon_id = rng.choice(COUPONS[tenant_id])
         if rng.random() < 0.03:
             coupon_id = rng.choice(("cpn_ghost", "cpn_1", "cpn_3"))
-        known = self.redemptions[tenant_id]
-        redemption_id = rng.choice(known[-4:]) if known else "rdm_ghost"
-        if rng.random() < 0.03:
-            redemption_id = rng.choice(("rdm_ghost", *(one for ones in self.redemptions.values() for one in ones)))
+        redemption_id = self.redemption(rng, tenant_id)
         if dice < 0.5:
             code_id = rng.choice(self.codes[tenant_id])
             if rng.random() < 0.04:

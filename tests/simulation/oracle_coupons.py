@@ -17,7 +17,9 @@ from actors.coupon_commands import (
     RollbackCoupon,
 )
 from actors.coupon_terms import CouponTerms
+from actors.replies import CouponView, RedemptionView
 from actors.versions import coupon_version
+from tests.simulation.plain import plain
 
 if TYPE_CHECKING:
     from tests.simulation.oracle import Oracle
@@ -26,6 +28,14 @@ Expected = tuple[str, dict[str, Any]]
 HOLD_MS_MAX = 24 * 3_600_000
 DAY_MS = 86_400_000
 IN_FORCE = ("on_hold", "redeemed")
+
+
+def told_of_coupon(reply: CouponView | RedemptionView) -> tuple[tuple[str, str], Any]:
+    """What a reply shows of a coupon or of a redemption, and of which: as `CouponOracle.view` and `state` say it."""
+    if isinstance(reply, CouponView):
+        shown = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
+        return ("coupon view", reply.coupon_id), shown
+    return ("redemption", reply.redemption_id), (reply.state, reply.coupon_id, reply.card_id, reply.points_seq)
 
 
 class CouponOracle:
@@ -102,6 +112,11 @@ class CouponOracle:
         """What is shown of a coupon: name, state, counts."""
         terms = self.coupons[coupon_id]["terms"]
         return terms["name"], terms["state"], self.counts(coupon_id)
+
+    def state(self, redemption_id: str) -> tuple[str, str, str, int]:
+        """What is shown of a redemption: state, coupon, card, ledger entry."""
+        one = self.redemptions[redemption_id]
+        return one["state"], one["coupon"], one["card"], one["points_seq"]
 
     def _uses(self, coupon_id: str, card_id: str) -> int:
         return sum(one["card"] == card_id and one["state"] in IN_FORCE for one in self._of(coupon_id))

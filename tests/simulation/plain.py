@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import asdict, astuple
 
-from actors.facts import ScanDetails
+from actors.card_facts import CardReissued
+from actors.facts import CardStateChanged, Fact, ScanDetails
 
 # A fact as it should be: its kind and fields.
 Expected = tuple[str, dict[str, Any]]
@@ -52,3 +54,14 @@ def card_at(card: dict[str, Any], view: dict[str, Any], now_ms: int) -> dict[str
     if 0 < shown.pop("tier_due") <= now_ms:
         shown["tier"] = view["tier"]
     return shown
+
+
+def changed_cards(facts: Mapping[int, Fact], tenant_id: str, since: int, until: int) -> dict[str, tuple[str, int]]:
+    """The tenant's cards whose state or serial changed after a position, up to another, with what they are at that."""
+    return {
+        fact.card_id: (fact.state, fact.serial)
+        for position, fact in facts.items()
+        if isinstance(fact, CardStateChanged | CardReissued)
+        and fact.tenant_id == tenant_id
+        and since < position <= until
+    }

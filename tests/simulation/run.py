@@ -255,7 +255,10 @@ class Run:
                 if before is None or not isinstance(after.data, EventFeed):
                     continue
                 scans = self.checker.scans[after.data.event_id]
-                wanted = [name for at, name in scans if before.data.position < at <= after.data.position][-20:]
+                since = [scan for scan in scans if before.data.position < scan[0] <= after.data.position]
+                # Every conflict, and the last of the others.
+                last = [name for _, name, conflict in since if not conflict][-20:]
+                wanted = [name for _, name, conflict in since if conflict or name in last]
                 found = [scan.scan_id for scan in after.data.scans]
                 check(found == wanted, f"5: {topic} update {offset} shows {found}, {wanted} came about")
         for token, view in self.checker.topic_views:

@@ -73,6 +73,7 @@ SITUATIONS = (
     "refused hold_invalid",
     *("refused coupon_not_redeemed", "refused already_rolled_back", "refused coupon_terms_invalid"),
     *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
+    "reply RedemptionView",
     *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )
 
