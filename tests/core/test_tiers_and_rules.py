@@ -101,7 +101,7 @@ def test_a_new_card_is_told_its_review_before_rules_and_its_alarm_after(tier: An
     assert kinds(facts) == ["CardIssued", *(rises if tier == "bronze" else stays)]
 
 
-# --- a rise moves rules -------------------------------------------------------------------------------------------------
+# --- a rise moves rules -----------------------------------------------------------------------------------------------
 
 
 def test_a_rise_moves_rules_and_what_they_give_comes_after_it() -> None:
