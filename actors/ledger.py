@@ -26,7 +26,6 @@ from actors.accounts import contra_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
-from actors.rule_facts import RuleUnits
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
 from actors.tiers import Standing, TierFact, fallen_due, points_in_window, risen, standing_of
@@ -165,11 +164,6 @@ class LedgerDraft:
         self._moved[contra] = after = before - amount
         return after
 
-    def mark(self, fact: PointsPosted, units: tuple[RuleUnits, ...]) -> None:
-        """The posting keeps what the rules used that it led to."""
-        place = next(number for number, one in enumerate(self.facts) if one is fact)
-        self.facts[place] = msgspec.structs.replace(fact, rules=units)
-
     @property
     def lot_count(self) -> int:
         """The lots with something in them."""
@@ -196,18 +190,27 @@ class LedgerDraft:
             return 0
         return points_in_window(self._earned_sums(), local_day(self._at_ms, zone), terms.window_days)
 
+    @property
+    def due(self) -> Sequence[TierFact]:
+        """What fell due about the tier; it goes before the postings."""
+        return self._due
+
     def finished(self, more: Sequence[Fact] = ()) -> list[Fact]:
         """The postings, `more` that came of them, the rise of the tier, and the card's alarm where they change it."""
-        card = self._card
         facts: list[Fact] = [*self._due, *self.facts, *more]
         if self._has_tiers:
-            facts += self._rise()
+            facts += self.rise()
+        return facts + self.alarm()
+
+    def alarm(self) -> list[Fact]:
+        """The card's alarm where all that was decided here changes it."""
+        card = self._card
         if not self.lots and not self.holds and not card.holds and self._standing is None:
-            return facts  # lots that are used up would be here, with nothing in them
+            return []  # lots that are used up would be here, with nothing in them
         wake_ms = self._wake_ms()
         if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
-            return facts
-        return [*facts, self._alarm(wake_ms, rang=False)]
+            return []
+        return [self._alarm(wake_ms, rang=False)]
 
     def woken(self) -> list[Fact]:
         """What the alarm led to."""
@@ -217,7 +220,7 @@ class LedgerDraft:
         tier_due_ms = self._card.tier_due_ms if self._standing is None else self._standing.due_ms
         return card_alarm_ms(self.lots.values(), self.holds.values(), tier_due_ms)
 
-    def _rise(self) -> list[TierFact]:
+    def rise(self) -> list[TierFact]:
         """What the points that were earned, if any were, do to the card's tier."""
         earning = next((fact for fact in reversed(self.facts) if fact.kind == "award" and fact.earned_on), None)
         if earning is None:

@@ -26,6 +26,7 @@ from actors.refusals import (
     PENDING_INVALID,
 )
 from actors.rule_run import RuleRun, units_returned
+from actors.rulebook import Rulebook
 from actors.scope import Scope
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, POINTS_PER_ENTRY_MAX, POOL, Account, EntryKind, Lot, Taking
@@ -117,7 +118,7 @@ def with_rules(tenant: Tenant, card: Card, draft: LedgerDraft, posted: PointsPos
     rule."""
     rules = tenant.rulebook
     trigger = TRIGGER_OF[posted.kind]
-    if not rules.rules or card.state != "active" or not rules.compiled.listens_to(trigger):
+    if not rules.rules or card.state != "active" or not _hears(rules, posted.kind, trigger):
         return draft.finished()
     run = RuleRun(tenant, card, at_ms, f"entry:{posted.entry_seq}", draft=draft)
     amount = abs(posted.amount)
@@ -126,6 +127,12 @@ def with_rules(tenant: Tenant, card: Card, draft: LedgerDraft, posted: PointsPos
     else:
         run.happens(trigger, points=PointsView(amount, posted.account))
     return run.finished_with(posted)
+
+
+def _hears(rules: Rulebook, kind: EntryKind, trigger: Trigger) -> bool:
+    """Whether a posting may move a rule: itself, or by the rise that points lead to."""
+    listens_to = rules.compiled.listens_to
+    return listens_to(trigger) or (kind == "award" and listens_to("tier_changed"))
 
 
 def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]:

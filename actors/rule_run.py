@@ -12,15 +12,19 @@ Rules:
    `EFFECTS_PER_CAUSE_MAX` of one cause, is recorded as that rule's failure.
 5. A tier that a rule sets is as good as one by points: points raise it at once, the next review lowers it. One that a
    person set until a time stays.
-6. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
+6. A rise by points moves rules as any change of the tier does, one level deeper than what earned them; reviews move
+   none, for nobody did anything then.
+7. What points lead to comes after them, in rounds: postings, the rules that gave them, the rise; then what that led to.
+8. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, get_args
 
-import msgspec
+from msgspec.structs import replace
 
 from actors.card import Card
 from actors.card_facts import CardTierChanged
@@ -256,24 +260,32 @@ class RuleRun(Mapping[str, Uses]):
     # --- what came of it --------------------------------------------------------------------------------------------
 
     def finished(self) -> list[Fact]:
-        """All facts: the postings of the draft, what else rules did, the rise by points, the card's alarm."""
+        """All facts: round by round the postings, what else rules did, and the rise by points (rule 7); the card's
+        alarm."""
         card, standing, draft = self._card, self._standing, self._draft
         if draft is None:
             alarm = card_alarm(card, standing.due_ms, self._at_ms) if standing is not None else []
             return [*self._facts, *alarm]
-        points = draft.window_points()
-        return draft.finished(
-            [
-                msgspec.structs.replace(fact, points=points) if isinstance(fact, CardTierChanged) else fact
-                for fact in self._facts
-            ]
-        )
+        facts: list[Fact] = [*draft.due]
+        told = 0
+        for depth in count(1):
+            points = draft.window_points()
+            facts += draft.facts[told:]
+            facts += [replace(one, points=points) if isinstance(one, CardTierChanged) else one for one in self._facts]
+            told, self._facts = len(draft.facts), []
+            before = draft.standing.tier
+            facts += draft.rise()
+            self._tier = draft.standing.tier
+            if self._tier == before:
+                break
+            if depth < DEPTH_MAX and self._tenant.rulebook.compiled.listens_to("tier_changed"):
+                self.happens("tier_changed", depth, tier=TierView(before, self._tier))
+        return facts + draft.alarm()
 
     def finished_with(self, root: PointsPosted) -> list[Fact]:
         """The same, where a posting is the cause: it keeps what it led to, for its reversal."""
-        if self.units:
-            self.draft.mark(root, tuple(self.units))
-        return self.finished()
+        facts = self.finished()
+        return [replace(fact, rules=tuple(self.units)) if fact is root and self.units else fact for fact in facts]
 
 
 def use_of(card: Card, rule_id: str) -> RuleUse | None:

@@ -16,7 +16,7 @@ from rules.language import RuleDefinition, Trigger
 
 RULE_BYTES_MAX = 16_384  # of one definition, as the journal has it
 RULES_BYTES_MAX = 1_048_576  # of all of an organisation's
-_AT_DOORS: tuple[Trigger, ...] = ("checkin", "streak_reached", "points_earned")
+_AT_DOORS: tuple[Trigger, ...] = ("checkin", "streak_reached", "points_earned", "tier_changed")
 
 
 class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):

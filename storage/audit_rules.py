@@ -4,8 +4,8 @@ Rules:
 1. Versions of a rule follow each other from 1 up. Whatever applied was the latest version, active, and for that moment.
 2. What is counted for the card and for the budget is the sum of all applications less what came back; no limit of the
    version that applied is exceeded by it.
-3. An application has a cause in its own entry, and a rule applies to one moment of a cause once. What comes back was
-   used, and comes back once.
+3. An application has a cause in its own entry, and a rule applies to one moment once: one trigger and depth under what
+   happened by itself (depth 0) or a rise by points. What comes back was used, and comes back once.
 4. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
    what is to happen outside cite an application of the entry, too.
 """
@@ -47,7 +47,9 @@ class RulesCheck:
         self._standing: Counter[tuple[_Cause, str, int]] = Counter()
         # Of the journal entry under way: causes, what applied at which moment, points told and posted, what is cited.
         self._causes: set[_Cause] = set()
-        self._moments: set[tuple[_Cause, str, str, int]] = set()
+        self._moments: set[tuple[_Cause, int, str, str, int]] = set()
+        # By card: how many things have happened to it, each with moments of its own.
+        self._happened: Counter[TenantThing] = Counter()
         self._points: Counter[tuple[_Cause, str]] = Counter()
         self._cited: set[tuple[_Cause, str]] = set()
         self._applied: set[tuple[_Cause, str]] = set()
@@ -59,7 +61,7 @@ class RulesCheck:
                 self._wrong(place, f"rule {rule} gave {cause} {points} more than it tells")
         for cause, rule in self._cited - self._applied:
             self._wrong(place, f"an effect for {cause} cites {rule}, which did not apply")
-        for kept in (self._causes, self._moments, self._points, self._cited, self._applied):
+        for kept in (self._causes, self._moments, self._happened, self._points, self._cited, self._applied):
             kept.clear()
 
     def take(self, fact: Fact, place: str) -> None:
@@ -74,6 +76,7 @@ class RulesCheck:
             self._causes.add((tenant_id, fact.card_id, f"issue:{fact.request_id}"))
         elif isinstance(fact, CardTierChanged):
             self._causes.add((tenant_id, fact.card_id, f"tier:{fact.request_id}"))
+            self._happened[tenant_id, fact.card_id] += fact.reason == "points"
             if fact.reason == "rule":
                 self._cited.add(((tenant_id, fact.card_id, fact.cause), fact.rule))
         elif isinstance(fact, EffectRequested):
@@ -83,6 +86,7 @@ class RulesCheck:
         elif isinstance(fact, RuleDeleted):
             self._delete(fact, place)
         elif isinstance(fact, RulesApplied):
+            self._happened[tenant_id, fact.card_id] += not fact.depth
             for step in fact.steps:
                 self._apply(fact, step, place)
         elif isinstance(fact, RuleUnitsReturned):
@@ -120,7 +124,8 @@ class RulesCheck:
             return
         if cause not in self._causes:
             self._wrong(place, f"{units.rule_id} applies for {cause}, which is not in its entry")
-        moment = (cause, units.rule_id, fact.trigger, fact.depth)
+        happened = self._happened[fact.tenant_id, fact.card_id]
+        moment = (cause, happened, units.rule_id, fact.trigger, fact.depth)
         if moment in self._moments:
             self._wrong(place, f"{units.rule_id} applies twice to one moment of {cause}")
         self._moments.add(moment)

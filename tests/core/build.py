@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -44,9 +45,11 @@ def event(*, inside: int = 0, attendance: dict[str, Attendance] | None = None, *
     return Event("org", "event", made, inside, inside, 0, attendance or {})
 
 
-def scope(*actors: Actor, entry: LedgerEntry | None = None, absent: tuple[str, ...] = ()) -> Scope:
-    """What a decision may look at: these actors, and what a load has told of the ledger entry that it cites,
-    and of actors that there are not."""
+def scope(
+    *actors: Actor, entry: LedgerEntry | None = None, entries: Sequence[LedgerEntry] = (), absent: tuple[str, ...] = ()
+) -> Scope:
+    """What a decision may look at: these actors, and what loads have told of the ledger entries that it cites, and of
+    actors that there are not."""
     residents = Residents()
     kinds: dict[type, str] = {Tenant: "tenant", Card: "card", Event: "event", Tag: "tag"}
     for actor in actors:
@@ -56,9 +59,10 @@ def scope(*actors: Actor, entry: LedgerEntry | None = None, absent: tuple[str, .
         residents, RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}), RecentEntries(LIMITS)
     )
     known = Known(absent=set(absent))
-    if entry is not None:
-        key = ("org", entry.fact.card_id, entry.fact.entry_seq)
-        known.entries.append(({key}, {key: entry}))
+    for one in (entry, *entries):
+        if one is not None:
+            key = ("org", one.fact.card_id, one.fact.entry_seq)
+            known.entries.append(({key}, {key: one}))
     made = Scope(memory, "org", known, Wants())
     for actor in actors:
         made.actors[kinds[type(actor)]] = actor

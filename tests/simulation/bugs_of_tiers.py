@@ -114,10 +114,20 @@ def a_tier_by_rule_is_never_reviewed() -> Iterator[None]:
 
 
 @planted
+def a_rise_moves_no_rules() -> Iterator[None]:
+    def happens(original: Any, self: Any, trigger: str, depth: int = 0, **views: Any) -> None:
+        if trigger != "tier_changed" or not depth or self._facts:
+            original(self, trigger, depth, **views)
+
+    with around(RuleRun, "happens", happens):
+        yield
+
+
+@planted
 def the_rise_forgets_what_a_rule_has_set() -> Iterator[None]:
     def rise(original: Any, self: Any) -> Any:
         self._standing = standing_of(self._card)
         return original(self)
 
-    with around(LedgerDraft, "_rise", rise):
+    with around(LedgerDraft, "rise", rise):
         yield

@@ -165,8 +165,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
         reviewed = self.first_review(command.card_id, 0)
         cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
-        posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
-        return [issued, *reviewed, *posted, *others]
+        told = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
+        return [issued, *reviewed, *told]
 
     def _tiers_by_rules(self, command: CardCommand) -> list[Expected]:
         """What is asked about a card; another tier moves rules."""
@@ -175,8 +175,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         is_changed = kind == "CardTierChanged" and told["tier"] != told["tier_before"]
         if is_changed and self.cards[command.card_id]["state"] == "active":
             cause, moments = f"tier:{command.request_id}", [("tier_changed", {})]
-            posted, others = self.run(command.card_id, cause, "", self.at_ms, moments, **self.seen(command.card_id))
-            expected += [*posted, *others]
+            told = self.run(command.card_id, cause, "", self.at_ms, moments, **self.seen(command.card_id))
+            expected += told
         return expected
 
     def cards_in_force(self, tenant_id: str) -> int:
@@ -250,16 +250,16 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             moments.append(("streak_reached", {"streak": now}))
         cause = f"checkin:{command.request_id}"
         told = {**self.seen(command.card_id), "base": base}
-        posted, others = self.run(command.card_id, cause, command.event_id, when, moments, **told)
-        return _awarded(posted), [*posted, *others]
+        told = self.run(command.card_id, cause, command.event_id, when, moments, **told)
+        return _awarded(told), told
 
     def left(self, command: CheckIn, entries: int, when: int) -> tuple[int, list[Expected]]:
         """What rules make of an exit."""
         if self.cards[command.card_id]["state"] != "active":
             return 0, []
         told, cause = self.seen(command.card_id), f"exit:{command.request_id}"
-        posted, others = self.run(command.card_id, cause, "", when, [("exit", {"visits_event": entries})], **told)
-        return _awarded(posted), [*posted, *others]
+        told = self.run(command.card_id, cause, "", when, [("exit", {"visits_event": entries})], **told)
+        return _awarded(told), told
 
     def came_by(self, command: CheckIn, when: int) -> dict[str, Any]:
         """What an admission says of visits, and the streak before it (-1 where it makes none)."""
@@ -282,9 +282,9 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         cause = f"entry:{posting['entry_seq']}"
         moments = [(trigger, {"amount": abs(posting["amount"])})]
         root = [posting] if posting["kind"] == "award" else []
-        posted, others = self.run(card_id, cause, "", self.at_ms, moments, held=True, root=root, **before)
+        told = self.run(card_id, cause, "", self.at_ms, moments, held=True, root=root, **before)
         posting["rules"] = self.ledgers[card_id][posting["entry_seq"] - 1]["rules"] = self.units(card_id, cause)
-        return [*expected, *posted, *others]
+        return [*expected, *told]
 
     def rules_undone(self, card_id: str, original: dict[str, Any]) -> list[Expected]:
         """The posting is undone: so is what rules gave for it, and what they used is theirs again."""
@@ -308,8 +308,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         return [*expected, *returned, *self._alarm_of(card_id, alarm_ms)]
 
 
-def _awarded(posted: list[Expected]) -> int:
-    return sum(fields["amount"] for _, fields in posted if fields["kind"] == "award")
+def _awarded(told: list[Expected]) -> int:
+    return sum(fields["amount"] for _, fields in told if fields.get("kind") == "award")
 
 
 def exit_ms(terms: dict[str, Any], after_ms: int) -> int:

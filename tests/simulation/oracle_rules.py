@@ -99,8 +99,9 @@ class RuleOracle:
 
     def run(
         self, card_id: str, cause: str, event_id: str, when: int, moments: list[tuple[str, dict[str, Any]]], **more: Any
-    ) -> tuple[list[Expected], list[Expected]]:
-        """The postings, and what else rules do. `base` in `more` are awards (rule, points) that go before."""
+    ) -> list[Expected]:
+        """The postings, and what else rules do; and so on, where points lead to a higher tier. `base` in `more` are
+        awards (rule, points) that go before."""
         self._cause: dict[str, Any] = {
             "card": card_id,
             "cause": cause,
@@ -116,15 +117,26 @@ class RuleOracle:
         for trigger, told in moments:
             given = sum(points for _, points in base) if trigger == "checkin" else 0
             self._moment(trigger, {**seen, **told}, given, 0)
-        posted, others = self._cause["posted"], self._cause["others"]
-        counted = self.counted(card_id, self.at_ms)
-        for kind, fields in others:
-            if kind == "CardTierChanged":
-                fields["points"] = counted
-        awards = [*more.get("root", ()), *(fields for _, fields in posted if fields.get("kind") == "award")]
-        if awards:
-            others += self.rise(card_id, awards[-1]["cause"], awards[-1]["rule"])
-        return posted, others
+        return self._rounds(card_id, seen, list(more.get("root", ())))
+
+    def _rounds(self, card_id: str, seen: dict[str, Any], awards: list[dict[str, Any]]) -> list[Expected]:
+        """Postings and what rules did, then the rise to a tier that the points lead to, then what comes of that."""
+        told: list[Expected] = []
+        for depth in (1, 2, 3, 4):
+            posted, others = self._cause["posted"], self._cause["others"]
+            self._cause.update(posted=[], others=[])
+            for kind, fields in others:
+                if kind == "CardTierChanged":
+                    fields["points"] = self.counted(card_id, self.at_ms)
+            awards += [fields for _, fields in posted if fields.get("kind") == "award"]
+            told += [*posted, *others]
+            before = self.cards[card_id]["tier"]
+            told += self.rise(card_id, awards[-1]["cause"], awards[-1]["rule"]) if awards else []
+            if self.cards[card_id]["tier"] == before:
+                return told
+            if depth < 3:
+                self._moment("tier_changed", seen, 0, depth)
+        raise AssertionError("rises without end")
 
     def _moment(self, trigger: str, seen: dict[str, Any], given: int, depth: int) -> None:
         card = self.cards[self._cause["card"]]
