@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
 from actors.event import Attendance, Event
@@ -54,7 +55,12 @@ def earned_by(
     entries = door.seen.entries + 1
     awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, entries)) if is_first else ()
     rules = tenant.rulebook
-    if not rules.rules or not rules.hears_doors:
+    is_quiet = (
+        not rules.rules
+        or not rules.hears_doors
+        or not _may_move(tenant, card, door, command, at_ms, scanned_at_ms, visit, is_earning=bool(awards))
+    )
+    if is_quiet:
         return _simple(tenant, card, door, command, awards, at_ms, scanned_at_ms) if awards else ()
     attended = door.event.attendance.get(card.card_id)
     run = RuleRun(
@@ -75,6 +81,28 @@ def earned_by(
         if streak > visits_on(card.visits, visit[1])[3]:
             run.happens("streak_reached", streak=StreakView(streak))
     return run.finished()
+
+
+def _may_move(
+    tenant: Tenant,
+    card: Card,
+    door: Door,
+    command: CheckIn,
+    at_ms: int,
+    scanned_at_ms: int,
+    visit: tuple[Visits | None, int],
+    *,
+    is_earning: bool,
+) -> bool:
+    """Whether an admission may move a rule: "yes" is no promise, "no" is."""
+    rules, zone = tenant.rulebook, tenant.settings.time_zone
+    if (is_earning and rules.hears_earnings) or (visit[1] and rules.compiled.listens_to("streak_reached")):
+        return True
+    visits = visit[0] or card.visits
+    if visits.day != local_day(scanned_at_ms, zone):
+        return True  # a scan that comes late
+    told = (card, door.event, command, visits, door.seen.entries + 1, at_ms, scanned_at_ms, zone)
+    return bool(rules.may_move_at_door(*told))
 
 
 def _simple(

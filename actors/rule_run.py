@@ -39,6 +39,7 @@ from actors.rule_facts import (
     RuleUnitsReturned,
     RuleUse,
 )
+from actors.rulebook import DAY_MS, whole_days
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, Lot, Tier
 from actors.tiers import Standing, review_ms
@@ -50,7 +51,6 @@ from rules.outcome import HolderNotified, Outcome, PointsAwarded, TierSet, Units
 from rules.schedule import local_time
 
 EFFECTS_PER_CAUSE_MAX = 64
-DAY_MS = 24 * 3_600_000
 _TIERS: Mapping[str, Tier] = {tier: tier for tier in get_args(Tier)}
 
 
@@ -151,7 +151,7 @@ class RuleRun(Mapping[str, Uses]):
         self._day = now.date
         today, this_week, _, streak = visits_on(self._visits, now.date)
         counts = CountsView(today, this_week, views.pop("visits_event", 0), self._visits.ever, streak)
-        days = max(0, self._happened_ms - card.issued_at_ms) // DAY_MS if card.issued_at_ms else 0
+        days = whole_days(card.issued_at_ms, self._happened_ms)
         seen = CardView(card.card_id, self._tier, card.available(self._at_ms), card.earned, card.wallet, days)
         return Moment(
             trigger,

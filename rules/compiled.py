@@ -11,14 +11,14 @@ Rules:
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from rules import limits
 from rules.conditions import Amount, BadExpression, Condition, EvaluationFailed, compile_amount, compile_condition
-from rules.expression_python import ASK_CEL, any_of
+from rules.expression_python import ASK_CEL, any_of, direct_any_of
 from rules.language import (
     Action,
     AwardPoints,
@@ -144,6 +144,17 @@ class RuleSet:
     def listens_to(self, trigger: Trigger) -> bool:
         """Whether any active rule is for this trigger. If not, there is no need to make a moment."""
         return trigger in self._by_trigger
+
+    def direct(
+        self, trigger: Trigger, paths: Mapping[str, str], arguments: Sequence[str], names: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """A function of `arguments` that says whether a condition of this trigger may be true, without a moment (see
+        `rules.expression_python.direct_any_of`). Where it cannot tell, it says so always."""
+        rules = self._by_trigger.get(trigger)
+        codes = [rule.condition.expression.code for place in rules.places for rule in place] if rules else []
+        known = [code for code in codes if code is not None]
+        found = direct_any_of(known, paths, arguments, names) if len(known) == len(codes) else None
+        return found if found is not None else lambda *_: True
 
     def cost_units(self, trigger: Trigger) -> int:
         """What one moment of this trigger can cost at most, in units of `EXPRESSION_COST_UNITS_MAX`."""

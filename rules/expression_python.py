@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Final
 
 from rules.environment import VARIABLES
@@ -78,6 +79,44 @@ def any_of(codes: Sequence[ast.expr]) -> Callable[[Moment], Any]:
     """The function that says whether any of these conditions is true."""
     nothing = ast.Constant(False)
     return function_of(ast.BoolOp(ast.Or(), [*codes, nothing]) if codes else nothing)
+
+
+def direct_any_of(
+    codes: Sequence[ast.expr], paths: Mapping[str, str], arguments: Sequence[str], names: Mapping[str, Any]
+) -> Callable[..., Any] | None:
+    """The same as a function of `arguments`: `paths` says for a field of a moment ("card.tier") what it is of those, as
+    Python over them and `names`. None where a condition looks at another field."""
+    direct = _Direct({path: ast.parse(code, mode="eval").body for path, code in paths.items()})
+    try:
+        terms = [direct.visit(deepcopy(code)) for code in codes]
+    except _NotPython:
+        return None
+    taken = [ast.arg(name) for name in arguments]
+    argument = ast.arguments(posonlyargs=[], args=taken, kwonlyargs=[], kw_defaults=[], defaults=[])
+    nothing = ast.Constant(False)
+    body = ast.BoolOp(ast.Or(), [*terms, nothing]) if terms else nothing
+    whole = ast.fix_missing_locations(ast.Expression(ast.Lambda(argument, body)))
+    function: Callable[..., Any] = eval(compile(whole, "<rules>", "eval"), dict(names))
+    return function
+
+
+class _Direct(ast.NodeTransformer):
+    """Puts what `paths` has in the place of a moment's fields."""
+
+    def __init__(self, paths: Mapping[str, ast.expr]) -> None:
+        self._paths = paths
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        path, view = node.attr, node.value
+        if isinstance(view, ast.Attribute):
+            path, view = f"{view.attr}.{path}", view.value
+        if not isinstance(view, ast.Name):
+            self.generic_visit(node)  # a method of a text
+            return node
+        found = self._paths.get(path)
+        if found is None:
+            raise _NotPython
+        return deepcopy(found)
 
 
 class _Translator:

@@ -11,6 +11,7 @@ import msgspec
 import actors.doors
 import actors.points
 import actors.rule_run
+import actors.rulebook
 from actors.card import Card
 from actors.rule_facts import RulesApplied, RuleUnitsReturned
 from actors.rule_run import RuleRun
@@ -112,4 +113,10 @@ def failures_are_not_recorded() -> Iterator[None]:
         return original(self, moment, msgspec.structs.replace(outcome, failures=()))
 
     with around(RuleRun, "_take", take):
+        yield
+
+
+@planted
+def a_door_is_told_too_quickly_that_no_rule_is_meant() -> Iterator[None]:
+    with patch.dict(actors.rulebook._PATHS, {"counts.visits_week": "visits.today - visits.today"}):
         yield
