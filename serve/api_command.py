@@ -4,8 +4,9 @@
 Rules:
 1. Requests go through the project's own client: each has one id and is tried under it until it is answered.
 2. Whoever has no token asks as nobody. A token is never an argument: other people of the machine see those.
-3. An answer that is JSON is shown as JSON, a list with `--all` as one item a line; anything else (CSV, PNG) goes to
-   stdout as it is. What is refused goes to stderr, with exit status 1.
+3. An answer that is JSON is shown as JSON; a list with `--all` as one item a line, and with `--json` as one document,
+   which takes the memory of all of it. Anything else (CSV, PNG) goes to stdout as it is. What is refused goes to
+   stderr, with exit status 1.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from serve import connection
 from serve.api_words import Api, ApiRequest, Operation, WordsFault
 from serve.connection import NotRunning
 
-RETRY = RetryPolicy(pause_s_max=2.0, deadline_s=30.0, try_timeout_s=30.0)
+RETRY = RetryPolicy(pause_s_max=2.0, deadline_s=15.0, try_timeout_s=30.0)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -83,11 +84,21 @@ async def _api(url: str | None, data: Path, url_default: str, token: str | None,
             _show_operations(known, asked)
             return
         request = known.request(operation, asked.words[len(operation.words) :])
+        if asked.is_all and request.method != "GET":
+            raise WordsFault(f"{operation.usage()} is no list")
         if asked.is_all:
-            async for item in vip.items(request.path, **request.query):
-                echo(msgspec.json.encode(item).decode())
-            return
-        await _exchange(vip, request, asked)
+            await _show_all(vip, request, as_json=asked.as_json)
+        else:
+            await _exchange(vip, request, asked)
+
+
+async def _show_all(vip: AsyncMasterVip, request: ApiRequest, *, as_json: bool) -> None:
+    items = vip.items(request.path, **request.query)
+    if as_json:
+        echo(msgspec.json.encode({"items": [item async for item in items]}).decode())
+        return
+    async for item in items:
+        echo(msgspec.json.encode(item).decode())
 
 
 async def _exchange(vip: AsyncMasterVip, request: ApiRequest, asked: Asked) -> None:

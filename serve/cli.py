@@ -171,7 +171,7 @@ _WHO = "The token (an API key, a device's or an access token) is read from MASTE
 @click.option("--type", "content_type", default="application/json", show_default=True, help="What the file holds.")
 @click.option("--accept", default="", help="What the answer should be, such as text/csv.")
 @click.option("--key", default="", help="The Idempotency-Key: the same key and request are done once.")
-@click.option("--all", "is_all", is_flag=True, help="A list to its end, one item a line.")
+@click.option("--all", "is_all", is_flag=True, help="A list to its end, one item a line (with --json one document).")
 @_json
 @click.argument("words", nargs=-1)
 def api(url: str | None, data: Path | None, words: tuple[str, ...], **options: Any) -> None:

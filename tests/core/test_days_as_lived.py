@@ -8,11 +8,13 @@ from datetime import datetime
 import pytest
 
 from actors.checkin import decide_check_in
+from actors.coupon_terms import ItemValue
 from actors.doors import event_alarm_ms
 from actors.facts import PointsPosted
 from rules.model import Rule
 from tests.core.build import card, check_in, event, tenant
 from tests.core.test_visits import Door
+from tests.core.till import Till
 
 RULE = Rule("rule", 1, "Ten points", "checkin", 10)
 NEW_YORK, FIRST, LAST = "America/New_York", "Pacific/Kiritimati", "Etc/GMT+12"
@@ -63,6 +65,19 @@ def test_day_boards(zone: str, came: list[str], days: list[int], streak: int) ->
         if isinstance(fact, PointsPosted)
     ]
     assert posted == days
+
+
+@pytest.mark.parametrize(("zone", "came", "days", "streak"), CAME)
+def test_coupons_once_a_day(zone: str, came: list[str], days: list[int], streak: int) -> None:
+    till = Till(time_zone=zone)
+    codes = [f"code{number}" for number in range(len(came))]
+    till.now_ms = ms(came[0])
+    assert till.define(value=ItemValue("Tea"), uses_per_day_max=1) == till.issue(*codes) == ""
+    seen: set[int] = set()
+    for at, code, day in zip(came, codes, days, strict=True):
+        till.now_ms = ms(at)
+        assert till.redeem(code) == ("coupon_limit_reached" if day in seen else "")
+        seen.add(day)
 
 
 @pytest.mark.parametrize(

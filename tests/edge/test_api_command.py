@@ -67,7 +67,9 @@ async def test_lists_go_to_their_end_and_bodies_come_from_files(prompt: CommandL
     await prompt.api("cards", "batch", "--body", str(tmp_path / "cards.json"))
     await prompt.api("cards", "batch", "--body", "-", typed=json.dumps(items).encode())
     listed = await prompt.run("api", "cards", "list", "limit=3", "--all")
-    assert len({json.loads(line)["id"] for line in listed.stdout.splitlines()}) == 10
+    lines = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert len({line["id"] for line in lines}) == 10
+    assert await prompt.api("cards", "list", "limit=3", "--all", "--json") == {"items": lines}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ async def test_lists_go_to_their_end_and_bodies_come_from_files(prompt: CommandL
         (("cards", "show"), "CARD_ID is missing"),
         (("dance",), "there is no `dance`"),
         (("cards", "batch", "items:=[]", "--body", "-"), "not both"),
+        (("cards", "add", "--all"), "cards add is no list"),
     ],
 )
 async def test_what_goes_wrong_is_told(prompt: CommandLine, words: tuple[str, ...], why: str) -> None:
