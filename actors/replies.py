@@ -12,6 +12,7 @@ import msgspec
 
 from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from actors.facts import Fact
+from actors.rule_facts import RuleFailed
 from actors.terms import EventTerms, Hold, Lot, TenantSettings, TierTerms
 from rules.language import RuleDefinition
 
@@ -259,10 +260,11 @@ class TopicView(msgspec.Struct, frozen=True, array_like=True, tag=8):
 
 
 class RulesView(msgspec.Struct, frozen=True, array_like=True, tag=70):
-    """An organisation's rules by their ids, and the points that each gave so far."""
+    """An organisation's rules by their ids, the points that each gave so far, and how it last failed."""
 
     rules: tuple[RuleDefinition, ...]
     points: dict[str, int]
+    failures: dict[str, RuleFailed] = {}
 
 
 class Deferred(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):

@@ -78,9 +78,21 @@ class RuleFailure(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
+class RuleFailed(msgspec.Struct, frozen=True, array_like=True):
+    """How a rule last failed: its version then, the local day for which that was noted, when, and why."""
+
+    version: int
+    day: int
+    at_ms: int
+    where: str
+    reason: str
+
+
 class RulesApplied(msgspec.Struct, frozen=True, array_like=True, tag=72):
     """What rules made of a moment (`rules.moment`) of a card: those that applied, in their order, and those that
-    failed. `depth` is how many effects of rules led to the moment."""
+    failed for the first time on local day `failed_on` (of a version: then it is not told again on that day; 0 where
+    none failed, and in facts from when each failure was told). `depth` is how many effects of rules led to the
+    moment."""
 
     tenant_id: str
     request_id: str
@@ -92,6 +104,7 @@ class RulesApplied(msgspec.Struct, frozen=True, array_like=True, tag=72):
     depth: int
     steps: tuple[RuleStep, ...]
     failures: tuple[RuleFailure, ...] = ()
+    failed_on: int = 0
 
 
 class EffectRequested(msgspec.Struct, frozen=True, array_like=True, tag=73):

@@ -15,7 +15,8 @@ Rules:
 6. A rise by points moves rules as any change of the tier does, one level deeper than what earned them; reviews move
    none, for nobody did anything then.
 7. What points lead to comes after them, in rounds: postings, the rules that gave them, the rise; then what that led to.
-8. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
+8. A version of a rule that fails is told once a day of the organisation; more would bury what it says.
+9. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class RuleRun(Mapping[str, Uses]):
         self._cards: dict[str, RuleUse] = {}
         self._points: dict[str, int] = {}
         self._effects = 0
+        self._failed: set[str] = set()
         self._facts: list[Fact] = []
         self.units: list[RuleUnits] = []
         # Of the organisation's simple award, before any rule.
@@ -185,10 +187,24 @@ class RuleRun(Mapping[str, Uses]):
             steps.append(self._count(used))
             for effect in effects:
                 self._give(effect)
+        failed_on, failures = self._news_of(failures) if failures else (0, failures)
         if steps or failures:
             head = (self._card.tenant_id, "", b"", self._at_ms, self._card.card_id, self._cause)
-            self._facts.insert(place, RulesApplied(*head, moment.trigger, moment.depth, tuple(steps), tuple(failures)))
+            told = (moment.trigger, moment.depth, tuple(steps), tuple(failures), failed_on)
+            self._facts.insert(place, RulesApplied(*head, *told))
         return awarded
+
+    def _news_of(self, failures: list[RuleFailure]) -> tuple[int, list[RuleFailure]]:
+        """The local day, and what was not told of these on it (rule 8)."""
+        today = local_time(self._at_ms, self._tenant.settings.time_zone).date
+        news = []
+        for one in failures:
+            before = self._tenant.rule_failures.get(one.rule_id)
+            is_told = before is not None and before.version == one.version and today <= before.day
+            if not is_told and one.rule_id not in self._failed:
+                self._failed.add(one.rule_id)
+                news.append(one)
+        return (today if news else 0), news
 
     def _no_room(self, effects: list[Any]) -> str:
         awards = [effect for effect in effects if isinstance(effect, PointsAwarded)]

@@ -5,7 +5,7 @@ entry (`actors.accounts`). State changes only in `apply`.
 they change nothing here. `issued` is the number of the card that was issued last; it only rises.
 
 `accounts` has a position of its own: it changes with every posting to any card, settings nearly never, and each is
-stored by itself. So do the rules, with the points that each has given so far.
+stored by itself. So do the rules, with the points that each has given so far and how it last failed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from actors.accounts import contra_of
 from actors.facts import CardIssued, CardStateChanged, PointsPosted, TenantChanged, TenantOpened
-from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.rule_facts import RuleDeleted, RuleFailed, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.rulebook import NO_RULES, Rulebook
 from actors.terms import TenantSettings
 
@@ -35,6 +35,7 @@ class Tenant(msgspec.Struct, gc=False):
     rulebook: Rulebook = NO_RULES
     rule_points: dict[str, int] = {}
     rules_position: int = 0
+    rule_failures: dict[str, RuleFailed] = {}
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
@@ -50,7 +51,7 @@ class Tenant(msgspec.Struct, gc=False):
                 self._post(fact, position)
             return
         if isinstance(fact, _RuleFact):
-            is_used = not isinstance(fact, RulesApplied | RuleUnitsReturned) or fact.steps
+            is_used = not isinstance(fact, RulesApplied | RuleUnitsReturned) or fact.steps or _is_failing(fact)
             if is_used and position > self.rules_position:
                 self._apply_rules(fact)
                 self.rules_position = position
@@ -81,6 +82,15 @@ class Tenant(msgspec.Struct, gc=False):
         elif isinstance(fact, RuleDeleted):
             self.rulebook = self.rulebook.without(fact.rule_id)
             self.rule_points.pop(fact.rule_id, None)
+            self.rule_failures.pop(fact.rule_id, None)
         else:
             for step in fact.steps:
                 self.rule_points[step.units.rule_id] = step.points_after
+            if isinstance(fact, RulesApplied) and fact.failed_on:
+                for one in fact.failures:
+                    failed = RuleFailed(one.version, fact.failed_on, fact.at_ms, one.where, one.reason)
+                    self.rule_failures[one.rule_id] = failed
+
+
+def _is_failing(fact: RulesApplied | RuleUnitsReturned) -> bool:
+    return isinstance(fact, RulesApplied) and fact.failed_on > 0

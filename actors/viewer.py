@@ -66,7 +66,7 @@ class Viewer:
             case GetTenant():
                 return TenantView(tenant.tenant_id, tenant.name, tenant.settings, tenant.cards)
             case GetRules():
-                return RulesView(tenant.rulebook.rules, dict(tenant.rule_points))
+                return RulesView(tenant.rulebook.rules, dict(tenant.rule_points), dict(tenant.rule_failures))
             case GetCard():
                 card = self._judge.card(query.tenant_id, query.card_id, known, wants)
                 return _card_view(card, tenant, now_ms) if isinstance(card, Card) else card

@@ -6,7 +6,8 @@ Rules:
    version that applied is exceeded by it.
 3. An application has a cause in its own entry, and a rule applies to one moment once: one trigger and depth under what
    happened by itself (depth 0) or a rise by points. What comes back was used, and comes back once.
-4. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
+4. A version that fails is told once a day.
+5. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
    what is to happen outside cite an application of the entry, too.
 """
 
@@ -44,6 +45,7 @@ class RulesCheck:
         self._findings = findings
         self._current: dict[TenantThing, RuleDefinition] = {}
         self._used: dict[TenantThing, _Used] = {}
+        self._failed: dict[TenantThing, tuple[int, int]] = {}
         self._standing: Counter[tuple[_Cause, str, int]] = Counter()
         # Of the journal entry under way: causes, what applied at which moment, points told and posted, what is cited.
         self._causes: set[_Cause] = set()
@@ -55,7 +57,7 @@ class RulesCheck:
         self._applied: set[tuple[_Cause, str]] = set()
 
     def end_entry(self, place: str) -> None:
-        """Rule 4."""
+        """Rule 5."""
         for (cause, rule), points in self._points.items():
             if points:
                 self._wrong(place, f"rule {rule} gave {cause} {points} more than it tells")
@@ -86,12 +88,21 @@ class RulesCheck:
         elif isinstance(fact, RuleDeleted):
             self._delete(fact, place)
         elif isinstance(fact, RulesApplied):
+            self._failures(fact, place)
             self._happened[tenant_id, fact.card_id] += not fact.depth
             for step in fact.steps:
                 self._apply(fact, step, place)
         elif isinstance(fact, RuleUnitsReturned):
             for step in fact.steps:
                 self._return(fact, step, place)
+
+    def _failures(self, fact: RulesApplied, place: str) -> None:
+        for one in fact.failures if fact.failed_on else ():
+            key = (fact.tenant_id, one.rule_id)
+            version, day = self._failed.get(key, (0, 0))
+            if version == one.version and fact.failed_on <= day:
+                self._wrong(place, f"{one.rule_id}:{one.version} is told to have failed twice on {fact.failed_on}")
+            self._failed[key] = (one.version, fact.failed_on)
 
     def _posting(self, fact: PointsPosted) -> None:
         if fact.request_id:

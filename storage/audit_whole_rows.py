@@ -78,6 +78,10 @@ class WholeRows:
         elif isinstance(fact, RuleDeleted):
             self._set("rules", (tenant_id, fact.rule_id), "", fact.at_ms, position)
         else:
+            if isinstance(fact, RulesApplied) and fact.failed_on:
+                for one in fact.failures:
+                    why = (fact.failed_on, fact.at_ms, one.where, one.reason)
+                    self._set("rule_failures", (tenant_id, one.rule_id), one.version, *why, position)
             for step in fact.steps:
                 self._set("rule_points", (tenant_id, step.units.rule_id), step.points_after, position)
                 if step.use is not None:

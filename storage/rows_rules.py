@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RuleSaved
+from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RulesApplied, RuleSaved
 from storage.row_batch import RowBatch
 from storage.rows_cards import card_change
-from storage.state_tables import RULE_POINTS, RULE_USES, RULE_VERSIONS, RULES
+from storage.state_tables import RULE_FAILURES, RULE_POINTS, RULE_USES, RULE_VERSIONS, RULES
 
 
 def take_rule_fact(batch: RowBatch, fact: RuleFact, position: int) -> None:
@@ -22,6 +22,10 @@ def take_rule_fact(batch: RowBatch, fact: RuleFact, position: int) -> None:
     elif isinstance(fact, RuleDeleted):
         batch.set_state(RULES, (tenant_id, fact.rule_id, "", fact.at_ms, position))
     elif not isinstance(fact, EffectRequested):
+        if isinstance(fact, RulesApplied) and fact.failed_on:
+            for failed in fact.failures:
+                why = (fact.failed_on, fact.at_ms, failed.where, failed.reason, position)
+                batch.set_state(RULE_FAILURES, (tenant_id, failed.rule_id, failed.version, *why))
         for step in fact.steps:
             batch.set_state(RULE_POINTS, (tenant_id, step.units.rule_id, step.points_after, position))
             use = step.use

@@ -125,6 +125,11 @@ RULE_VERSIONS = StateTable(
     (("definition", "text"), ("at_ms", "bigint")),
 )
 RULE_POINTS = StateTable("rule_points", (("tenant_id", "text"), ("rule_id", "text")), (("points", "bigint"),))
+RULE_FAILURES = StateTable(
+    "rule_failures",
+    (("tenant_id", "text"), ("rule_id", "text")),
+    (("version", "bigint"), ("day", "integer"), ("at_ms", "bigint"), ("place", "text"), ("reason", "text")),
+)
 RULE_USES = StateTable(
     "rule_uses",
     (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
@@ -133,6 +138,6 @@ RULE_USES = StateTable(
 STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
-    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_USES),
+    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES),
     *(EARNED_DAYS, TIER_CHANGES),
 )

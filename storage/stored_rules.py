@@ -1,4 +1,5 @@
-"""Loading what belongs to organisations' rules: the definitions, the points they gave, and cards' uses of them."""
+"""Loading what belongs to organisations' rules: the definitions, the points they gave, how they failed, and cards' uses
+of them."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from actors.rule_facts import RuleUse
+from actors.rule_facts import RuleFailed, RuleUse
 from actors.rulebook import Rulebook
 from actors.tenant import Tenant
 from rules.language import RuleDefinition
@@ -18,6 +19,10 @@ _RULES = (
 _POINTS = """
 SELECT tenant_id, t.rule_id, points, t.position, r.definition <> ''
 FROM rule_points AS t JOIN rules AS r USING (tenant_id, rule_id) WHERE tenant_id = ANY($1::text[])
+"""
+_FAILURES = """
+SELECT tenant_id, t.rule_id, t.position, r.definition <> '', version, day, at_ms, place, reason
+FROM rule_failures AS t JOIN rules AS r USING (tenant_id, rule_id) WHERE tenant_id = ANY($1::text[])
 """
 _USES = """
 SELECT t.tenant_id, t.card_id, t.rule_id, t.times, t.day, t.day_times
@@ -42,6 +47,11 @@ async def add_rules(connection: Connection, tenants: Mapping[str, Tenant]) -> No
         tenant.rules_position = max(tenant.rules_position, position)
         if is_there:
             tenant.rule_points[rule_id] = points
+    for tenant_id, rule_id, position, is_there, *failed in await connection.fetch(_FAILURES, list(tenants)):
+        tenant = tenants[tenant_id]
+        tenant.rules_position = max(tenant.rules_position, position)
+        if is_there:
+            tenant.rule_failures[rule_id] = RuleFailed(*failed)
 
 
 async def uses_of(

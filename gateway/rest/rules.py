@@ -23,6 +23,7 @@ from actors.rule_facts import RuleDeleted, RuleSaved
 from actors.versions import rule_version
 from gateway.ids import derived_id
 from gateway.problems import FieldError, Problem
+from gateway.render import rfc3339
 from gateway.rest.common import Allowed, Body, Call, PathId, View
 from gateway.rest.preconditions import Copied, Editing, tag_of
 from rules.document import DocumentError, document_of, parse_rule
@@ -35,13 +36,25 @@ RuleWriter = Annotated[Call, Depends(Allowed("rules.change"))]
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
 
 
+class FailureView(View):
+    """How a rule failed: at which of its expressions or actions (`when`, `then/0`, …), and why. What happened stood. It
+    is noted once a day for each version."""
+
+    version: int
+    at: str
+    where: str
+    reason: str
+
+
 class RuleView(View):
-    """A rule. `points_given` is what it gave so far, less what came back."""
+    """A rule. `points_given` is what it gave so far, less what came back; `last_failure` is null for one that never
+    failed."""
 
     id: str
     version: int
     rule: dict[str, Any]
     points_given: int
+    last_failure: FailureView | None
 
 
 class RulesListView(View):
@@ -94,7 +107,7 @@ class FilledView(View):
 async def list_rules(call: RuleReader) -> RulesListView:
     """As they are now."""
     view = await call.query(GetRules(call.tenant_id), RulesView)
-    return RulesListView(items=[_shown(rule, view.points.get(rule.rule_id, 0)) for rule in view.rules])
+    return RulesListView(items=[_shown(rule, view) for rule in view.rules])
 
 
 @router.post("", status_code=201, summary="Make a rule")
@@ -103,7 +116,7 @@ async def make_rule(call: RuleWriter, body: RuleBody, response: Response) -> Rul
     definition = _read(body.rule, derived_id("rule", call.tenant_id, call.request_id))
     fact = await call.tell(SaveRule(call.tenant_id, call.request_id, b"", definition, True), RuleSaved)
     response.headers["ETag"] = tag_of(rule_version(fact.definition))
-    return _shown(fact.definition, 0)
+    return _shown(fact.definition, RulesView((), {}))
 
 
 @router.get("/schema", summary="The JSON schema of rules")
@@ -144,9 +157,10 @@ async def fill_template(template_id: PathId, body: ParametersBody, call: RuleWri
 @router.get("/{rule_id}", summary="A rule")
 async def get_rule(rule_id: PathId, call: RuleReader, copied: Copied) -> RuleView:
     """As it is now."""
-    rule, points = await _found(call, rule_id)
-    copied.tagged(tag_of(rule_version(rule), points))
-    return _shown(rule, points)
+    rule, view = await _found(call, rule_id)
+    failed = view.failures.get(rule_id)
+    copied.tagged(tag_of(rule_version(rule), view.points.get(rule_id, 0), failed.at_ms if failed else 0))
+    return _shown(rule, view)
 
 
 @router.put("/{rule_id}", summary="Change a rule")
@@ -169,11 +183,11 @@ async def delete_rule(rule_id: PathId, call: RuleWriter) -> Response:
     return Response(status_code=204)
 
 
-async def _found(call: Call, rule_id: str) -> tuple[RuleDefinition, int]:
+async def _found(call: Call, rule_id: str) -> tuple[RuleDefinition, RulesView]:
     view = await call.query(GetRules(call.tenant_id), RulesView)
     for rule in view.rules:
         if rule.rule_id == rule_id:
-            return rule, view.points.get(rule_id, 0)
+            return rule, view
     raise Problem(RULE_UNKNOWN)
 
 
@@ -182,7 +196,7 @@ async def _saved(call: Call, definition: RuleDefinition, edit: Editing) -> RuleV
     fact = await call.tell(command, RuleSaved)
     edit.tagged(tag_of(rule_version(fact.definition)))
     view = await call.query(GetRules(call.tenant_id), RulesView)
-    return _shown(fact.definition, view.points.get(definition.rule_id, 0))
+    return _shown(fact.definition, view)
 
 
 def _read(document: dict[str, Any], rule_id: str) -> RuleDefinition:
@@ -206,5 +220,16 @@ def _malformed(errors: tuple[DocumentError, ...], base: str = "#/rule") -> Probl
     return Problem("malformed", told[0].detail if len(told) == 1 else "", told)
 
 
-def _shown(rule: RuleDefinition, points: int) -> RuleView:
-    return RuleView(id=rule.rule_id, version=rule.version, rule=document_of(rule), points_given=points)
+def _shown(rule: RuleDefinition, view: RulesView) -> RuleView:
+    failed = view.failures.get(rule.rule_id)
+    return RuleView(
+        id=rule.rule_id,
+        version=rule.version,
+        rule=document_of(rule),
+        points_given=view.points.get(rule.rule_id, 0),
+        last_failure=FailureView(
+            version=failed.version, at=rfc3339(failed.at_ms), where=failed.where, reason=failed.reason
+        )
+        if failed is not None
+        else None,
+    )

@@ -30,6 +30,7 @@ async def test_a_rule_is_made_seen_changed_and_deleted(system: System, org: Any)
     rule = made.json()
     assert rule["version"] == 1
     assert rule["rule"] == WELCOME
+    assert rule["last_failure"] is None
     again = await system.call("POST", "/v1/rules", {"rule": WELCOME}, key, key="one")
     assert again.json() == rule
     path = f"/v1/rules/{rule['id']}"
@@ -103,3 +104,18 @@ async def test_templates_are_filled_and_taken(system: System, org: Any) -> None:
     assert (wrong.status, wrong.json()["errors"][0]["pointer"]) == (400, "#/values/nothing")
     absent = await system.call("POST", "/v1/rules/templates/none/fill", {"values": {}}, key)
     assert (absent.status, absent.json()["code"]) == (404, "template_unknown")
+
+
+async def test_how_a_rule_failed_is_shown(system: System, org: Any) -> None:
+    key = org["key"]
+    broken = WELCOME | {"when": "member.attributes.vip == 'yes'"}
+    rule = await system.made("POST", "/v1/rules", {"rule": broken}, key)
+    event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 9}, key)
+    for number in range(2):
+        card = await system.made("POST", "/v1/cards", {"member": {"name": f"Guest {number}"}, "tier": "gold"}, key)
+        body = {"event_id": event["id"], "credential": card["credential"]}
+        assert (await system.made("POST", "/v1/checkins", body, key))["verdict"] == "admitted"
+    failed = (await system.made("GET", f"/v1/rules/{rule['id']}", token=key))["last_failure"]
+    assert failed | {"at": ""} == {"version": 1, "at": "", "where": "when", "reason": "key_missing"}
+    (shown,) = (await system.made("GET", "/v1/rules", token=key))["items"]
+    assert shown["last_failure"] == failed

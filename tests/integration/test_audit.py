@@ -17,7 +17,7 @@ from actors.card_facts import CardReissued, CardTierChanged, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
-from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleUnitsReturned
+from actors.rule_facts import EffectRequested, RuleDeleted, RuleFailure, RulesApplied, RuleUnitsReturned
 from actors.terms import EarnedDay
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
@@ -151,6 +151,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
     return is_it
 
 
+FAILED_TWICE = (RuleFailure("rule_4", 1, "when", "key_missing"),) * 2
 WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
@@ -202,6 +203,7 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),
+    "a rule fails twice a day": (RulesApplied, {"trigger": "checkin"}, {"failures": FAILED_TWICE}, "rules"),
     "units come back that were not used": (RuleUnitsReturned, {}, {"cause": "checkin:none"}, "rules"),
     "a version is left out": (RuleDeleted, {}, {"version": 2}, "rules"),
     "answers without an id": (ScanJudged, {}, {"request_id": ""}, "requests"),

@@ -120,3 +120,19 @@ def failures_are_not_recorded() -> Iterator[None]:
 def a_door_is_told_too_quickly_that_no_rule_is_meant() -> Iterator[None]:
     with patch.dict(actors.rulebook._PATHS, {"counts.visits_week": "visits.today - visits.today"}):
         yield
+
+
+@planted
+def a_rule_that_fails_is_told_each_time() -> Iterator[None]:
+    with patch.object(RuleRun, "_news_of", lambda self, failures: (20_260_501, failures)):
+        yield
+
+
+@planted
+def a_rule_that_failed_is_forgotten() -> Iterator[None]:
+    def apply(original: Any, self: Any, fact: Any) -> None:
+        original(self, fact)
+        self.rule_failures.clear()
+
+    with around(Tenant, "_apply_rules", apply):
+        yield

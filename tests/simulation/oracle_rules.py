@@ -51,6 +51,8 @@ class RuleOracle:
     def __init__(self) -> None:
         super().__init__()
         self.rules: dict[str, dict[str, Any]] = {}
+        # By rule and version: the day on which it last failed.
+        self.failed: dict[Any, int] = {}
         # All applications: rule, card, day (0 where it is not counted for the card), points, cause, whether it holds.
         self.applied: list[dict[str, Any]] = []
 
@@ -82,6 +84,7 @@ class RuleOracle:
             if command.rule_id not in rules:
                 return refused("rule_unknown")
             version = rules.pop(command.rule_id)["version"]
+            self.failed = {one: day for one, day in self.failed.items() if one[0] != command.rule_id}
             self.applied = [one for one in self.applied if one["rule"] != command.rule_id]
             return [("RuleDeleted", {"rule_id": command.rule_id, "version": version})]
         told = command.definition
@@ -186,11 +189,19 @@ class RuleOracle:
             steps.append(self._count(rule, _points(effects)))
             for kind, value in effects:
                 self._effect(rule, kind, value)
+        failures, today = self._first_today(failures)
         if steps or failures:
             told = {"trigger": trigger, "depth": depth, "cause": self._cause["cause"]}
-            told.update(steps=steps, failures=failures)
+            told.update(steps=steps, failures=failures, failed_on=today if failures else 0)
             self._cause["others"].insert(place, ("RulesApplied", told))
         return given - before
+
+    def _first_today(self, failures: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], int]:
+        """A version that fails is told once a day."""
+        today = self._day(self.at_ms)
+        told = [one for one in failures if self.failed.get(one[:2], 0) < today]
+        self.failed.update({one[:2]: today for one in told})
+        return told, today
 
     def _effects(self, rule: Any, seen: dict[str, Any], given: int) -> list[tuple[str, Any]]:
         if not MEANINGS[rule["when"]](seen):

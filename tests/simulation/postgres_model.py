@@ -43,16 +43,15 @@ from actors.facts import (
 )
 from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
-from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned, RuleUse
-from actors.rulebook import Rulebook
+from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS
-from rules.language import RuleDefinition
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle_boards import span_of
 from tests.simulation.postgres_coupons import CouponTables
+from tests.simulation.postgres_rules import RuleTables
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -77,9 +76,7 @@ class PostgresModel:
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.tags: dict[tuple[str, str], tuple[str, int, int]] = {}
         # By tenant and rule: the definition (None: deleted), the points given; by card its uses. With positions.
-        self.rules: dict[tuple[str, str], tuple[RuleDefinition | None, int]] = {}
-        self.rule_points: dict[tuple[str, str], tuple[int, int]] = {}
-        self.rule_uses: dict[tuple[str, str], dict[str, RuleUse]] = {}
+        self.rules = RuleTables()
         self.requests: dict[tuple[str, str], tuple[Fact, int]] = {}
         self.claims: dict[str, int] = {}
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
@@ -203,17 +200,9 @@ class PostgresModel:
             card["tag"] = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
     def _write_rules(self, fact: Any, position: int) -> None:
-        tenant_id = fact.tenant_id
-        if isinstance(fact, RuleSaved):
-            self.rules[tenant_id, fact.definition.rule_id] = (fact.definition, position)
-        elif isinstance(fact, RuleDeleted):
-            self.rules[tenant_id, fact.rule_id] = (None, position)
-        else:
-            self.cards[tenant_id, fact.card_id]["position"] = position
-            for step in fact.steps:
-                self.rule_points[tenant_id, step.units.rule_id] = (step.points_after, position)
-                if step.use is not None:
-                    self.rule_uses.setdefault((tenant_id, fact.card_id), {})[step.use.rule_id] = step.use
+        self.rules.write(fact, position)
+        if isinstance(fact, RulesApplied | RuleUnitsReturned):
+            self.cards[fact.tenant_id, fact.card_id]["position"] = position
 
     def _write_scan(self, fact: ScanJudged, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
@@ -353,12 +342,7 @@ class PostgresModel:
         balances = {name: balance for name, (balance, _) in own.items()}
         latest = max((position for _, position in own.values()), default=0)
         *told, issued = self.tenants[tenant_id]
-        rules = {key[1]: row for key, row in sorted(self.rules.items()) if key[0] == tenant_id}
-        points = {key[1]: row for key, row in self.rule_points.items() if key[0] == tenant_id}
-        rulebook = Rulebook(tuple(definition for definition, _ in rules.values() if definition is not None))
-        given = {rule_id: row[0] for rule_id, row in points.items() if rules[rule_id][0] is not None}
-        changed = max((position for _, position in (*rules.values(), *points.values())), default=0)
-        return Tenant(tenant_id, *told, balances, latest, issued, rulebook, given, changed)
+        return Tenant(tenant_id, *told, balances, latest, issued, *self.rules.of(tenant_id))
 
     def card(self, key: tuple[str, str]) -> Card:
         row = self.cards[key]
@@ -383,7 +367,7 @@ class PostgresModel:
             row.get("tag", ""),
             row.get("visits", NO_VISITS),
             row["issued"],
-            tuple(use for _, use in sorted(self.rule_uses.get(key, {}).items())),
+            self.rules.uses(key),
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
         )

@@ -132,6 +132,10 @@ async def refill_a_budget(system: System) -> None:
     await system.sql("UPDATE rule_points SET points = 0 WHERE tenant_id = $1 AND rule_id = 'rule_1'", SECOND)
 
 
+async def forgive_a_rule(system: System) -> None:
+    await system.sql("UPDATE rule_failures SET reason = 'overflow' WHERE tenant_id = $1", SECOND)
+
+
 async def forget_a_use_of_a_rule(system: System) -> None:
     await system.sql("UPDATE rule_uses SET times = times - 1 WHERE tenant_id = $1", SECOND)
 
@@ -357,6 +361,7 @@ PLANTED: dict[Plant, str] = {
     rewrite_a_rule: "rules_rows",
     lose_a_version_of_a_rule: "rule_versions_rows",
     refill_a_budget: "rule_points_rows",
+    forgive_a_rule: "rule_failures_rows",
     forget_a_use_of_a_rule: "rule_uses_rows",
     change_what_was_earned_on_a_day: "earned_days_rows",
     lose_a_change_of_tier: "tier_changes_rows",

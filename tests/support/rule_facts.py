@@ -9,6 +9,7 @@ from actors.rule_facts import (
     EffectRequested,
     RuleDeleted,
     RuleFact,
+    RuleFailure,
     RulesApplied,
     RuleSaved,
     RuleStep,
@@ -53,5 +54,7 @@ def rule_fact(random: Random, tenant: Tenant, card: Card, head: tuple[str, str, 
     units = RuleUnits(rule.rule_id, rule.version, 5, random.choice((0, 20_261_121)))
     step = RuleStep(units, random.randrange(100), use if units.day else None)
     if kind < 6:
-        return RulesApplied(*caused, "checkin", 0, random.choice(((), (step,))))
+        failed = RuleFailure(rule.rule_id, rule.version, "then/0", random.choice(("overflow", "key_missing")))
+        steps, failures = random.choice(((), (step,))), random.choice(((), (failed,)))
+        return RulesApplied(*caused, "checkin", 0, steps, failures, random.choice((0, 20_261_121)) if failures else 0)
     return RuleUnitsReturned(*caused, (step,))

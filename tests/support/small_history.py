@@ -200,7 +200,7 @@ async def _life(teller: Teller, tenant_id: str) -> None:
 
 
 async def _rules(teller: Teller, tenant_id: str) -> None:
-    """A rule that notes and is limited, one that is changed, one that is deleted."""
+    """A rule that notes and is limited, one that is changed, one that is deleted, one that fails."""
     notes = RuleDefinition(
         rule_id="rule_1",
         version=0,
@@ -213,7 +213,8 @@ async def _rules(teller: Teller, tenant_id: str) -> None:
     )
     other = msgspec.structs.replace(notes, rule_id="rule_2", limits=Limits(), then=(RuleAward(0, "card.points / 10"),))
     gone = msgspec.structs.replace(other, rule_id="rule_3", state="paused")
-    await teller.do(*(SaveRule(tenant_id, "", b"", rule, True) for rule in (notes, other, gone)))
+    fails = msgspec.structs.replace(other, rule_id="rule_4", when="member.attributes.vip == 'yes'")
+    await teller.do(*(SaveRule(tenant_id, "", b"", rule, True) for rule in (notes, other, gone, fails)))
     await teller.do(SaveRule(tenant_id, "", b"", msgspec.structs.replace(other, name="More")))
     await teller.do(DeleteRule(tenant_id, "", b"", "rule_3"))
 
