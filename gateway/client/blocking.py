@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from gateway.client import caller, cards, coupons, events, members, people
+from gateway.client import caller, cards, coupons, events, members, people, rules
 from gateway.client.client import CONNECTIONS_MAX, URL_DEFAULT, AsyncClient, AsyncMasterVip
 from gateway.client.errors import Json
 from gateway.client.link import SOCKET_RETRY, Wire
@@ -164,6 +164,22 @@ class Coupons(Blocking[coupons.Coupons]):
     capture = _waits(coupons.Coupons.capture)
     release = _waits(coupons.Coupons.release)
     roll_back = _waits(coupons.Coupons.roll_back)
+
+
+class Rules(Blocking[rules.Rules]):
+    """See `rules.Rules`."""
+
+    make = _waits(rules.Rules.make)
+    get = _waits(rules.Rules.get)
+    all = _iterates(rules.Rules.all)
+    change = _waits(rules.Rules.change)
+    set_state = _waits(rules.Rules.set_state)
+    delete = _waits(rules.Rules.delete)
+    versions = _iterates(rules.Rules.versions)
+    version = _waits(rules.Rules.version)
+    schema = _waits(rules.Rules.schema)
+    templates = _iterates(rules.Rules.templates)
+    fill = _waits(rules.Rules.fill)
 
 
 class Events(Blocking[events.Events]):
@@ -326,6 +342,7 @@ class Client(Blocking[AsyncClient]):
         self.members = Members(portal, inner.members)
         self.cards = Cards(portal, inner.cards)
         self.coupons = Coupons(portal, inner.coupons)
+        self.rules = Rules(portal, inner.rules)
         self.events = Events(portal, inner.events)
         self.devices = Devices(portal, inner.devices)
         self.checkins = Checkins(portal, inner.checkins)

@@ -18,6 +18,7 @@ from gateway.client.live_socket import BACKLOG_MAX, LiveSocket
 from gateway.client.members import Members
 from gateway.client.people import Orgs, People
 from gateway.client.retry import RetryPolicy
+from gateway.client.rules import Rules
 from gateway.client.scan_socket import IN_FLIGHT_MAX, ScanSocket
 from gateway.client.session import Session
 from gateway.client.timing import REAL, Timing
@@ -37,6 +38,7 @@ class AsyncClient(Caller):
         self.members = Members(self)
         self.cards = Cards(self)
         self.coupons = Coupons(self)
+        self.rules = Rules(self)
         self.events = Events(self)
         self.devices = Devices(self)
         self.checkins = Checkins(self)

@@ -120,7 +120,7 @@ def _tell_tags(operation: dict[str, Any]) -> None:
     """What conditions lead to, where the operation takes any (`gateway.rest.preconditions`)."""
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     responses = operation["responses"]
-    if names & {IF_MATCH, IF_NONE_MATCH}:
+    if names & {IF_MATCH, IF_NONE_MATCH} and "200" in responses:
         responses["200"]["headers"] = {"ETag": {"description": "Its entity tag", "schema": {"type": "string"}}}
     if IF_MATCH in names:
         content = {"application/problem+json": {"schema": _ref("Problem")}}

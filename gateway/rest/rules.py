@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from actors.queries import GetRules
 from actors.refusals import RULE_UNKNOWN
@@ -21,18 +21,24 @@ from actors.rule_admin import fault_of
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.rule_facts import RuleDeleted, RuleSaved
 from actors.versions import rule_version
+from gateway import limits
 from gateway.ids import derived_id
+from gateway.lists import page_of
 from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339
-from gateway.rest.common import Allowed, Body, Call, PathId, View
+from gateway.rest.common import Allowed, Body, Call, Cursor, Limit, PathId, View
 from gateway.rest.preconditions import Copied, Editing, tag_of
 from rules.document import DocumentError, document_of, parse_rule
 from rules.document_schema import RULE_SCHEMA
 from rules.language import RuleDefinition
 from rules.templates import TEMPLATES, fill
+from storage import rule_lists
+from storage.logs import BIGINT_MAX
+from storage.rule_lists import VersionRow
 
 RuleReader = Annotated[Call, Depends(Allowed("rules.read"))]
 RuleWriter = Annotated[Call, Depends(Allowed("rules.change"))]
+VersionNumber = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 router = APIRouter(prefix="/v1/rules", tags=["rules"])
 
 
@@ -55,6 +61,22 @@ class RuleView(View):
     rule: dict[str, Any]
     points_given: int
     last_failure: FailureView | None
+
+
+class VersionView(View):
+    """A version of a rule, and when it was saved."""
+
+    version: int
+    at: str
+    rule: dict[str, Any]
+
+
+class VersionPage(View):
+    """Versions, newest first."""
+
+    items: list[VersionView]
+    next_cursor: str | None
+    stale: bool
 
 
 class RulesListView(View):
@@ -177,10 +199,44 @@ async def set_state(rule_id: PathId, body: StateBody, call: RuleWriter, edit: Ed
 
 
 @router.delete("/{rule_id}", status_code=204, summary="Delete a rule")
-async def delete_rule(rule_id: PathId, call: RuleWriter) -> Response:
-    """For good. What it gave stays."""
-    await call.tell(DeleteRule(call.tenant_id, call.request_id, b"", rule_id), RuleDeleted)
+async def delete_rule(rule_id: PathId, call: RuleWriter, edit: Editing) -> Response:
+    """For good. What it gave stays, and so do its versions."""
+    await call.tell(DeleteRule(call.tenant_id, call.request_id, b"", rule_id, edit.versions), RuleDeleted)
     return Response(status_code=204)
+
+
+@router.get("/{rule_id}/versions", summary="A rule's versions")
+async def list_versions(
+    rule_id: PathId, call: RuleReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
+) -> VersionPage:
+    """Newest first, those of a deleted rule, too: whatever a rule did cites the version that did it."""
+    is_fresh = await call.is_fresh()
+    async with call.cold.connection() as connection:
+
+        async def read(after: str, count: int) -> list[VersionRow]:
+            return await rule_lists.versions(connection, call.tenant_id, rule_id, after, count)
+
+        scope = ("rule versions", call.tenant_id, rule_id)
+        page = await page_of(scope, cursor, limit, read, lambda row: str(row.definition.version))
+    if not page.rows and cursor is None and is_fresh:
+        raise Problem(RULE_UNKNOWN)
+    items = [_version(row) for row in page.rows]
+    return VersionPage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
+
+
+@router.get("/{rule_id}/versions/{version}", summary="A version of a rule")
+async def get_version(rule_id: PathId, version: VersionNumber, call: RuleReader) -> VersionView:
+    """As it was saved then."""
+    await call.is_fresh()
+    async with call.cold.connection() as connection:
+        row = await rule_lists.version(connection, call.tenant_id, rule_id, version)
+    if row is None:
+        raise Problem(RULE_UNKNOWN)
+    return _version(row)
+
+
+def _version(row: VersionRow) -> VersionView:
+    return VersionView(version=row.definition.version, at=rfc3339(row.at_ms), rule=document_of(row.definition))
 
 
 async def _found(call: Call, rule_id: str) -> tuple[RuleDefinition, RulesView]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.client import AsyncMasterVip
 from tests.edge.in_process import System
+from tests.support.serving import serving
 
 WELCOME: dict[str, Any] = {
     "name": "Welcome",
@@ -119,3 +121,51 @@ async def test_how_a_rule_failed_is_shown(system: System, org: Any) -> None:
     assert failed | {"at": ""} == {"version": 1, "at": "", "where": "when", "reason": "key_missing"}
     (shown,) = (await system.made("GET", "/v1/rules", token=key))["items"]
     assert shown["last_failure"] == failed
+
+
+async def test_every_version_stays_readable(system: System, org: Any) -> None:
+    key = org["key"]
+    rule = await system.made("POST", "/v1/rules", {"rule": WELCOME}, key)
+    path = f"/v1/rules/{rule['id']}"
+    await system.made("PUT", path, {"rule": WELCOME | {"name": "Hello"}}, key)
+    await system.made("POST", path + "/state", {"state": "paused"}, key)
+    page = await system.made("GET", path + "/versions?limit=2", token=key)
+    assert [(one["version"], one["rule"]["name"], one["rule"]["state"]) for one in page["items"]] == [
+        (3, "Hello", "paused"),
+        (2, "Hello", "active"),
+    ]
+    rest = await system.made("GET", f"{path}/versions?cursor={page['next_cursor']}", token=key)
+    assert [one["version"] for one in rest["items"]] == [1]
+    await system.call("DELETE", path, None, key)
+    first = await system.made("GET", path + "/versions/1", token=key)
+    assert first["rule"] == WELCOME, "also of a rule that is gone"
+    for unknown in (path + "/versions/4", "/v1/rules/rule_none/versions", "/v1/rules/rule_none/versions/1"):
+        answer = await system.call("GET", unknown, token=key)
+        assert (answer.status, answer.json()["code"]) == (404, "rule_unknown"), unknown
+
+
+async def test_a_rule_is_deleted_only_as_it_was_seen(system: System, org: Any) -> None:
+    key = org["key"]
+    path = f"/v1/rules/{(await system.made('POST', '/v1/rules', {'rule': WELCOME}, key))['id']}"
+    seen = (await system.call("GET", path, token=key)).headers["etag"]
+    await system.made("PUT", path, {"rule": WELCOME | {"name": "Hello"}}, key)
+    refused = await system.call("DELETE", path, None, key, **{"If-Match": seen})
+    assert (refused.status, refused.json()["code"]) == (412, "precondition_failed")
+    now = (await system.call("GET", path, token=key)).headers["etag"]
+    assert (await system.call("DELETE", path, None, key, **{"If-Match": now})).status == 204
+
+
+async def test_the_client_has_all_of_it(system: System, org: Any) -> None:
+    async with serving(system.app) as server, AsyncMasterVip(f"http://127.0.0.1:{server.port}", org["key"]) as vip:
+        assert "card_welcome" in [template["id"] async for template in vip.rules.templates()]
+        document = await vip.rules.fill("card_welcome", points=25)
+        rule = await vip.rules.make(document)
+        assert [one["id"] async for one in vip.rules.all()] == [rule["id"]]
+        seen = await vip.rules.get(rule["id"])
+        assert (await vip.rules.set_state(rule["id"], "paused", if_match=seen.etag))["version"] == 2
+        assert (await vip.rules.change(rule["id"], document))["version"] == 3
+        assert [one["version"] async for one in vip.rules.versions(rule["id"])] == [3, 2, 1]
+        assert (await vip.rules.version(rule["id"], 1))["rule"]["name"] == document["name"]
+        assert "on" in (await vip.rules.schema())["properties"]
+        await vip.rules.delete(rule["id"])
+        assert [one async for one in vip.rules.all()] == []
