@@ -129,10 +129,13 @@ async def people(acts: Acts, own: str, token: str) -> None:
 
 
 async def members(acts: Acts, own: str, token: str) -> None:
-    """Members in full."""
+    """Members in full, and what holds for all of them."""
     system, key = acts.system, acts.org["key"]
     schema = {"schema": {"type": "object", "properties": {"size": {"type": "string"}}}}
     await acts.do("PUT", own + "/member-schema", "member_schema.change", schema, token, target=acts.org["id"])
+    levels = [{"tier": "bronze", "points": 0}, {"tier": "silver", "points": 100}]
+    await acts.do("PUT", own + "/tiers", "tiers.set", {"levels": levels}, token, target=acts.org["id"])
+    await acts.do("DELETE", own + "/tiers", "tiers.set", None, token, target=acts.org["id"])
     member = await system.made("POST", "/v1/members", {"name": "Bea"}, key)
     acts.more.append(("members.create", member["id"]))
     ids = {"member_id": member["id"], "target": member["id"]}
