@@ -94,7 +94,7 @@ PLAIN: dict[str, Any] = {
     # The lowest level of all begins there.
     "PUT /v1/orgs/{org_id}/tiers points": 0,
     "q": "Mel",
-    "version": 1,
+    "version": "1",
     "question_id": "q_1",
     "shared_code": "SUMMER26",
     "since": "",

@@ -96,6 +96,8 @@ class World:
         spare = self.bundle(tenant)
         for kind in ("gate", "invitation", "import", "batch", "coupon"):
             await spare.get(kind)
+        rule = await tenant.shared.get("rule")
+        await self.system.made("POST", f"/v1/rules/{rule}/state", {"state": "paused"}, tenant.key)
         bundle = self.bundle(tenant, {"event": await tenant.shared.get("event")})
         for each in (tenant.shared, bundle):
             scan = {"event_id": await each.get("event"), "credential": await each.get("credential")}
