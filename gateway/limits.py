@@ -86,6 +86,15 @@ EXPORT_MAX_MS = 3_600_000
 STATISTICS_BUCKETS_MAX = 1_560  # a day by the minute, also one that clocks made 26 hours long
 STATISTICS_READS_MAX = 1  # at a gateway; others wait, within …
 STATISTICS_TIMEOUT_MS = 8_000
+SIMULATION_FACTS_MAX = 20_000  # of the organisation's, in one simulation of a rule: about a second
+SIMULATION_BYTES_MAX = 64_000_000  # of the archive, whoever's facts they are
+SIMULATION_MAX_MS = 8_000
+SIMULATION_DAYS_DEFAULT = 7
+SIMULATION_MOMENTS_MAX = 200  # that a request may make up
+SIMULATION_CHUNK_MOMENTS = 20  # without a turn for others: a millisecond, at the most that rules may cost 20
+SIMULATIONS_MAX = 1  # at a gateway
+SIMULATIONS_PER_TENANT_MAX = 1
+SIMULATION_RETRY_AFTER_MS = 5_000
 READ_YOUR_WRITES_WAIT_MAX_MS = 2_000
 READ_YOUR_WRITES_POLL_MS = 25
 STATEMENT_ENTRIES_MAX = 100_000  # of one statement's period
@@ -166,6 +175,7 @@ def check_relationships() -> None:
     assert CREDENTIAL_CHARS_MAX * BATCH_ITEMS_MAX < BATCH_BODY_BYTES_MAX
     assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX <= EXPORT_PAGE_ROWS < SCANS_LOOKED_AT_MAX
     assert EXPORTS_PER_TENANT_MAX <= EXPORTS_MAX
+    assert SIMULATIONS_PER_TENANT_MAX <= SIMULATIONS_MAX
     assert JOB_POLL_MS < JOB_LEASE_MS
     assert CARD_BATCH_CHUNK_ROWS < QUEUE_MESSAGES_MAX, "a chunk leaves room for scans"
     assert LEASE_REFILL_MS * 4 <= LEASE_CHUNK_MS, "half a chunk lasts until the refill after the next"

@@ -48,6 +48,7 @@ from gateway.rest import (
     org_roles,
     orgs,
     revocations,
+    rule_simulation,
     rules,
     scans,
     statistics,
@@ -107,6 +108,7 @@ ROUTERS = (
     devices.router,
     leaderboards.router,
     rules.router,
+    rule_simulation.router,
     system.router,
 )
 
@@ -138,6 +140,12 @@ def build_api(parts: EdgeParts, entrance: Entrance, deprecations: Deprecations, 
     api.state.revocations = Revocations(parts.pool, parts.freshness.partition)
     api.state.exports = Slots(
         "exports", limits.EXPORTS_MAX, limits.EXPORTS_PER_TENANT_MAX, limits.EXPORT_RETRY_AFTER_MS
+    )
+    api.state.simulations = Slots(
+        "simulations",
+        limits.SIMULATIONS_MAX,
+        limits.SIMULATIONS_PER_TENANT_MAX,
+        limits.SIMULATION_RETRY_AFTER_MS,
     )
     api.state.cold = cold = ColdStore(parts.pool, parts.clock_ms)
     api.state.statistician = Statistician(cold)

@@ -135,7 +135,7 @@ async def list_rules(call: RuleReader) -> RulesListView:
 @router.post("", status_code=201, summary="Make a rule")
 async def make_rule(call: RuleWriter, body: RuleBody, response: Response) -> RuleView:
     """A draft unless the document says another state."""
-    definition = _read(body.rule, derived_id("rule", call.tenant_id, call.request_id))
+    definition = read_rule(body.rule, derived_id("rule", call.tenant_id, call.request_id))
     fact = await call.tell(SaveRule(call.tenant_id, call.request_id, b"", definition, True), RuleSaved)
     response.headers["ETag"] = tag_of(rule_version(fact.definition))
     return _shown(fact.definition, RulesView((), {}))
@@ -172,14 +172,14 @@ async def fill_template(template_id: PathId, body: ParametersBody, call: RuleWri
         raise Problem("template_unknown")
     filled = fill(template, body.values)
     if isinstance(filled, tuple):
-        raise _malformed(filled, "#/values")
+        raise malformed_rule(filled, "#/values")
     return FilledView(rule=filled)
 
 
 @router.get("/{rule_id}", summary="A rule")
 async def get_rule(rule_id: PathId, call: RuleReader, copied: Copied) -> RuleView:
     """As it is now."""
-    rule, view = await _found(call, rule_id)
+    rule, view = await found_rule(call, rule_id)
     failed = view.failures.get(rule_id)
     copied.tagged(tag_of(rule_version(rule), view.points.get(rule_id, 0), failed.at_ms if failed else 0))
     return _shown(rule, view)
@@ -188,13 +188,13 @@ async def get_rule(rule_id: PathId, call: RuleReader, copied: Copied) -> RuleVie
 @router.put("/{rule_id}", summary="Change a rule")
 async def change_rule(rule_id: PathId, body: RuleBody, call: RuleWriter, edit: Editing) -> RuleView:
     """The whole document, which becomes the next version."""
-    return await _saved(call, _read(body.rule, rule_id), edit)
+    return await _saved(call, read_rule(body.rule, rule_id), edit)
 
 
 @router.post("/{rule_id}/state", summary="Activate or pause a rule")
 async def set_state(rule_id: PathId, body: StateBody, call: RuleWriter, edit: Editing) -> RuleView:
     """The same document in another state, which is a version, too."""
-    rule, _ = await _found(call, rule_id)
+    rule, _ = await found_rule(call, rule_id)
     return await _saved(call, msgspec.structs.replace(rule, state=body.state, version=0), edit)
 
 
@@ -239,7 +239,8 @@ def _version(row: VersionRow) -> VersionView:
     return VersionView(version=row.definition.version, at=rfc3339(row.at_ms), rule=document_of(row.definition))
 
 
-async def _found(call: Call, rule_id: str) -> tuple[RuleDefinition, RulesView]:
+async def found_rule(call: Call, rule_id: str) -> tuple[RuleDefinition, RulesView]:
+    """The rule, and all that is known of the organisation's. Raises `Problem`."""
     view = await call.query(GetRules(call.tenant_id), RulesView)
     for rule in view.rules:
         if rule.rule_id == rule_id:
@@ -255,17 +256,19 @@ async def _saved(call: Call, definition: RuleDefinition, edit: Editing) -> RuleV
     return _shown(fact.definition, view)
 
 
-def _read(document: dict[str, Any], rule_id: str) -> RuleDefinition:
+def read_rule(document: dict[str, Any], rule_id: str) -> RuleDefinition:
+    """What a document says (rule 1). Raises `Problem`."""
     found = parse_rule(document, rule_id, 0)
     if isinstance(found, tuple):
-        raise _malformed(found)
+        raise malformed_rule(found)
     pointer, _, message = fault_of(found).partition(": ")
     if pointer:
-        raise _malformed((DocumentError(pointer, message),))
+        raise malformed_rule((DocumentError(pointer, message),))
     return found
 
 
-def _malformed(errors: tuple[DocumentError, ...], base: str = "#/rule") -> Problem:
+def malformed_rule(errors: tuple[DocumentError, ...], base: str = "#/rule") -> Problem:
+    """What tells the errors of a document that stands at `base` in the body."""
     told = [
         FieldError(
             f"{error.message} (line {error.line}, column {error.column})" if error.line else error.message,
