@@ -173,9 +173,7 @@ def _made(told: _MomentDocument, trigger: Trigger, at_ms: int, time_zone: str) -
 
 
 def _error_of(error: msgspec.ValidationError) -> DocumentError:
-    """msgspec tells the place at the end: "… - at `$.card.points`"."""
+    """msgspec tells the place at the end: "… - at `$.card.points`"; "[...]" is the value of any key."""
     message, _, place = str(error).partition(" - at `")
-    if place.startswith("key in "):
-        place = place.removeprefix("key in ")
-    pointer = place.strip("`").removeprefix("$").replace("[", ".").replace("]", "").replace(".", "/")
-    return DocumentError(pointer, message)
+    path = place.removeprefix("key` in `").strip("`").removeprefix("$").partition("[...]")[0]
+    return DocumentError(path.replace("[", ".").replace("]", "").replace(".", "/"), message)

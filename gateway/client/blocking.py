@@ -177,6 +177,7 @@ class Rules(Blocking[rules.Rules]):
     delete = _waits(rules.Rules.delete)
     versions = _iterates(rules.Rules.versions)
     version = _waits(rules.Rules.version)
+    simulate = _waits(rules.Rules.simulate)
     schema = _waits(rules.Rules.schema)
     templates = _iterates(rules.Rules.templates)
     fill = _waits(rules.Rules.fill)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from gateway.client.caller import Noun, Tagged, path
+from gateway.client.caller import Noun, Tagged, Time, given, path
 from gateway.client.errors import Json
 
 RULES = "/v1/rules"
@@ -52,6 +52,20 @@ class Rules(Noun):
     async def version(self, rule_id: str, number: int) -> Json:
         """One of them: effects cite "rule:version"."""
         return await self._get(path(RULES, rule_id, "versions", str(number)))
+
+    async def simulate(
+        self,
+        rule: Document,
+        *,
+        rule_id: str | None = None,
+        since: Time = None,
+        until: Time = None,
+        moments: Sequence[Document] | None = None,
+    ) -> Json:
+        """What a draft (in place of the saved rule `rule_id`) would have done in a span of the past, or at moments that
+        are made up; nothing is saved."""
+        against = {"rule_id": rule_id, "from": since, "until": until, "moments": moments}
+        return await self._post(f"{RULES}:simulate", given(rule=rule, **against), None)
 
     async def schema(self) -> Json:
         """The JSON schema of documents."""

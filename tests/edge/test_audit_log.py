@@ -37,6 +37,7 @@ EXEMPT: dict[tuple[str, str], str] = {
         for act in ("redeem", "redemptions/{redemption_id}/capture", "redemptions/{redemption_id}/release")
     },
     ("POST", "/v1/rules/templates/{template_id}/fill"): "saves nothing",
+    ("POST", "/v1/rules:simulate"): "saves nothing",
     ("PATCH", "/v1/devices/self"): "a device's own choice of where it stands",
     ("POST", "/v1/events/{event_id}/checkins/{scan_id}/annul"): "a door's own; it stands in the scan log",
     ("POST", "/v1/events/{event_id}/answers"): "a guest's own answers",

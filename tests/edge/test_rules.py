@@ -167,5 +167,9 @@ async def test_the_client_has_all_of_it(system: System, org: Any) -> None:
         assert [one["version"] async for one in vip.rules.versions(rule["id"])] == [3, 2, 1]
         assert (await vip.rules.version(rule["id"], 1))["rule"]["name"] == document["name"]
         assert "on" in (await vip.rules.schema())["properties"]
+        past = await vip.rules.simulate(document, rule_id=rule["id"])
+        assert (past["moments"], past["span"]["complete"]) == (0, True)
+        moments = [{"at": "2026-05-19T18:00:00Z"}]
+        assert (await vip.rules.simulate(document, moments=moments))["points"] == 25
         await vip.rules.delete(rule["id"])
         assert [one async for one in vip.rules.all()] == []
