@@ -1,8 +1,8 @@
 """Watching one Ray actor: asks for its health over and over, one question at a time, and keeps what is known of it.
 
 Rules:
-1. Dead is: Ray says so, or no answer within the timeout (a stopped process), or a report that the owner of the watch
-   calls sick (a loop that stands still).
+1. Dead is: Ray says so, or no answer within the timeout (a stopped process), or a report of a loop that stands still.
+   The last two are silence (`is_silent`): such a process may go on with all that it has.
 2. A process that stays silent for `hung_kill_after_ms` is killed, so that Ray replaces it.
 3. An actor that is gone for good is created anew.
 """
@@ -47,6 +47,7 @@ class ActorWatch(Generic[R]):
         self.report: R | None = None
         self.reported_at_s = 0.0
         self.is_alive = False
+        self.is_silent = False
         self.handle: Any = None
         self._create = create
         self._interval_s = settings.health_interval_ms / 1000
@@ -71,13 +72,13 @@ class ActorWatch(Generic[R]):
             ):  # the first answer waits for the start
                 report: R = await self.handle.health.remote()
         except ActorDiedError:
-            self._set_alive(False, "is gone for good")
+            self._set_dead("is gone for good", is_silent=False)
             self._asked = False
             self.handle = self._create()
         except RayError as error:
-            self._set_alive(False, f"does not answer: {type(error).__name__}")
+            self._set_dead(f"does not answer: {type(error).__name__}", is_silent=False)
         except TimeoutError:
-            self._set_alive(False, "does not answer in time")
+            self._set_dead("does not answer in time", is_silent=True)
             self._kill_if_hung()
         else:
             self._take(report)
@@ -91,14 +92,18 @@ class ActorWatch(Generic[R]):
             _log.warning("process was replaced", actor=self.name, pid=report.pid)
             self._on_change()
         if report.beat_age_ms > self._beat_age_ms_max:
-            self._set_alive(False, f"has stood still for {report.beat_age_ms} ms")
-        else:
-            self._set_alive(True, "is well")
+            self._set_dead(f"has stood still for {report.beat_age_ms} ms", is_silent=not was_replaced)
+        elif not self.is_alive:
+            self.is_alive, self.is_silent = True, False
+            self._changed("is well")
 
-    def _set_alive(self, is_alive: bool, why: str) -> None:
-        if is_alive == self.is_alive:
-            return
-        self.is_alive = is_alive
+    def _set_dead(self, why: str, *, is_silent: bool) -> None:
+        was_silent, self.is_silent = self.is_silent, is_silent and (self.is_alive or self.is_silent)
+        if self.is_alive or was_silent != self.is_silent:
+            self.is_alive = False
+            self._changed(why)
+
+    def _changed(self, why: str) -> None:
         _log.warning("actor " + why, actor=self.name)
         self._on_change()
 

@@ -7,6 +7,8 @@ Rules:
    its own restart the supervisor goes on from what is stored.
 3. A host process that was replaced has lost its partitions: it counts as dead for one decision, so that they go to the
    warm standby while it warms up.
+4. Nobody can open a partition while Postgres is away. So by then a host that is merely silent keeps what it has, and
+   nothing is moved to level loads.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -37,12 +39,14 @@ from serve.ray_host import HostReport
 from serve.ray_projector import ProjectorReport
 from serve.settings import Settings
 from serve.system_status import STATUS_KEY, HostLine, PartitionLine, ProjectorLine, SystemStatus
+from storage import postgres
 
 NAME = "supervisor"
 PLACEMENT_KEY = "mv:placement"
 PLACEMENT_CHANNEL = "mv:placement"
 ADOPT_AGAIN_AFTER_S = 1.0
 REDIS_TIMEOUT_S = 1.0
+POSTGRES_TIMEOUT_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -135,20 +139,33 @@ class SupervisorActor:
         if self._is_first_decision and (not live or (is_waiting and len(live) < len(self._hosts))):
             return  # hosts are still starting: what is stored for them need not move
         is_steady = now_s - self._changed_s > self._settings.rebalance_after_ms / 1000
-        following = placement.next_placement(
-            self._placement,
-            live,
-            self._settings.hosts,
-            self._settings.partitions,
-            may_rebalance=self._is_first_decision or is_steady,
-        )
+        following = self._following(live, may_rebalance=self._is_first_decision or is_steady)
+        if self._placement is not None and following is not self._placement:
+            silent = {name for name, watch in self._hosts.items() if watch.is_silent}
+            patient = self._following(live | silent, may_rebalance=False)
+            if patient != following and not await self._can_open():
+                following = patient
         if following is None:
             return
         if following is not self._placement:
             await self._carry_out(following, live)
         self._is_first_decision = False
 
-    def _live_hosts(self) -> Collection[str]:
+    def _following(self, live: Set[str], *, may_rebalance: bool) -> Placement | None:
+        settings = self._settings
+        return placement.next_placement(
+            self._placement, live, settings.hosts, settings.partitions, may_rebalance=may_rebalance
+        )
+
+    async def _can_open(self) -> bool:
+        """Whether Postgres answers (rule 4)."""
+        assert self._settings.postgres_url is not None
+        if await postgres.is_answering(self._settings.postgres_url.get_secret_value(), POSTGRES_TIMEOUT_S):
+            return True
+        _log.warning("Postgres is away: nothing moves but what a dead host had")
+        return False
+
+    def _live_hosts(self) -> Set[str]:
         """The hosts to count on; of those that were replaced since the last decision, rule 3."""
         live = {name: watch.report for name, watch in self._hosts.items() if watch.is_alive and watch.report}
         replaced = {
@@ -157,7 +174,7 @@ class SupervisorActor:
             if self._known_incarnations.get(name, report.incarnation) != report.incarnation
         }
         self._known_incarnations.update({name: report.incarnation for name, report in live.items()})
-        return live.keys() - replaced or live.keys()
+        return live.keys() - replaced or set(live)
 
     async def _carry_out(self, following: Placement, live: Collection[str]) -> None:
         moves = placement.moves(self._placement, following, live)

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -58,6 +59,20 @@ _WRITER = {
 async def _keep(connection: Connection) -> None:
     """In place of asyncpg's reset, a round trip: these sessions change no setting and leave no cursor or lock
     behind."""
+
+
+async def is_answering(dsn: str, timeout_s: float) -> bool:
+    """Whether the server takes a new session and a question."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            session = await asyncpg.connect(dsn, timeout=timeout_s)
+            try:
+                await session.fetchval("SELECT 1")
+            finally:
+                session.terminate()
+    except OUTAGES:
+        return False
+    return True
 
 
 async def require_durability(connection: Connection) -> None:

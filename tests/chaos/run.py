@@ -26,6 +26,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,17 +188,11 @@ class Chaos:
 
     async def postgres_away(self, seconds: float) -> Json:
         """Stops Postgres, with all its processes, for a while. Check-ins go on; write-behind catches up afterwards."""
-        tree = await asyncio.to_thread(lambda: self.running.tree(self.running.pids("postgres")[0]))
         trouble_before, acked_before = sum(self.load.tally.trouble.values()), self.load.tally.acked
-        self.load.tally.mark()
-        for pid in tree:
-            _send(pid, signal.SIGSTOP)
-        try:
+        async with self._without_postgres():
+            self.load.tally.mark()
             await self.load.wait_until_answered(RECOVERY_TIMEOUT_S)
             await asyncio.sleep(seconds)
-        finally:
-            for pid in reversed(tree):
-                _send(pid, signal.SIGCONT)
         acked = self.load.tally.acked - acked_before
         back_s = time.monotonic()
         drained_s = await self.wait_until_projected() - back_s
@@ -209,6 +205,34 @@ class Chaos:
         }
         say(f"Postgres away: {figures}")
         return figures
+
+    async def silence_without_postgres(self, seconds: float) -> Json:
+        """While Postgres is away, the owner of the first organisation's partition stands still for a while."""
+        partition = partition_of(self.load.workers[0].tenant, self._partitions)
+        name, pid = await asyncio.to_thread(self.running.owner, partition)
+        async with self._without_postgres():
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            self.load.tally.mark()
+            waited_s = await self.load.wait_until_answered(RECOVERY_TIMEOUT_S)
+            later, _ = await asyncio.to_thread(self.running.owner, partition)
+        await self.wait_until_projected()
+        return {"silent": name, "owner_later": later, "answered_after_s": waited_s}
+
+    @asynccontextmanager
+    async def _without_postgres(self) -> AsyncIterator[None]:
+        """Postgres, with all its processes, stands still meanwhile."""
+        tree = await asyncio.to_thread(lambda: self.running.tree(self.running.pids("postgres")[0]))
+        for pid in tree:
+            _send(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(tree):
+                _send(pid, signal.SIGCONT)
 
     async def end(self) -> Json:
         """Stops the load and audits. Returns the audit's document with the clients' figures."""
