@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.board import fault_of_boards
+from actors.board_commands import SetBoards
 from actors.card import Card
 from actors.card_facts import TierReviewed
 from actors.commands import (
@@ -43,7 +45,7 @@ from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
 from actors.tier_commands import SetTiers
 from actors.tiers import Standing, fault_of_tiers, review_ms
-from actors.versions import event_version, gate_version, tenant_version, tiers_version
+from actors.versions import boards_version, event_version, gate_version, tenant_version, tiers_version
 from rules.model import Rule
 
 CHECKIN_RULE_ID = "rule_checkin"
@@ -92,6 +94,18 @@ def decide_set_tiers(scope: Scope, command: SetTiers, at_ms: int) -> list[Fact]:
     if fault:
         return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]
     settings = msgspec.structs.replace(tenant.settings, tiers=command.tiers)
+    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
+
+
+def decide_set_boards(scope: Scope, command: SetBoards, at_ms: int) -> list[Fact]:
+    """Sets which leaderboards the organisation has of its own, if the condition holds and unless it makes no sense."""
+    tenant = scope.tenant
+    if command.if_version is not None and boards_version(tenant.settings.boards) not in command.if_version:
+        return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
+    fault = fault_of_boards(command.boards)
+    if fault:
+        return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]
+    settings = msgspec.structs.replace(tenant.settings, boards=command.boards)
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
 
 
@@ -254,7 +268,7 @@ def _terms_refusal(
 
 
 def _refused(
-    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard | SetTiers,
+    command: CreateEvent | ChangeEvent | ChangeTenant | ChangeCardState | IssueCard | SetTiers | SetBoards,
     entity_id: str,
     reason: str,
     detail: str,

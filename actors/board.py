@@ -3,18 +3,30 @@
 Rules:
 1. A score comes from a fact and is absolute; the same fact twice changes nothing.
 2. A change costs the same, and so does a look, however many cards there are and have changed (`actors.ranking`).
-3. A week's or month's score is the sum of its days' scores, and was reached when the last of those changed that are not
-   zero.
+3. Over a week or a month, and for visits and streaks over any time that ends, a score is made of the card's parts, by
+   day and event, in whatever order they came: the sum of points, the number of visits, the most days in a row.
+4. With shared ranks, cards of one score have the rank of the first of them; their order stays that of rule 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import cast
 
+from actors.calendar import day_number
 from actors.ports import BoardScore
 from actors.ranking import Ranking
 from actors.replies import BoardRow, BoardView
+from actors.terms import BOARDS_PER_TENANT_MAX, BoardTerms, Metric
+from actors.windows import is_of_parts, metric_and_window
+
+# Those of every organisation.
+BOARDS = (BoardTerms("points", "points"), BoardTerms("visits", "visits"), BoardTerms("streak", "streak"))
+_NAME = re.compile(r"[a-z0-9_]{1,40}")
+# By day and event ("": of none): a score that is not zero, and the position at which it was reached.
+Parts = dict[tuple[int, str], tuple[int, int]]
 
 
 class Board:
@@ -53,49 +65,110 @@ class Board:
         self._scores[card_id] = BoardScore(card_id, member_name, score.score, score.reached)
         return True
 
-    def view(self, board: str, window: str, limit: int, offset: int, around: str) -> BoardView:
+    def view(
+        self, board: str, window: str, limit: int, offset: int, around: str, *, is_shared: bool = False
+    ) -> BoardView:
         """The top rows after `offset`, or, with `around`, the rows around that card (it is in the middle where it
-        can be)."""
-        rank = 0
+        can be); `is_shared` as in rule 4."""
+        around_rank = 0
         start = offset
         if around:
             score = self._scores.get(around)
             if score is None:
                 return BoardView(board, window, len(self._scores), ())
-            rank = self._ranking.rank(around, score.score, score.reached)
-            start = max(0, rank - 1 - limit // 2)
+            around_rank = self._ranking.rank(around, score.score, score.reached)
+            start = max(0, around_rank - 1 - limit // 2)
+            if is_shared:
+                around_rank = self._ranking.rank_of(score.score)
+        found = list(islice(self._ranking.after(start), limit))
+        ranks = {score: self._ranking.rank_of(score) for score in {score for _, score in found}} if is_shared else {}
         rows = tuple(
-            BoardRow(start + n + 1, card_id, self._scores[card_id].member_name, score)
-            for n, (card_id, score) in enumerate(islice(self._ranking.after(start), limit))
+            BoardRow(ranks.get(score, place), card_id, self._scores[card_id].member_name, score)
+            for place, (card_id, score) in enumerate(found, start + 1)
         )
-        return BoardView(board, window, len(self._scores), rows, rank)
+        return BoardView(board, window, len(self._scores), rows, around_rank)
 
 
-class DaysBoard(Board):
-    """A board over several days (rule 3). Each of the scores that it begins with is a card's on one of the days."""
+class PartsBoard(Board):
+    """A board whose scores are made of parts (rule 3): what a card has on a day of the window, at an event of it. Each
+    of the scores that it begins with is a card's part."""
 
-    def __init__(self, scores: Iterable[BoardScore]) -> None:
+    def __init__(self, metric: Metric, scores: Iterable[BoardScore]) -> None:
         super().__init__(())
-        # By card and day: score and position at which it was reached.
-        self._days: dict[str, dict[int, tuple[int, int]]] = {}
+        self._score_of = _SCORES[metric]
+        # A sum that comes out the same is none; a visit that is told again is reached again, as its row is.
+        self._is_sum = metric == "points"
+        self._parts: dict[str, Parts] = {}
         for score in scores:
-            self.set_day(score.card_id, score.member_name, score.day, score.score, score.reached)
+            self.set_part(score.card_id, score.member_name, (score.day, score.event_id), score.score, score.reached)
 
-    def set_day(self, card_id: str, member_name: str, day: int, score: int, reached: int) -> None:
-        """A card's score on a day is `score` since position `reached`."""
-        days = self._days.setdefault(card_id, {})
-        before = days.get(day, (0, 0))
-        if reached <= before[1] or score == before[0]:
+    def set_part(self, card_id: str, member_name: str, part: tuple[int, str], score: int, reached: int) -> None:
+        """What a card has on a day at an event is `score` since position `reached`. `member_name` is "" where that is
+        not known, because something is taken back."""
+        parts = self._parts.get(card_id)
+        if parts is None:
+            parts = self._parts[card_id] = {}
+        before = parts.get(part, (0, 0))
+        if reached <= before[1] or (score == before[0] and self._is_sum):
             return
         if score:
-            days[day] = (score, reached)
+            parts[part] = (score, reached)
         else:
-            del days[day]
-        total = sum(one for one, _ in days.values())
-        last = max((at for _, at in days.values()), default=0)
-        self._put(card_id, member_name, total, last, self._scores.get(card_id))
+            parts.pop(part, None)
+        present = self._scores.get(card_id)
+        if not member_name and present is not None:
+            member_name = present.member_name
+        self._put(card_id, member_name, *self._score_of(parts), present)
 
 
-def board_over(window: str, scores: Iterable[BoardScore]) -> Board:
-    """The board over a window (`actors.windows`) that begins with these scores."""
-    return DaysBoard(scores) if window.startswith(("week:", "month:")) else Board(scores)
+def points_of(parts: Parts) -> tuple[int, int]:
+    """The sum of the parts, reached when the last of them was."""
+    return sum(score for score, _ in parts.values()), max((at for _, at in parts.values()), default=0)
+
+
+def visits_of(parts: Parts) -> tuple[int, int]:
+    """How many there are, reached with the last."""
+    return len(parts), max((at for _, at in parts.values()), default=0)
+
+
+def streak_of(parts: Parts) -> tuple[int, int]:
+    """The most days in a row, reached when the last of them was: the first time that so many came together."""
+    days: dict[int, int] = {}
+    for (day, _), (_, at) in parts.items():
+        number = day_number(day)
+        days[number] = min(days.get(number, at), at)
+    best, best_at, length, at = 0, 0, 0, 0
+    for number in sorted(days):
+        follows = number - 1 in days
+        length, at = (length + 1, max(at, days[number])) if follows else (1, days[number])
+        if length > best or (length == best and at < best_at):
+            best, best_at = length, at
+    return best, best_at
+
+
+_SCORES: dict[Metric, Callable[[Parts], tuple[int, int]]] = {
+    "points": points_of,
+    "visits": visits_of,
+    "streak": streak_of,
+}
+
+
+def board_over(key: str, scores: Iterable[BoardScore]) -> Board:
+    """The board that is kept under this key (`actors.windows`), beginning with these scores."""
+    metric, window = metric_and_window(key)
+    if is_of_parts(metric, window):
+        return PartsBoard(cast(Metric, metric), scores)
+    return Board(scores)
+
+
+def fault_of_boards(boards: tuple[BoardTerms, ...]) -> str:
+    """What is wrong with an organisation's own boards, "" if nothing."""
+    if len(boards) > BOARDS_PER_TENANT_MAX:
+        return f"an organisation has at most {BOARDS_PER_TENANT_MAX} boards of its own"
+    names = [one.name for one in (*BOARDS, *boards)]
+    for one in boards:
+        if not _NAME.fullmatch(one.name):
+            return f"board {one.name!r}: a name has 1 to 40 of a to z, 0 to 9 and _"
+        if names.count(one.name) > 1:
+            return f"there is a board {one.name!r} already"
+    return ""

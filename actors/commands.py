@@ -18,6 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from actors.board_commands import SetBoards
 from actors.card_commands import CardCommand, RenewCard
 from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.door_commands import DoorCommand
@@ -237,6 +238,7 @@ Command = (
     | ReversePoints
     | ChangePlan
     | SetTiers
+    | SetBoards
     | Wake
     | DoorCommand
     | ConfirmPoints
@@ -315,9 +317,9 @@ def _told(value: msgspec.Struct, left_out: Set[str | None] = frozenset()) -> lis
 
 
 def _as_asked(value: object) -> object:
-    """Settings that name the default plan (and no grace, no tiers) are as they were before there were plans (grace,
-    tiers): a request that was first tried then keeps its fingerprint."""
-    if isinstance(value, TenantSettings) and value.tiers is None:
+    """Settings that name the default plan (and no grace, tiers, boards) are as they were before there were plans
+    (grace, tiers, boards): a request that was first tried then keeps its fingerprint."""
+    if isinstance(value, TenantSettings) and value.tiers is None and not value.boards:
         asked = (value.time_zone, value.overdraft_max, value.rules)
         if value.lapsed_grace_ms:
             return (*asked, value.plan, value.lapsed_grace_ms)

@@ -21,8 +21,10 @@ from actors.admin import (
     decide_create_event,
     decide_issue_card,
     decide_rename_card_holder,
+    decide_set_boards,
     decide_set_tiers,
 )
+from actors.board_commands import SetBoards
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.card_life import (
     decide_assign_tag,
@@ -112,6 +114,7 @@ def _wake(scope: Scope, command: Wake, at_ms: int) -> list[Fact]:
 HANDLERS: dict[type, Handler] = {
     ChangeTenant: Handler("tenant_id", (), decide_change_tenant),
     SetTiers: Handler("tenant_id", (), decide_set_tiers),
+    SetBoards: Handler("tenant_id", (), decide_set_boards),
     ChangePlan: Handler("tenant_id", (), decide_change_plan),
     IssueCard: Handler("card_id", (), decide_issue_card),
     ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from actors.board import Board, DaysBoard
+from actors.board import Board, PartsBoard
 from actors.card import Card
 from actors.card_facts import CardReissued
+from actors.door_facts import ScanAnnulled
 from actors.entry import Entry
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, EventChanged, Fact, PointsPosted, ScanJudged
@@ -28,7 +29,7 @@ from actors.live_sources import BoardSource, CardFeedFact, CardSource, Feed, Rev
 from actors.queries import CARD_TOPIC, EVENT_TOPIC, REVOCATIONS_TOPIC
 from actors.replies import Digest, TopicView, Update
 from actors.terms import EventTerms
-from actors.windows import ALL_WINDOW, EVENT_WINDOW, windows_of
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, board_key, keys_of_day
 
 WATCHED_MS = 30_000
 PUBLISH_INTERVAL_MS = 100
@@ -37,6 +38,8 @@ UPDATES_KEPT = 128
 TIDY_INTERVAL_MS = 1_000
 
 TopicKey = tuple[str, str]
+
+_ALL_POINTS = board_key("points", ALL_WINDOW)
 
 
 class Topic:
@@ -100,7 +103,7 @@ class Views:
         self._feeds: dict[str, Feed] = {}
         self._topics: dict[TopicKey, Topic] = {}
         self._dirty: dict[TopicKey, Topic] = {}
-        # tenant -> window -> board; a tenant without boards costs one look-up a fact.
+        # tenant -> key (`actors.windows`) -> board; a tenant without boards costs one look-up a fact.
         self._boards: dict[str, dict[str, Board]] = {}
         self._by_feed: dict[str, Topic] = {}
         self._by_board: dict[tuple[str, str], list[Topic]] = {}
@@ -128,6 +131,8 @@ class Views:
         """Takes in a durable fact; `events` are those in memory."""
         if isinstance(fact, ScanJudged):
             self.take_scan(fact, position, events.get(fact.event_id))
+            if fact.visit_day:
+                self.take_visit(fact, fact.member_name, 1, position)
             return
         if isinstance(fact, PointsPosted):
             self._take_card(fact, position)
@@ -140,8 +145,8 @@ class Views:
             self._take_card(fact, position)
         if isinstance(fact, CardStateChanged | CardReissued):
             self._take_revocation(fact, position)
-        if isinstance(fact, CardHolderRenamed):
-            self.take_name(fact)
+        if isinstance(fact, CardHolderRenamed | ScanAnnulled):
+            self.take_score(fact, position)
 
     def take_score(self, fact: Fact, position: int) -> None:
         """Takes in what a durable fact changes on boards, if anything."""
@@ -149,6 +154,10 @@ class Views:
             self.take_points(fact, position)
         elif isinstance(fact, CardHolderRenamed):
             self.take_name(fact)
+        elif isinstance(fact, ScanJudged) and fact.visit_day:
+            self.take_visit(fact, fact.member_name, 1, position)
+        elif isinstance(fact, ScanAnnulled) and fact.visit_day:
+            self.take_visit(fact, "", 0, position)
 
     def take_scan(self, fact: ScanJudged, position: int, event: Event | None) -> None:
         """Takes in a durable scan; `event` is its event, if in memory."""
@@ -177,12 +186,27 @@ class Views:
         boards = self._boards.get(fact.tenant_id)
         if not boards:
             return
-        self._score(boards, fact, ALL_WINDOW, fact.earned_after, position)
+        whose = (fact, fact.member_name, (fact.day, ""))
+        self._score(boards, _ALL_POINTS, *whose, fact.earned_after, position)
         if fact.day:
-            for window in windows_of(fact.day):
-                self._score(boards, fact, window, fact.day_earned_after, position)
+            for key in keys_of_day("points", fact.day):
+                self._score(boards, key, *whose, fact.day_earned_after, position)
         if fact.event_id:
-            self._score(boards, fact, EVENT_WINDOW + fact.event_id, fact.event_earned_after, position)
+            key = board_key("points", EVENT_WINDOW + fact.event_id)
+            self._score(boards, key, *whose, fact.event_earned_after, position)
+
+    def take_visit(self, fact: ScanJudged | ScanAnnulled, member_name: str, count: int, position: int) -> None:
+        """Takes in a durable visit, or that one was taken back (`count` 0)."""
+        boards = self._boards.get(fact.tenant_id)
+        if not boards:
+            return
+        assert fact.visits is not None, "a visit changes what a card has"
+        whose = (fact, member_name, (fact.visit_day, fact.event_id))
+        for metric, ever in (("visits", fact.visits.ever), ("streak", fact.visits.best_streak)):
+            self._score(boards, board_key(metric, ALL_WINDOW), *whose, ever, position)
+            event_key = board_key(metric, EVENT_WINDOW + fact.event_id)
+            for key in (*keys_of_day(metric, fact.visit_day), event_key):
+                self._score(boards, key, *whose, count, position)
 
     def _take_card(self, fact: CardFeedFact, position: int) -> None:
         found = self._cards.get(fact.card_id)
@@ -198,35 +222,42 @@ class Views:
             source.take(fact, position)
             topic.touch()
 
-    def _score(self, boards: dict[str, Board], fact: PointsPosted, window: str, score: int, position: int) -> None:
-        board = boards.get(window)
+    def _score(
+        self,
+        boards: dict[str, Board],
+        key: str,
+        fact: PointsPosted | ScanJudged | ScanAnnulled,
+        member_name: str,
+        part: tuple[int, str],
+        score: int,
+        position: int,
+    ) -> None:
+        board = boards.get(key)
         if board is None:
             return
-        if isinstance(board, DaysBoard):
-            board.set_day(fact.card_id, fact.member_name, fact.day, score, position)
+        if isinstance(board, PartsBoard):
+            board.set_part(fact.card_id, member_name, part, score, position)
         else:
-            board.set(fact.card_id, fact.member_name, score, position)
-        for topic in self._by_board.get((fact.tenant_id, window), ()):
+            board.set(fact.card_id, member_name, score, position)
+        for topic in self._by_board.get((fact.tenant_id, key), ()):
             topic.touch()
 
     def take_name(self, fact: CardHolderRenamed) -> None:
         """Takes in a durable change of name."""
-        for window, board in self._boards.get(fact.tenant_id, {}).items():
+        for key, board in self._boards.get(fact.tenant_id, {}).items():
             if board.rename(fact.card_id, fact.member_name):
-                for topic in self._by_board.get((fact.tenant_id, window), ()):
+                for topic in self._by_board.get((fact.tenant_id, key), ()):
                     topic.touch()
 
     # --- what is looked at --------------------------------------------------------------------------------------------
 
-    def board(self, tenant_id: str, window: str) -> Board | None:
+    def board(self, tenant_id: str, key: str) -> Board | None:
         """A board in memory."""
-        return self._boards.get(tenant_id, {}).get(window)
+        return self._boards.get(tenant_id, {}).get(key)
 
-    def add_board(
-        self, tenant_id: str, window: str, board: Board, since: Iterable[tuple[Entry, Sequence[Fact]]]
-    ) -> None:
+    def add_board(self, tenant_id: str, key: str, board: Board, since: Iterable[tuple[Entry, Sequence[Fact]]]) -> None:
         """Takes a loaded board in; `since` are the durable entries after those that it shows."""
-        self._boards.setdefault(tenant_id, {})[window] = board
+        self._boards.setdefault(tenant_id, {})[key] = board
         for entry, facts in since:
             for index, fact in enumerate(facts):
                 if fact.tenant_id == tenant_id:
@@ -243,18 +274,21 @@ class Views:
             topic = self._by_feed[event.event_id] = self._topic(event.tenant_id, EVENT_TOPIC + event.event_id, feed)
         return topic
 
-    def board_topic(self, tenant_id: str, name: str, board_name: str, window: str, board: Board) -> Topic:
-        """The topic of a leaderboard; `window` is resolved, so topic "…:day" moves to the new day's board at the
-        first look."""
+    def board_topic(self, tenant_id: str, name: str, source: BoardSource) -> Topic:
+        """The topic of a leaderboard. Its window is resolved, so topic "…:day" moves to the new day's board at the
+        first look; so does one whose board is another now, or is ranked in another way."""
         topic = self._topics.get((tenant_id, name))
         if topic is None:
-            topic = self._topic(tenant_id, name, BoardSource(board, board_name, window))
-            self._by_board.setdefault((tenant_id, window), []).append(topic)
-        elif isinstance(topic.source, BoardSource) and topic.source.board is not board:
-            self._by_board[(tenant_id, topic.source.window)].remove(topic)
-            topic.source = BoardSource(board, board_name, window)
+            topic = self._topic(tenant_id, name, source)
+            self._by_board.setdefault((tenant_id, source.key), []).append(topic)
+            return topic
+        present = topic.source
+        assert isinstance(present, BoardSource), "a leaderboard's topic shows a leaderboard"
+        if present.board is not source.board or present.is_shared != source.is_shared:
+            self._by_board[(tenant_id, present.key)].remove(topic)
+            topic.source = source
             topic.touch()
-            self._by_board.setdefault((tenant_id, window), []).append(topic)
+            self._by_board.setdefault((tenant_id, source.key), []).append(topic)
         return topic
 
     def card_topic(self, card: Card) -> Topic:
@@ -310,8 +344,8 @@ class Views:
             return
         watched = {key for key, topics in self._by_board.items() if topics}
         for tenant_id, boards in self._boards.items():
-            for window in [window for window in boards if (tenant_id, window) not in watched]:
-                del boards[window]
+            for key in [key for key in boards if (tenant_id, key) not in watched]:
+                del boards[key]
 
     def _drop(self, topic: Topic) -> None:
         """Rule 2: the offsets of whatever comes next lie above the topic's."""
@@ -320,7 +354,7 @@ class Views:
         self._offset_start = max(self._offset_start, topic.offset + 1)
         tenant_id, source = topic.key[0], topic.source
         if isinstance(source, BoardSource):
-            self._by_board[(tenant_id, source.window)].remove(topic)
+            self._by_board[(tenant_id, source.key)].remove(topic)
         elif isinstance(source, Feed):
             del self._by_feed[source.event_id]
         elif isinstance(source, CardSource):

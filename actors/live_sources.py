@@ -22,6 +22,7 @@ from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted, ScanJudged
 from actors.ids import position_of, seq_of
 from actors.replies import BoardView, CardChanges, CardFeed, CardMark, EventFeed, FirstSeen, ScanSummary, TopicData
+from actors.windows import metric_and_window
 
 FEED_SCANS_MAX = 20
 # Conflicts of offline scans in one update, and those that wait for theirs.
@@ -160,14 +161,17 @@ class BoardSource:
     since_seq = 0
     has_more = False
 
-    def __init__(self, board: Board, name: str, window: str) -> None:
+    def __init__(self, board: Board, key: str, name: str, *, is_shared: bool) -> None:
+        """`key` is what the board is kept under, `name` what it was asked for by."""
         self.board = board
-        self.window = window
+        self.key = key
+        self.is_shared = is_shared
         self._name = name
 
     def snapshot(self, durable_seq: int) -> BoardView:
         """See `Source`."""
-        return self.board.view(self._name, self.window, TOP_ROWS, 0, "")
+        _, window = metric_and_window(self.key)
+        return self.board.view(self._name, window, TOP_ROWS, 0, "", is_shared=self.is_shared)
 
     def update(self, durable_seq: int) -> BoardView:
         """See `Source`."""

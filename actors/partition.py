@@ -195,9 +195,9 @@ class Partition:
             return self._take_effects()
         self._asked = None
         self.residents.install(loaded)
-        for (tenant_id, window), scores in loaded.boards.items():
+        for (tenant_id, key), scores in loaded.boards.items():
             tail = self._tail.between(loaded.projected.seq, self.durable.seq)
-            self._views.add_board(tenant_id, window, board_over(window, scores), tail)
+            self._views.add_board(tenant_id, key, board_over(key, scores), tail)
         absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:

@@ -102,9 +102,9 @@ OtherActor = tuple[str, str, str]
 
 
 class LoadRequest(msgspec.Struct, frozen=True):
-    """Everything a partition wants to know at once. Board keys are windows as in `actors.windows`, written in
-    full; ledger entries are (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most
-    `alarms_max` actors of this partition whose alarm is set to that time or before, the longest overdue first."""
+    """Everything a partition wants to know at once. Board keys are those of `actors.windows`; ledger entries are
+    (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most `alarms_max` actors of this partition whose
+    alarm is set to that time or before, the longest overdue first."""
 
     tenants: tuple[str, ...] = ()
     cards: tuple[TenantCard, ...] = ()
@@ -126,14 +126,15 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class BoardScore(msgspec.Struct, frozen=True, gc=False):
-    """A card's score on a board, and the position at which it was reached; above zero, but on boards over several days
-    (`actors.board.DaysBoard`), where it is that of `day` and not zero."""
+    """A card's score on a board, and the position at which it was reached; above zero, but on boards of parts
+    (`actors.board.PartsBoard`), where it is that of the part and not zero."""
 
     card_id: str
     member_name: str
     score: int
     reached: int
     day: int = 0
+    event_id: str = ""
 
 
 class Alarm(msgspec.Struct, frozen=True, order=True):

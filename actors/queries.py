@@ -6,7 +6,6 @@ from __future__ import annotations
 import msgspec
 
 BOARD_ROWS_MAX = 1_000
-BOARDS = ("points",)
 EVENT_TOPIC = "event:"
 BOARD_TOPIC = "leaderboard:"
 CARD_TOPIC = "card:"
@@ -39,7 +38,7 @@ class GetEvent(msgspec.Struct, frozen=True, array_like=True, tag=103):
 class GetBoard(msgspec.Struct, frozen=True, array_like=True, tag=104):
     """A leaderboard's top `limit` rows after skipping `offset`; with `around`, the rows around that card instead.
 
-    `board` is "points", `window` one of `actors.windows`.
+    `board` is one of `actors.board.BOARDS` or of the organisation's own, `window` one of `actors.windows`.
     """
 
     tenant_id: str

@@ -145,8 +145,11 @@ class Ranking:
 
     def rank(self, member_id: str, score: int, reached: int) -> int:
         """The member's rank, from 1."""
-        before = self._equals[score].index(member_id, reached)
-        prefix = score
+        return self.rank_of(score) + self._equals[score].index(member_id, reached)
+
+    def rank_of(self, score: int) -> int:
+        """The rank that members of this score share, from 1: who is better comes before them."""
+        before, prefix = 0, score
         for level in range(len(self._levels) + 1):
             before += sum(self._count(level, better) for better in range(prefix + 1, (prefix | _DIGITS - 1) + 1))
             prefix >>= _DIGIT_BITS

@@ -38,6 +38,8 @@ Account = Literal["points", "wallet"]
 TierReason = Literal["manual", "rule", "points", "review", "until"]
 TierPolicy = Literal["keep", "one_down", "by_points"]
 Plan = Literal["free", "premium"]
+# What a leaderboard counts.
+Metric = Literal["points", "visits", "streak"]
 
 # Cards that an organisation on the Free plan has at a time; those that are revoked do not count.
 CARDS_PER_FREE_TENANT_MAX = 10
@@ -56,6 +58,7 @@ NEVER = -1
 CARD_SERIAL_MAX = 2**32 - 1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
+BOARDS_PER_TENANT_MAX = 20
 # Two years: so many days' sums a card remembers at most.
 TIER_WINDOW_DAYS_MAX = 732
 POINTS_PER_TIER_MAX = 10**12
@@ -97,10 +100,20 @@ class EarnedDay(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
 
 
+class BoardTerms(msgspec.Struct, frozen=True, array_like=True):
+    """A leaderboard of the organisation's own: what it counts, and whether cards of one score share a rank or the one
+    that reached it first comes first."""
+
+    name: str
+    metric: Metric
+    is_shared: bool = False
+
+
 class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
     """`overdraft_max` is how far below zero a points balance may go (0 = never); a wallet never does. `time_zone` is an
     IANA name. Organisations from before there were plans are on "premium". `lapsed_grace_ms`: points that a reversal
-    gives back though they have lapsed meanwhile live so much longer. `tiers` None: they are set by hand alone."""
+    gives back though they have lapsed meanwhile live so much longer. `tiers` None: they are set by hand alone.
+    `boards` are those that it has besides everybody's, each with a name of its own."""
 
     time_zone: str = "UTC"
     overdraft_max: int = 0
@@ -108,6 +121,7 @@ class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
     plan: Plan = "premium"
     lapsed_grace_ms: int = 0
     tiers: TierTerms | None = None
+    boards: tuple[BoardTerms, ...] = ()
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from hashlib import blake2b
 import msgspec
 
 from actors.coupon_terms import CouponTerms
-from actors.terms import EventTerms, Gate, TenantSettings, TierTerms
+from actors.terms import BoardTerms, EventTerms, Gate, TenantSettings, TierTerms
 from rules.language import RuleDefinition
 
 VERSION_BYTES = 8
@@ -43,6 +43,11 @@ def tenant_version(name: str, settings: TenantSettings) -> str:
 def tiers_version(tiers: TierTerms | None) -> str:
     """The version of how an organisation's cards come into tiers."""
     return _digest(tiers)
+
+
+def boards_version(boards: tuple[BoardTerms, ...]) -> str:
+    """The version of an organisation's own leaderboards."""
+    return _digest(boards)
 
 
 def rule_version(definition: RuleDefinition) -> str:

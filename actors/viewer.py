@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from actors.board import Board
+from actors.board import BOARDS
 from actors.calendar import local_day
 from actors.card import Card
 from actors.coupon import Coupon, Redemption
 from actors.event import Event
 from actors.judge import Judge
 from actors.live import Views
+from actors.live_sources import BoardSource
 from actors.queries import (
     BOARD_ROWS_MAX,
-    BOARDS,
     CARD_TOPIC,
     EVENT_TOPIC,
     REVOCATIONS_TOPIC,
@@ -46,7 +46,7 @@ from actors.tenant import Tenant
 from actors.tiers import standing_at, window_points
 from actors.visits import visits_on
 from actors.waiting import Known, Wants
-from actors.windows import NoWindow, resolved
+from actors.windows import NoWindow, board_key, metric_and_window, resolved
 
 
 class Viewer:
@@ -81,8 +81,9 @@ class Viewer:
                 if found is None or isinstance(found, Failed):
                     return found
                 limit = max(1, min(query.limit, BOARD_ROWS_MAX))
-                board, window = found
-                return board.view(query.board, window, limit, max(0, query.offset), query.around)
+                _, window = metric_and_window(found.key)
+                rows = (limit, max(0, query.offset), query.around)
+                return found.board.view(query.board, window, *rows, is_shared=found.is_shared)
             case GetCoupon():
                 coupon = self._judge.coupon(query.tenant_id, query.coupon_id, known, wants)
                 if not isinstance(coupon, Coupon):
@@ -96,9 +97,11 @@ class Viewer:
 
     def _board(
         self, tenant: Tenant, name: str, window: str, now_ms: int, known: Known | None, wants: Wants
-    ) -> tuple[Board, str] | Failed | None:
-        if name not in BOARDS:
-            return Failed(BOARD_UNKNOWN, f"no board {name!r}; there is {', '.join(BOARDS)}")
+    ) -> BoardSource | Failed | None:
+        boards = {one.name: one for one in (*BOARDS, *tenant.settings.boards)}
+        terms = boards.get(name)
+        if terms is None:
+            return Failed(BOARD_UNKNOWN, f"no board {name!r}; there is {', '.join(boards)}")
         event_id = event_of_window(window)
         if event_id:
             event = self._judge.event(tenant.tenant_id, event_id, known, wants)
@@ -109,11 +112,12 @@ class Viewer:
                 window = resolved(window, local_day(now_ms, tenant.settings.time_zone))
             except NoWindow as error:
                 return Failed(BOARD_UNKNOWN, str(error))
-        board = self._views.board(tenant.tenant_id, window)
+        key = board_key(terms.metric, window)
+        board = self._views.board(tenant.tenant_id, key)
         if board is None:
-            wants.boards.add((tenant.tenant_id, window))
+            wants.boards.add((tenant.tenant_id, key))
             return None
-        return board, window
+        return BoardSource(board, key, name, is_shared=terms.is_shared)
 
     def _topic(self, tenant: Tenant, query: GetTopic, now_ms: int, known: Known | None, wants: Wants) -> Reply | None:
         if query.topic.startswith(EVENT_TOPIC):
@@ -133,8 +137,7 @@ class Viewer:
             found = self._board(tenant, name, window, now_ms, known, wants)
             if found is None or isinstance(found, Failed):
                 return found
-            board, window = found
-            topic = self._views.board_topic(tenant.tenant_id, query.topic, name, window, board)
+            topic = self._views.board_topic(tenant.tenant_id, query.topic, found)
         view, digest = topic.watch(now_ms, self._views.durable_seq, query.since_epoch, query.since_offset)
         if digest is not None:
             self.digests.append(digest)

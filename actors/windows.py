@@ -4,6 +4,7 @@ Rules:
 1. A window is "all", "day:YYYYMMDD", "week:YYYYWW" (ISO 8601), "month:YYYYMM" or "event:ID"; "day", "week" and "month"
    stand for those of now. Days, weeks and months are those of `actors.calendar`, in the organisation's time zone.
 2. What a card has in a week or a month is what it has on the days of it.
+3. A board is kept under "METRIC/WINDOW", for all boards of an organisation with that metric.
 """
 
 from __future__ import annotations
@@ -19,6 +20,31 @@ _KINDS = ("day", "week", "month")
 
 class NoWindow(ValueError):
     """There is no such window; the message says which there are."""
+
+
+def board_key(metric: str, window: str) -> str:
+    """What a board is kept under; the window is written in full."""
+    return f"{metric}/{window}"
+
+
+def metric_and_window(key: str) -> tuple[str, str]:
+    """What a board shows that is kept under this."""
+    metric, _, window = key.partition("/")
+    return metric, window
+
+
+def is_of_parts(metric: str, window: str) -> bool:
+    """Whether such a board's scores are made of parts (`actors.board`, rule 3)."""
+    if metric == "points":
+        return window.startswith(("week:", "month:"))
+    return window != ALL_WINDOW
+
+
+@lru_cache(maxsize=4096)
+def keys_of_day(metric: str, day: int) -> tuple[str, str, str]:
+    """The boards that show what was on this day, those over all time and over an event apart."""
+    first, second, third = windows_of(day)
+    return board_key(metric, first), board_key(metric, second), board_key(metric, third)
 
 
 @lru_cache(maxsize=4096)

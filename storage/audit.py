@@ -417,7 +417,7 @@ async def _compare_store(store: EntityStore, replay: Replay, findings: Findings,
                 findings.add(
                     "postgres_state", f"{key} as loaded from Postgres is not what a replay of the journal gives"
                 )
-    await compare_boards(store, replay.partition, replay.ledger, findings)
+    await compare_boards(store, replay.partition, replay.ledger, replay.states, findings)
 
 
 async def _compare_live(live: LiveStates, replay: Replay, findings: Findings) -> int:

@@ -17,6 +17,7 @@ import msgspec
 
 from actors.card import Card
 from actors.coupon_facts import CouponFact
+from actors.door_facts import ScanAnnulled
 from actors.event import Event
 from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
 from actors.terms import EventTerms, TenantSettings
@@ -63,6 +64,7 @@ ATTENDANCE = (
     *("device_id", "earned", "earned_position", "position", "zone_id", "seen_ms", "answered"),
 )
 DAY_SCORES = ("tenant_id", "day", "card_id", "earned", "reached", "position")
+VISIT_SCORES = ("tenant_id", "card_id", "ever", "ever_reached", "best", "best_reached", "position")
 # Columns, and how many of them are the key.
 STATES: dict[str, tuple[tuple[str, ...], int]] = {
     "tenants": (TENANTS, 1),
@@ -71,6 +73,7 @@ STATES: dict[str, tuple[tuple[str, ...], int]] = {
     "events": (EVENTS, 2),
     "attendance": (ATTENDANCE, 4),
     "day_scores": (DAY_SCORES, 3),
+    "visit_scores": (VISIT_SCORES, 2),
     **{table.name: (table.columns, len(table.key)) for table in STATE_TABLES},
 }
 
@@ -141,6 +144,7 @@ class StateRows:
     """What the journal says about states beyond what actors keep: when things were made, and lots that are used up."""
 
     def __init__(self) -> None:
+        self.visit_scores: dict[Row, Row] = {}
         self.made_at_ms: dict[str, int] = {}
         self.lots: dict[Row, Row] = {}
         self.rows = WholeRows()
@@ -149,7 +153,9 @@ class StateRows:
     def take(self, partition: int, fact: Fact, position: int) -> None:
         """The next fact."""
         self.rows.take(partition, fact, position)
-        if isinstance(fact, CouponFact):
+        if isinstance(fact, ScanJudged | ScanAnnulled):
+            self._take_visits(fact, position)
+        elif isinstance(fact, CouponFact):
             self.coupons.take(fact, position)
         elif isinstance(fact, PointsPosted):
             for lot in fact.lots:
@@ -161,6 +167,15 @@ class StateRows:
             self.made_at_ms[fact.event_id] = fact.at_ms
         elif isinstance(fact, TenantOpened):
             self.made_at_ms[fact.tenant_id] = fact.at_ms
+
+    def _take_visits(self, fact: ScanJudged | ScanAnnulled, position: int) -> None:
+        if not fact.visit_day or fact.visits is None:
+            return
+        key = (fact.tenant_id, fact.card_id)
+        ever, best = fact.visits.ever, fact.visits.best_streak
+        _, _, was_ever, ever_at, was_best, best_at, _ = self.visit_scores.get(key, (*key, None, 0, None, 0, 0))
+        at = (position if ever != was_ever else ever_at, position if best != was_best else best_at)
+        self.visit_scores[key] = (*key, ever, at[0], best, at[1], position)
 
     def expected(
         self, world: WorldState, attendance: AttendanceCheck, ledger: LedgerCheck, accounts: AccountsCheck
@@ -186,6 +201,7 @@ class StateRows:
             "attendance": _attendance(world, attendance, ledger),
             **self.rows.expected,
             **accounts.expected(),
+            "visit_scores": self.visit_scores,
             "day_scores": {key: (*key, s.earned, s.reached, s.position) for key, s in ledger.day_scores.items()},
             **self.coupons.expected(world),
         }

@@ -16,14 +16,13 @@ from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.ids import claimed_ahead_ms, position_of
 from actors.ports import (
     Alarm,
-    BoardScore,
     LedgerEntry,
     Loaded,
     LoadRequest,
     TenantLedgerEntry,
     TenantRequest,
 )
-from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
+from storage.memory_scores import Scores
 from storage.replay import WorldState
 
 
@@ -38,9 +37,7 @@ class _Projected:
         self.ledger: dict[TenantLedgerEntry, PointsPosted] = {}
         # By the entry that is reversed: the kind of the one that does it.
         self.reversed: dict[TenantLedgerEntry, str] = {}
-        # (tenant, day) → card → (score, position at which it was reached)
-        self.days: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
-
+        self.scores = Scores()
         self.alarms: dict[tuple[str, str, str], int] = {}
 
     def due(self, until_ms: int) -> tuple[Alarm, ...]:
@@ -49,6 +46,7 @@ class _Projected:
 
     def take_in(self, fact: Fact, position: int) -> None:
         self.world.apply(fact, position)
+        self.scores.take(fact, position)
         if fact.request_id:
             self.requests[fact.tenant_id, fact.request_id] = (fact, position)
             claimed_ms = claimed_ahead_ms(fact.request_id, fact.at_ms)
@@ -60,10 +58,6 @@ class _Projected:
             self.ledger[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
             if fact.reverses:
                 self.reversed[fact.tenant_id, fact.card_id, fact.reverses] = fact.kind
-            if fact.day:
-                scores = self.days.setdefault((fact.tenant_id, fact.day), {})
-                if scores.get(fact.card_id, (None, 0))[0] != fact.day_earned_after:
-                    scores[fact.card_id] = (fact.day_earned_after, position)
 
 
 class MemoryStore:
@@ -104,52 +98,13 @@ class MemoryStore:
                 for key in request.ledger_entries
                 if key in projected.ledger
             },
-            boards={key: _board(projected, *key) for key in request.boards},
+            boards={key: projected.scores.board(world, *key) for key in request.boards},
             others={key: deepcopy(actor) for key in request.others if (actor := world.actors[key[0]].get(key[1:]))},
             alarms=projected.due(request.alarms_until_ms)[: request.alarms_max],
         )
 
     def _of(self, partition: int) -> _Projected:
         return self._partitions.setdefault(partition, _Projected())
-
-
-def _board(projected: _Projected, tenant_id: str, window: str) -> list[BoardScore]:
-    """The scores above zero, best first, then who reached theirs first."""
-    cards = projected.world.cards
-    if window == ALL_WINDOW:
-        scores = {
-            card_id: (card.earned, card.earned_position)
-            for (owner, card_id), card in cards.items()
-            if owner == tenant_id
-        }
-    elif window.startswith("day:"):
-        scores = projected.days.get((tenant_id, days_of(window)[0]), {})
-    elif not window.startswith(EVENT_WINDOW):
-        return _days(projected, tenant_id, *days_of(window))
-    else:
-        event = projected.world.events.get((tenant_id, window.removeprefix(EVENT_WINDOW)))
-        attendance = event.attendance if event is not None else {}
-        scores = {card_id: (one.earned, one.earned_position) for card_id, one in attendance.items()}
-    return sorted(
-        (
-            BoardScore(card_id, cards[tenant_id, card_id].member_name, score, reached)
-            for card_id, (score, reached) in scores.items()
-            if score > 0
-        ),
-        key=lambda row: (-row.score, row.reached),
-    )
-
-
-def _days(projected: _Projected, tenant_id: str, first: int, last: int) -> list[BoardScore]:
-    """The scores of each of these days that are not zero."""
-    cards = projected.world.cards
-    return [
-        BoardScore(card_id, cards[tenant_id, card_id].member_name, score, reached, day)
-        for (owner, day), scores in sorted(projected.days.items())
-        if owner == tenant_id and first <= day <= last
-        for card_id, (score, reached) in sorted(scores.items())
-        if score
-    ]
 
 
 def _copy_of_event(event: Event) -> Event:

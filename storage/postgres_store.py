@@ -40,7 +40,7 @@ from actors.ports import (
 from actors.tenant import Tenant
 from actors.terms import TIER_WINDOW_DAYS_MAX, EarnedDay, EventTerms, Hold, Lot, TenantSettings
 from actors.visits import NO_VISITS, Visits
-from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of, metric_and_window
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
 from storage.stored_rules import add_rules, uses_of
@@ -119,6 +119,23 @@ SELECT t.card_id, c.member_name, t.earned, t.earned_position
 FROM attendance AS t JOIN cards AS c USING (tenant_id, card_id)
 WHERE t.tenant_id = $1 AND t.event_id = $2 AND t.earned > 0 ORDER BY t.earned DESC, t.earned_position
 """
+_VISITS_OF_ALL = """
+SELECT t.card_id, c.member_name, t.ever, t.ever_reached
+FROM visit_scores AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.ever > 0 ORDER BY t.ever DESC, t.ever_reached
+"""
+_STREAKS_OF_ALL = """
+SELECT t.card_id, c.member_name, t.best, t.best_reached
+FROM visit_scores AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.best > 0 ORDER BY t.best DESC, t.best_reached
+"""
+_VISITS = """
+SELECT t.card_id, c.member_name, t.visits, t.position, t.day, t.event_id
+FROM visit_days AS t JOIN cards AS c USING (tenant_id, card_id)
+WHERE t.tenant_id = $1 AND t.visits > 0 AND {which} ORDER BY t.day, t.event_id, t.card_id
+"""
+_VISITS_OF_DAYS = _VISITS.format(which="t.day BETWEEN $2 AND $3")
+_VISITS_OF_EVENT = _VISITS.format(which="t.event_id = $2")
 
 _ALARMS = """
 SELECT wake_ms, tenant_id, kind, entity_id FROM alarms
@@ -129,6 +146,13 @@ _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
 _visits_decoder = msgspec.json.Decoder(Visits)
 _parts_decoder = msgspec.json.Decoder(tuple[Lot, ...])
+
+# By metric: over all time, an event, several days.
+_BOARDS = {
+    "points": (_ALL_BOARD, _EVENT_BOARD, _DAYS_BOARD),
+    "visits": (_VISITS_OF_ALL, _VISITS_OF_EVENT, _VISITS_OF_DAYS),
+    "streak": (_STREAKS_OF_ALL, _VISITS_OF_EVENT, _VISITS_OF_DAYS),
+}
 
 # Where a fact stands: partition and position.
 _Place = tuple[int, int]
@@ -298,17 +322,20 @@ async def _alarms(connection: Connection, partition: int, request: LoadRequest) 
     return tuple(Alarm(*row) for row in rows)
 
 
-async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:
-    """The scores above zero, best first, then who reached theirs first; over several days those of each day that are
-    not zero."""
+async def _board(connection: Connection, tenant_id: str, key: str) -> list[BoardScore]:
+    """The scores above zero, best first, then who reached theirs first; on boards of parts each part."""
+    metric, window = metric_and_window(key)
+    of_all, of_event, of_days = _BOARDS[metric]
     if window == ALL_WINDOW:
-        pages = _pages(connection, _ALL_BOARD, tenant_id)
+        pages = _pages(connection, of_all, tenant_id)
     elif window.startswith(EVENT_WINDOW):
-        pages = _pages(connection, _EVENT_BOARD, tenant_id, window.removeprefix(EVENT_WINDOW))
+        pages = _pages(connection, of_event, tenant_id, window.removeprefix(EVENT_WINDOW))
     else:
         first, last = days_of(window)
-        query = (_DAY_BOARD, first) if first == last else (_DAYS_BOARD, first, last)
-        pages = _pages(connection, query[0], tenant_id, *query[1:])
+        if metric == "points" and first == last:
+            pages = _pages(connection, _DAY_BOARD, tenant_id, first)
+        else:
+            pages = _pages(connection, of_days, tenant_id, first, last)
     return [BoardScore(*row) async for page in pages for row in page]
 
 

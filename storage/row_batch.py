@@ -106,6 +106,19 @@ class DayScore(msgspec.Struct, gc=False):
     is_certain: bool = False
 
 
+class VisitScore(msgspec.Struct, gc=False):
+    """A card's visits and its best streak of all time, each with the position at which it came to that."""
+
+    tenant_id: str
+    card_id: str
+    ever: int
+    ever_reached: int
+    best: int
+    best_reached: int
+    position: int
+    best_is_certain: bool = False
+
+
 class RowBatch(msgspec.Struct):
     """Rows of a run of entries of one partition: first what is appended, then the states, by key."""
 
@@ -130,6 +143,7 @@ class RowBatch(msgspec.Struct):
     detailed_scans: list[Row] = msgspec.field(default_factory=list)
     left: set[tuple[str, str]] = msgspec.field(default_factory=set)
     day_scores: dict[tuple[str, int, str], DayScore] = msgspec.field(default_factory=dict)
+    visit_scores: dict[tuple[str, str], VisitScore] = msgspec.field(default_factory=dict)
     # What postings that tell no balance drew on accounts, with the position of the last (`storage.rows_points`).
     drawn: dict[tuple[str, str], tuple[int, int]] = msgspec.field(default_factory=dict)
     # By table of `storage.state_tables` and key.

@@ -178,6 +178,18 @@ ON CONFLICT (tenant_id, day, card_id) DO UPDATE SET
     position = excluded.position
 WHERE t.position < excluded.position
 """
+# $8: as $27 above, for the best streak. Each fact with a visit changes how many there are.
+_VISIT_SCORES = f"""
+INSERT INTO visit_scores AS t (tenant_id, card_id, ever, ever_reached, best, best_reached, position)
+SELECT * FROM {_arrays("text*2 bigint*5")}
+ON CONFLICT (tenant_id, card_id) DO UPDATE SET
+    ever = excluded.ever,
+    ever_reached = excluded.ever_reached,
+    best = excluded.best,
+    best_reached = CASE WHEN $8::boolean OR excluded.best <> t.best THEN excluded.best_reached ELSE t.best_reached END,
+    position = excluded.position
+WHERE t.position < excluded.position
+"""
 
 _CLAIMS = """
 INSERT INTO claims AS t (tenant_id, partition_id, until_ms)
@@ -227,6 +239,7 @@ async def write(connection: Connection, batch: RowBatch, expected: Mark, reached
             await connection.execute(statement, *map(list, zip(*sorted(batch.left), strict=True)))
     await _write_set(connection, "attendance", _ATTENDANCE, [astuple(row) for row in batch.attendance.values()])
     await _write_by_certainty(connection, "day_scores", _DAY_SCORES, batch.day_scores.values(), 1)
+    await _write_by_certainty(connection, "visit_scores", _VISIT_SCORES, batch.visit_scores.values(), 1)
     await _write_set(connection, "tenant_accounts", _DRAWN, [(*key, *drawn) for key, drawn in batch.drawn.items()])
     for table in STATE_TABLES:
         rows = batch.states.get(table.name)

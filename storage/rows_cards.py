@@ -17,8 +17,8 @@ from actors.card_facts import (
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardStateChanged, ScanJudged
 from actors.visits import NO_VISITS, Visits
-from storage.row_batch import CardChange, RowBatch
-from storage.state_tables import TAGS, TIER_CHANGES
+from storage.row_batch import CardChange, RowBatch, VisitScore
+from storage.state_tables import TAGS, TIER_CHANGES, VISIT_DAYS
 
 CardChanged = (
     CardStateChanged
@@ -72,12 +72,29 @@ def take_visits(batch: RowBatch, fact: ScanJudged | ScanAnnulled, position: int)
     """What happened at a door changed how often a card came."""
     if fact.visits is None:
         return
+    if fact.visit_day:
+        count = 1 if isinstance(fact, ScanJudged) else 0
+        visit = (fact.tenant_id, fact.visit_day, fact.event_id, fact.card_id)
+        batch.set_state(VISIT_DAYS, (*visit, count, position))
+        _visit_score(batch, fact, fact.visits, position)
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:
         issued[0].apply(fact, position)
         return
     card = card_change(batch, fact.tenant_id, fact.card_id)
     card.visits, card.position = visits_text(fact.visits), position
+
+
+def _visit_score(batch: RowBatch, fact: ScanJudged | ScanAnnulled, visits: Visits, position: int) -> None:
+    key = (fact.tenant_id, fact.card_id)
+    score = batch.visit_scores.get(key)
+    if score is None:
+        counts = (visits.ever, position, visits.best_streak, position)
+        batch.visit_scores[key] = VisitScore(*key, *counts, position)
+        return
+    score.ever, score.ever_reached, score.position = visits.ever, position, position
+    if visits.best_streak != score.best:
+        score.best, score.best_reached, score.best_is_certain = visits.best_streak, position, True
 
 
 def visits_text(visits: Visits) -> str:

@@ -61,6 +61,11 @@ HOLDS = StateTable(
 )
 TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
 _CARD = (("tenant_id", "text"), ("card_id", "text"))
+VISIT_DAYS = StateTable(
+    "visit_days",
+    (("tenant_id", "text"), ("day", "integer"), ("event_id", "text"), ("card_id", "text")),
+    (("visits", "integer"),),
+)
 EARNED_DAYS = StateTable("earned_days", (*_CARD, ("day", "integer")), (("points", "bigint"),))
 TIER_CHANGES = StateTable(
     "tier_changes",
@@ -139,5 +144,5 @@ STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
     *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES),
-    *(EARNED_DAYS, TIER_CHANGES),
+    *(VISIT_DAYS, EARNED_DAYS, TIER_CHANGES),
 )

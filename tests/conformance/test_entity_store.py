@@ -10,7 +10,7 @@ import pytest
 
 from actors.codec import encode_facts
 from actors.entry import EMPTY_PAYLOAD, GENESIS_CHECKSUM, Entry, Mark, sealed
-from actors.facts import CommandRefused, Fact
+from actors.facts import CommandRefused, Fact, ScanJudged
 from actors.kinds import KINDS
 from actors.ports import BoardScore, EntityStore, Loaded, LoadRequest
 from storage.memory_store import MemoryStore
@@ -27,7 +27,7 @@ CARDS = tuple(f"card_{n}" for n in range(7))
 TAGS = tuple(f"04{n:012X}" for n in range(4))
 EVENTS = tuple(f"evt_{n}" for n in range(3))
 OTHERS = tuple(kind for kind in KINDS if kind not in ("tenant", "card", "event"))
-DAYS = (20_261_121, 20_261_122, 20_261_123)
+DAYS = (20_261_119, 20_261_121, 20_261_122, 20_261_123)
 SPANS = {
     "week:202647": (20_261_116, 20_261_122),
     "week:202648": (20_261_123, 20_261_129),
@@ -99,8 +99,9 @@ def everything(author: Author) -> LoadRequest:
         requests=(*author.positions, *((tenant, "request-absent") for tenant in tenants)),
         ledger_entries=(*author.postings, *((tenant, card, 10_000) for tenant in tenants for card in CARDS)),
         boards=tuple(
-            (tenant, window)
+            (tenant, f"{metric}/{window}")
             for tenant in tenants
+            for metric in ("points", "visits", "streak")
             for window in ("all", *(f"day:{day}" for day in DAYS), *SPANS, *(f"event:{event}" for event in EVENTS))
         ),
         others=(
@@ -153,12 +154,14 @@ async def test_boards_are_what_the_postings_lead_to(stage: Stage, seed: int) -> 
     author = Author(seed)
     await feed_in_batches(stage, author, author.entries(ENTRIES))
     loaded = await stage.store.load(PARTITION, everything(author))
-    for (tenant, window), rows in loaded.boards.items():
-        assert rows == board_by_hand(author, tenant, window), (tenant, window)
+    for (tenant, key), rows in loaded.boards.items():
+        assert rows == board_by_hand(author, tenant, *key.split("/")), (tenant, key)
 
 
-def board_by_hand(author: Author, tenant: str, window: str) -> list[BoardScore]:
-    """A board recomputed from all postings of the tenant in order: a score is reached when it last changed."""
+def board_by_hand(author: Author, tenant: str, metric: str, window: str) -> list[BoardScore]:
+    """A board recomputed from all facts of the tenant in order: a score is reached when it last changed."""
+    if metric != "points":
+        return visits_by_hand(author, tenant, metric, window)
     if window in SPANS:
         first, last = SPANS[window]
         days = [(day, row) for day in DAYS for row in _scores_by_hand(author, tenant, f"day:{day}") if row.score]
@@ -169,6 +172,30 @@ def board_by_hand(author: Author, tenant: str, window: str) -> list[BoardScore]:
         ]
     rows = [row for row in _scores_by_hand(author, tenant, window) if row.score > 0]
     return sorted(rows, key=lambda row: (-row.score, row.reached))
+
+
+def visits_by_hand(author: Author, tenant: str, metric: str, window: str) -> list[BoardScore]:
+    """The same for visits: each is a row of its own where the window ends."""
+    names = {card: state.member_name for (owner, card), state in author.world.cards.items() if owner == tenant}
+    ever: dict[str, tuple[int, int]] = {}
+    visits: dict[tuple[int, str, str], tuple[int, int]] = {}
+    for fact, position in author.ordered_visits:
+        if fact.tenant_id == tenant:
+            assert fact.visits is not None
+            score = fact.visits.ever if metric == "visits" else fact.visits.best_streak
+            if ever.get(fact.card_id, (0, 0))[0] != score:
+                ever[fact.card_id] = (score, position)
+            visits[fact.visit_day, fact.event_id, fact.card_id] = (int(isinstance(fact, ScanJudged)), position)
+    if window == "all":
+        rows = [BoardScore(card, names[card], *score) for card, score in ever.items() if score[0] > 0]
+        return sorted(rows, key=lambda row: (-row.score, row.reached))
+    day = int(window.removeprefix("day:")) if window.startswith("day:") else 0
+    first, last = SPANS.get(window, (day, day))
+    return [
+        BoardScore(card, names[card], *score, on, event)
+        for (on, event, card), score in sorted(visits.items())
+        if score[0] and (first <= on <= last or window == f"event:{event}")
+    ]
 
 
 def _scores_by_hand(author: Author, tenant: str, window: str) -> list[BoardScore]:
@@ -202,7 +229,11 @@ async def test_another_tenants_ids_are_absent(stage: Stage) -> None:
         events=tuple(("org_B", event) for event in EVENTS),
         requests=tuple(("org_B", request_id) for _, request_id in author.positions),
         ledger_entries=tuple(("org_B", card, seq) for _, card, seq in author.postings),
-        boards=(("org_B", "all"), ("org_B", f"day:{DAYS[0]}"), ("org_B", "event:evt_0")),
+        boards=tuple(
+            ("org_B", f"{metric}/{window}")
+            for metric in ("points", "visits", "streak")
+            for window in ("all", f"day:{DAYS[0]}", "event:evt_0")
+        ),
         others=tuple((kind, "org_B", own_id) for kind in OTHERS for _, own_id in author.world.actors[kind]),
     )
     loaded = await stage.store.load(PARTITION, stolen)
@@ -247,9 +278,9 @@ async def test_a_key_that_cannot_exist_is_absent(stage: Stage, text: str) -> Non
             events=keys,
             requests=(*keys, (tenant, request_id)),
             ledger_entries=(("org_A", text, 1), ("org_A", "card_1", 1 << 70)),
-            boards=((text, "all"), ("org_A", f"event:{text}")),
+            boards=((text, "points/all"), ("org_A", f"visits/event:{text}")),
         ),
     )
     assert (loaded.tenants, loaded.cards, loaded.events, loaded.ledger_entries) == ({}, {}, {}, {})
     assert list(loaded.requests) == [(tenant, request_id)]
-    assert loaded.boards == {(text, "all"): [], ("org_A", f"event:{text}"): []}
+    assert loaded.boards == {(text, "points/all"): [], ("org_A", f"visits/event:{text}"): []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.board import Board, DaysBoard
+from actors.board import Board, PartsBoard
 from actors.ports import BoardScore
 
 
@@ -85,28 +85,31 @@ class TestDays:
     """A board over several days."""
 
     def test_a_score_is_the_sum_of_its_days_and_reached_when_the_last_of_them_was(self) -> None:
-        the_board = DaysBoard(
+        the_board = PartsBoard(
+            "points",
             [
                 BoardScore("a", "Ann", 5, 3, 20261123),
                 BoardScore("b", "Bob", 9, 4, 20261123),
                 BoardScore("a", "Ann", 4, 6, 20261124),
                 BoardScore("c", "Cy", -2, 7, 20261124),
-            ]
+            ],
         )
         assert top(the_board) == [(1, "b", 9), (2, "a", 9)]
-        the_board.set_day("c", "Cy", 20261125, 11, 8)
+        the_board.set_part("c", "Cy", (20261125, ""), 11, 8)
         assert top(the_board) == [(1, "b", 9), (2, "a", 9), (3, "c", 9)]
-        the_board.set_day("b", "Bob", 20261123, 10, 9)
-        the_board.set_day("b", "Bob", 20261123, 9, 10)
+        the_board.set_part("b", "Bob", (20261123, ""), 10, 9)
+        the_board.set_part("b", "Bob", (20261123, ""), 9, 10)
         assert [card for _, card, _ in top(the_board)] == ["a", "c", "b"]
 
     def test_a_day_that_comes_to_nothing_is_as_if_it_had_not_been(self) -> None:
-        the_board = DaysBoard([BoardScore("a", "Ann", 5, 3, 20261123), BoardScore("b", "Bob", 5, 4, 20261123)])
-        the_board.set_day("a", "Ann", 20261124, 5, 6)
-        the_board.set_day("a", "Ann", 20261124, 0, 7)
+        the_board = PartsBoard(
+            "points", [BoardScore("a", "Ann", 5, 3, 20261123), BoardScore("b", "Bob", 5, 4, 20261123)]
+        )
+        the_board.set_part("a", "Ann", (20261124, ""), 5, 6)
+        the_board.set_part("a", "Ann", (20261124, ""), 0, 7)
         assert top(the_board) == [(1, "a", 5), (2, "b", 5)]
-        the_board.set_day("a", "Ann", 20261123, 0, 8)
-        the_board.set_day("c", "Cy", 20261124, 0, 9)
+        the_board.set_part("a", "Ann", (20261123, ""), 0, 8)
+        the_board.set_part("c", "Cy", (20261124, ""), 0, 9)
         assert top(the_board) == [(1, "b", 5)]
 
     @settings(max_examples=200, deadline=None)
@@ -118,12 +121,14 @@ class TestDays:
         self, changes: list[tuple[str, int, int, bool]], loaded_after: int
     ) -> None:
         days: dict[tuple[str, int], tuple[int, int]] = {}
-        the_board = DaysBoard(())
+        the_board = PartsBoard("points", ())
         for reached, (card_id, day, score, looks) in enumerate(changes, 1):
             if reached - 1 == loaded_after:
                 rows = [(card, day, *score) for (card, day), score in days.items() if score[0]]
-                the_board = DaysBoard(BoardScore(card, "Ann", score, at, day) for card, day, score, at in rows)
-            the_board.set_day(card_id, "Ann", day, score, reached)
+                the_board = PartsBoard(
+                    "points", [BoardScore(card, "Ann", score, at, day) for card, day, score, at in rows]
+                )
+            the_board.set_part(card_id, "Ann", (day, ""), score, reached)
             if days.get((card_id, day), (0, 0))[0] != score:
                 days[card_id, day] = (score, reached)
             if looks:

@@ -12,7 +12,7 @@ from actors.facts import PointsPosted, ScanJudged
 from actors.ids import position_of
 from actors.limits import Limits
 from actors.live import PUBLISH_INTERVAL_MS, TIDY_INTERVAL_MS, UPDATES_KEPT, WATCHED_MS, Topic, Views
-from actors.live_sources import CONFLICTS_PER_UPDATE_MAX, FEED_SCANS_MAX
+from actors.live_sources import CONFLICTS_PER_UPDATE_MAX, FEED_SCANS_MAX, BoardSource
 from actors.offline import decide_offline
 from actors.replies import EventFeed, FirstSeen
 from actors.terms import EventTerms, Gate
@@ -226,16 +226,16 @@ def test_a_board_topic_that_was_put_away_begins_above_all_its_offsets() -> None:
     views = Views(7)
     name = "leaderboard:points"
     board = Board(())
-    views.add_board("org", "all", board, [])
-    topic = views.board_topic("org", name, "points", "all", board)
+    views.add_board("org", "points/all", board, [])
+    topic = views.board_topic("org", name, BoardSource(board, "points/all", "points", is_shared=False))
     topic.watch(NOW_MS, 0, -1, -1)
     views.take_points(posting(5), position_of(1, 0))
     (digest,) = views.due(NOW_MS)
     late_ms = NOW_MS + 2 * WATCHED_MS + 1
     views.drop_unwatched(late_ms, Limits(boards_resident_max=0))
     assert views.board_count == 0
-    views.add_board("org", "all", board, [])
-    again = views.board_topic("org", name, "points", "all", board)
+    views.add_board("org", "points/all", board, [])
+    again = views.board_topic("org", name, BoardSource(board, "points/all", "points", is_shared=False))
     view, _ = again.watch(late_ms, 1, 7, digest.update.offset)
     assert not view.recovered
     assert view.offset > digest.update.offset
@@ -245,11 +245,13 @@ def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
     views = Views(7)
     name = "leaderboard:points:day"
     today, tomorrow = Board(()), Board(())
-    views.add_board("org", "day:20270115", today, [])
-    views.add_board("org", "day:20270116", tomorrow, [])
-    topic = views.board_topic("org", name, "points", "day:20270115", today)
+    views.add_board("org", "points/day:20270115", today, [])
+    views.add_board("org", "points/day:20270116", tomorrow, [])
+    topic = views.board_topic("org", name, BoardSource(today, "points/day:20270115", "points", is_shared=False))
     topic.watch(NOW_MS, 0, -1, -1)
-    assert views.board_topic("org", name, "points", "day:20270116", tomorrow) is topic
+    assert (
+        views.board_topic("org", name, BoardSource(tomorrow, "points/day:20270116", "points", is_shared=False)) is topic
+    )
     (digest,) = views.due(NOW_MS)
     assert digest.update.data.window == "day:20270116"  # type: ignore[union-attr]
     views.take_points(posting(5), position_of(1, 0))
@@ -258,10 +260,12 @@ def test_a_topic_of_the_day_moves_to_the_new_days_board() -> None:
 
 def test_a_posting_reaches_the_boards_of_its_day_its_week_and_its_month() -> None:
     views = Views(7)
-    boards = {window: board_over(window, ()) for window in ("day:20270115", "week:202702", "month:202701")}
-    others = {window: board_over(window, ()) for window in ("day:20270116", "week:202703", "month:202702")}
-    for window, board in (boards | others).items():
-        views.add_board("org", window, board, [])
+    keys = ("day:20270115", "week:202702", "month:202701")
+    boards = {f"points/{window}": board_over(f"points/{window}", ()) for window in keys}
+    keys = ("day:20270116", "week:202703", "month:202702")
+    others = {f"points/{window}": board_over(f"points/{window}", ()) for window in keys}
+    for key, board in (boards | others).items():
+        views.add_board("org", key, board, [])
     views.take_points(posting(5), position_of(1, 0))
     for board in boards.values():
         assert [row.score for row in board.view("points", "", 9, 0, "").rows] == [5]

@@ -77,11 +77,11 @@ def test_a_board_shows_the_new_name_whether_it_was_loaded_before_or_after(is_in_
     drive = driven()
     drive.send(("w", GetTopic("org", "leaderboard:points")))
     if not is_in_tail:
-        drive.loaded(boards={("org", "all"): [BoardScore("card", "Ann", 5, 1)]})
+        drive.loaded(boards={("org", "points/all"): [BoardScore("card", "Ann", 5, 1)]})
     drive.send(("a", award(5, card_id="card2")), ("b", rename("Ánh")), ("c", rename("Bình", "r2", "card2")))
     drive.appended()
     if is_in_tail:
-        drive.loaded(boards={("org", "all"): [BoardScore("card", "Ann", 5, 1)]})
+        drive.loaded(boards={("org", "points/all"): [BoardScore("card", "Ann", 5, 1)]})
     drive.send(("d", GetBoard("org", "points", "all")))
     board = drive.reply("d")
     assert isinstance(board, BoardView)
@@ -97,7 +97,7 @@ def test_a_board_shows_the_new_name_whether_it_was_loaded_before_or_after(is_in_
 def test_watchers_of_a_board_are_told_a_name_and_only_of_their_own_board() -> None:
     drive = driven()
     drive.send(("w", GetTopic("org", "leaderboard:points")))
-    drive.loaded(boards={("org", "all"): [BoardScore("card", "Ann", 5, 1)]})
+    drive.loaded(boards={("org", "points/all"): [BoardScore("card", "Ann", 5, 1)]})
     assert isinstance(drive.reply("w"), TopicView)
     drive.send(("a", rename("Ánh", card_id="card2")))
     drive.appended()

@@ -7,17 +7,19 @@ from typing import Any
 from unittest.mock import patch
 
 import actors.board
+import actors.calendar
 import actors.live
 import actors.partition
-from actors.board import Board, DaysBoard
-from actors.windows import windows_of
+from actors.board import Board, PartsBoard
+from actors.ranking import Ranking
+from actors.windows import keys_of_day
 from tests.simulation.planting import planted
 
 
 @planted
 def a_week_is_its_last_day() -> Iterator[None]:
     """The score of the day stands for that of the days together."""
-    with patch.object(DaysBoard, "set_day", lambda board, card, name, _, score, at: board.set(card, name, score, at)):
+    with patch.object(PartsBoard, "set_part", lambda board, card, name, _, score, at: board.set(card, name, score, at)):
         yield
 
 
@@ -38,9 +40,34 @@ def a_month_hears_nothing_of_what_is_taken_back() -> Iterator[None]:
     original = actors.live.Views.take_points
 
     def take_points(views: Any, fact: Any, position: int) -> None:
-        hidden = {} if fact.kind != "reverse" else {"windows_of": lambda day: windows_of(day)[:2]}
+        hidden = {} if fact.kind != "reverse" else {"keys_of_day": lambda *day: keys_of_day(*day)[:2]}
         with patch.multiple(actors.live, **hidden):
             original(views, fact, position)
 
     with patch.object(actors.live.Views, "take_points", take_points):
+        yield
+
+
+@planted
+def a_visit_that_is_taken_back_stays_on_the_boards() -> Iterator[None]:
+    original = actors.live.Views.take_visit
+
+    def take_visit(views: Any, fact: Any, name: str, count: int, position: int) -> None:
+        if count:
+            original(views, fact, name, count, position)
+
+    with patch.object(actors.live.Views, "take_visit", take_visit):
+        yield
+
+
+@planted
+def a_streak_goes_on_over_a_day_without_a_visit() -> Iterator[None]:
+    with patch.object(actors.board, "day_number", lambda day: actors.calendar.day_number(day) // 3):
+        yield
+
+
+@planted
+def ranks_that_are_shared_leave_none_out() -> Iterator[None]:
+    """After two first ones comes the second, not the third."""
+    with patch.object(Ranking, "rank_of", lambda ranking, score: 1 + sum(one > score for one in ranking._equals)):
         yield

@@ -10,7 +10,7 @@ import msgspec
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import CheckIn, Command
 from actors.schedule import Schedule
-from actors.terms import TierLevel, TierTerms
+from actors.terms import BoardTerms, TierLevel, TierTerms
 
 Head = tuple[str, str, bytes]
 LEVELS = (TierLevel("bronze", 0), TierLevel("silver", 20), TierLevel("gold", 45, "Sun"), TierLevel("platinum", 90))
@@ -40,6 +40,12 @@ def some_tiers(rng: Random) -> TierTerms | None:
     review = rng.choice((monthly, monthly, yearly))
     made = TierTerms(levels, rng.choice((1, 1, 2, 365)), rng.choice(("keep", "one_down", "by_points")), review)
     return rng.choice((None, made, made, made, msgspec.structs.replace(made, levels=LEVELS[1:])))
+
+
+def some_boards(rng: Random) -> tuple[BoardTerms, ...]:
+    """An organisation's own leaderboards."""
+    regulars, rising = BoardTerms("regulars", "visits", True), BoardTerms("rising", "points", True)
+    return rng.choice(((), (regulars,), (regulars, rising), (rising,)))
 
 
 def presented(rng: Random, command: CheckIn, serials: dict[str, int], counters: dict[str, int]) -> CheckIn:

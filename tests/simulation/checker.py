@@ -42,10 +42,10 @@ from actors.replies import (
     TopicView,
 )
 from actors.terms import FAR_MS
+from tests.simulation.boards_told import BoardsTold
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
-from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.oracle_coupons import told_of_coupon
 from tests.simulation.plain import card_at, changed_cards, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
@@ -86,7 +86,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards = BoardOracle()
+        self.boards = BoardsTold()
         self.scans: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -150,6 +150,7 @@ class Checker(Watcher):
     def _take_fact(self, kind: str, fact: Any, position: int) -> None:
         self._world.note(f"fact {kind}")
         tenant_id = fact.tenant_id
+        self.boards.take(fact, position)
         if kind == "PointsPosted":
             self._take_points(fact, position)
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
@@ -181,6 +182,7 @@ class Checker(Watcher):
         elif kind in RULE_FACTS:
             self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
+            self.boards.define(tenant_id, self.oracle.tenants[tenant_id]["boards"])
             self.history["tenant", tenant_id].add(position, self._tenant(tenant_id))
         else:
             self._world.note(f"refused {fact.reason}")
@@ -227,8 +229,6 @@ class Checker(Watcher):
         self._world.note(f"points {fact.kind}")
         if fact.short_by:
             self._world.note("reversal short")
-        for window, rows in self.boards.take(fact, position):
-            self.history["board", f"{fact.tenant_id}/{window}"].add(position, rows)
 
     def _take_rules(self, kind: str, fact: Any, position: int) -> None:
         if kind in ("RulesApplied", "RuleUnitsReturned"):
@@ -274,7 +274,7 @@ class Checker(Watcher):
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
         rules = list(tenant["points"])
-        told = (tenant["plan"], tenant["grace"], tenant["tiers"])
+        told = (tenant["plan"], tenant["grace"], tenant["tiers"], tenant["boards"])
         settings = (tenant["time_zone"], tenant["overdraft_max"], rules, *told)
         return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
@@ -378,7 +378,15 @@ class Checker(Watcher):
         elif isinstance(reply, TenantView):
             rules = [(r.rule_id, r.version, r.points, r.once_per_event) for r in reply.settings.rules]
             told = reply.settings
-            settings = (told.time_zone, told.overdraft_max, rules, told.plan, told.lapsed_grace_ms, told.tiers)
+            settings = (
+                told.time_zone,
+                told.overdraft_max,
+                rules,
+                told.plan,
+                told.lapsed_grace_ms,
+                told.tiers,
+                told.boards,
+            )
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")
         elif isinstance(reply, CouponView | RedemptionView):
@@ -391,22 +399,9 @@ class Checker(Watcher):
             self._told_topic(token, message, reply)
 
     def _told_board(self, tenant_id: str, view: BoardView, since: int, query: Query | None = None) -> None:
-        shown = [(row.rank, row.card_id, row.score) for row in view.rows]
-        history = self.history["board", f"{tenant_id}/{view.window}"]
-        if (not history.positions or history.positions[0] > since) and not view.size and not shown:
-            return
-        for rows in history.since(since):
-            start, limit, rank = 0, 10, 0
-            if isinstance(query, GetBoard):
-                start, limit = query.offset, query.limit
-                places = [n for n, (card, _) in enumerate(rows) if card == query.around]
-                if query.around:
-                    rank = places[0] + 1 if places else 0
-                    start, limit = (max(0, rank - 1 - limit // 2), limit) if places else (0, 0)
-            wanted = [(start + n + 1, *row) for n, row in enumerate(rows[start : start + limit])]
-            if (shown, view.size, view.around_rank) == (wanted, len(rows), rank):
-                return
-        raise Violation(f"16: no prefix of the journal gives board {view}, but {history.since(since)}")
+        wrong = self.boards.explain(tenant_id, view, since, query)
+        check(not wrong, f"16: {wrong}")
+        self._world.note(f"board {view.board}")
 
     def _told_topic(self, token: Token, query: GetTopic, view: TopicView) -> None:
         self.topic_views.append((token, view))

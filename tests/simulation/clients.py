@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from actors.board_commands import SetBoards
 from actors.card_commands import AssignTag
 from actors.codec import Message
 from actors.commands import (
@@ -30,12 +31,12 @@ from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, Rel
 from actors.queries import GetBoard, GetCard, GetCardTier, GetCoupon, GetEvent, GetRedemption, GetTenant, GetTopic
 from actors.refusals import FAILURES_TO_RETRY
 from actors.replies import Done, EventView, Failed, Reply, TopicView
-from actors.terms import FAR_MS, EventTerms, Gate, TenantSettings
+from actors.terms import FAR_MS, BoardTerms, EventTerms, Gate, TenantSettings
 from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from rules.language import RuleDefinition
 from rules.model import Rule
-from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_tiers
+from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_boards, some_tiers
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
@@ -43,6 +44,7 @@ from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.rule_clients import about_rules, learn_rule
 from tests.simulation.world import World
 
+BOARDS = ("points", "points", "visits", "streak", "regulars", "rising")
 TENANTS = ("org_a", "org_b")
 CARDS = {"org_a": ("card_1", "card_2", "card_3"), "org_b": ("card_4", "card_5")}
 EVENTS = {"org_a": ("event_1", "event_2"), "org_b": ("event_3",)}
@@ -182,6 +184,10 @@ class Client:
             command = ChangePlan(*head, rng.choice(("free", "free", "premium")))
             if rng.random() < 0.5:
                 command = SetTiers(*head, some_tiers(rng))
+            elif rng.random() < 0.5:
+                command = SetBoards(
+                    *head, (*some_boards(rng), *rng.choice(((), (), (BoardTerms("points", "visits"),))))
+                )
         else:
             zone, overdraft = rng.choice(TIME_ZONES), rng.choice((None, 0, 20))
             grace = rng.choice((None, 0, 300))
@@ -270,9 +276,9 @@ class Client:
             return GetRedemption(tenant_id, self._coupons.redemption(rng, tenant_id))
         if dice < 0.7:
             around = rng.choice(("", "", rng.choice(CARDS[tenant_id])))
-            return GetBoard(tenant_id, "points", window, rng.randint(1, 4), rng.randint(0, 1), around)
+            return GetBoard(tenant_id, rng.choice(BOARDS), window, rng.randint(1, 4), rng.randint(0, 1), around)
         card_id = self._pick(tenant_id, CARDS)
-        others = (f"leaderboard:points:{window}", f"card:{card_id}", "revocations", "revocations")
+        others = (f"leaderboard:{rng.choice(BOARDS)}:{window}", f"card:{card_id}", "revocations", "revocations")
         topic = rng.choice((f"event:{event_id}", f"event:{event_id}", *others))
         return GetTopic(tenant_id, topic, *self._seen_topics.get((tenant_id, topic), (-1, -1)))
 
@@ -387,7 +393,7 @@ def founding_commands(client: Client) -> list[Command]:
         overdraft, grace = world.rng.choice((0, 0, 15)), world.rng.choice((0, 200))
         tiers = some_tiers(world.rng)
         tiers = None if tiers is not None and tiers.levels[0].points else tiers
-        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers)
+        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers, some_boards(world.rng))
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from actors.board_commands import SetBoards
 from actors.card_commands import AssignTag, CardCommand, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     ChangeCardState,
@@ -102,6 +103,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
                     "plan": command.settings.plan,
                     "grace": command.settings.lapsed_grace_ms,
                     "tiers": command.settings.tiers,
+                    "boards": command.settings.boards,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
@@ -111,6 +113,11 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
                 if command.tiers is not None and command.tiers.levels[0].points:
                     return refused("terms_invalid")
                 self.tenants[command.tenant_id]["tiers"] = command.tiers
+                return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
+            case SetBoards():
+                if any(one.name == "points" for one in command.boards):
+                    return refused("terms_invalid")
+                self.tenants[command.tenant_id]["boards"] = command.boards
                 return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case ChangeTenant():
                 return self._change_tenant(command)

@@ -52,6 +52,7 @@ from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle_boards import span_of
 from tests.simulation.postgres_coupons import CouponTables
 from tests.simulation.postgres_rules import RuleTables
+from tests.simulation.postgres_visits import VisitRows
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -74,6 +75,7 @@ class PostgresModel:
         self.accounts: dict[tuple[str, str], tuple[int, int]] = {}
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        self.visits = VisitRows()
         self.tags: dict[tuple[str, str], tuple[str, int, int]] = {}
         # By tenant and rule: the definition (None: deleted), the points given; by card its uses. With positions.
         self.rules = RuleTables()
@@ -235,6 +237,7 @@ class PostgresModel:
     def _write_visits(self, fact: ScanJudged | ScanAnnulled, position: int) -> None:
         if fact.visits is not None:
             self.cards[fact.tenant_id, fact.card_id].update(visits=fact.visits, position=position)
+            self.visits.write(fact, position)
 
     def _write_doors(self, fact: Any, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
@@ -381,8 +384,12 @@ class PostgresModel:
         doors = (dict(row["zones"]), row["session"], row["left_ms"], set(row["listed"]))
         return Event(*key, row["terms"], *row["counts"], attendance, row["position"], *doors)
 
-    def _board(self, tenant_id: str, window: str) -> list[BoardScore]:
+    def _board(self, tenant_id: str, board: str) -> list[BoardScore]:
+        metric, _, window = board.partition("/")
         kind, _, key = window.partition(":")
+        if metric != "points":
+            names = {card_id: row["who"][1] for (tenant, card_id), row in self.cards.items() if tenant == tenant_id}
+            return self.visits.board(tenant_id, metric, kind, key, names)
         if kind == "day":
             return [score for score in self.day_scores.get((tenant_id, int(key)), {}).values() if score.score > 0]
         if kind in ("week", "month"):

@@ -144,6 +144,18 @@ async def change_what_was_earned_on_a_day(system: System) -> None:
     await system.sql("UPDATE earned_days SET points = points + 1 WHERE tenant_id = $1", SECOND)
 
 
+async def forget_a_visit(system: System) -> None:
+    await system.sql("UPDATE visit_days SET visits = 0 WHERE tenant_id = $1", FIRST)
+
+
+async def come_earlier_to_a_streak(system: System) -> None:
+    await system.sql("UPDATE visit_scores SET best_reached = best_reached - 1 WHERE tenant_id = $1", FIRST)
+
+
+async def count_more_visits(system: System) -> None:
+    await system.sql("UPDATE visit_scores SET ever = ever + 1 WHERE tenant_id = $1", FIRST)
+
+
 async def lose_a_change_of_tier(system: System) -> None:
     await system.sql("DELETE FROM tier_changes WHERE tenant_id = $1 AND reason = 'until'", SECOND)
 
@@ -364,6 +376,9 @@ PLANTED: dict[Plant, str] = {
     forgive_a_rule: "rule_failures_rows",
     forget_a_use_of_a_rule: "rule_uses_rows",
     change_what_was_earned_on_a_day: "earned_days_rows",
+    forget_a_visit: "visit_days_rows",
+    come_earlier_to_a_streak: "visit_scores_rows",
+    count_more_visits: "leaderboards",
     lose_a_change_of_tier: "tier_changes_rows",
     resume_a_suspended_card: "postgres_state",
     change_the_rules: "tenants_rows",

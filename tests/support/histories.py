@@ -81,6 +81,7 @@ class Author:
         self.positions: dict[tuple[str, str], tuple[Fact, int]] = {}
         self.postings: dict[tuple[str, str, int], PointsPosted] = {}
         self.ordered_postings: list[tuple[PointsPosted, int]] = []
+        self.ordered_visits: list[tuple[ScanJudged | ScanAnnulled, int]] = []
         self.reversed: set[tuple[str, str, int]] = set()
         self._tenants = tenants
         self._epoch = 1
@@ -110,6 +111,8 @@ class Author:
         self.world.apply(fact, position)
         if fact.request_id:
             self.positions[fact.tenant_id, fact.request_id] = (fact, position)
+        if isinstance(fact, ScanJudged | ScanAnnulled) and fact.visit_day:
+            self.ordered_visits.append((fact, position))
         if isinstance(fact, PointsPosted):
             self.postings[fact.tenant_id, fact.card_id, fact.entry_seq] = fact
             self.ordered_postings.append((fact, position))

@@ -1,0 +1,18 @@
+"""Commands about an organisation's own leaderboards. Rules as in `actors.commands`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.terms import BoardTerms
+
+
+class SetBoards(msgspec.Struct, frozen=True, array_like=True, tag=60):
+    """Which boards the organisation has besides everybody's; those that are not named here are no more. What is counted
+    does not change: a board is a way to look at it."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    boards: tuple[BoardTerms, ...]
+    if_version: tuple[str, ...] | None = None

@@ -1,0 +1,50 @@
+"""The model's rows of visits, for leaderboards (`tests.simulation.postgres_model`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actors.door_facts import ScanAnnulled
+from actors.facts import ScanJudged
+from actors.ports import BoardScore
+from tests.simulation.oracle_boards import span_of
+
+
+class VisitRows:
+    """Visits by day and event, and what cards have of all time."""
+
+    def __init__(self) -> None:
+        # By tenant, card, day and event: how many, since when.
+        self._days: dict[tuple[str, str, int, str], tuple[int, int]] = {}
+        # By tenant, card and metric.
+        self._ever: dict[tuple[str, str, str], tuple[int, int]] = {}
+
+    def write(self, fact: ScanJudged | ScanAnnulled, position: int) -> None:
+        """The rows that a scan or an annulment leads to."""
+        if not fact.visit_day or fact.visits is None:
+            return
+        who = (fact.tenant_id, fact.card_id)
+        self._days[*who, fact.visit_day, fact.event_id] = (int(isinstance(fact, ScanJudged)), position)
+        for metric, ever in (("visits", fact.visits.ever), ("streak", fact.visits.best_streak)):
+            if self._ever.get((*who, metric), (0, 0))[0] != ever:
+                self._ever[*who, metric] = (ever, position)
+
+    def board(self, tenant_id: str, metric: str, kind: str, key: str, names: Mapping[str, str]) -> list[BoardScore]:
+        """The rows of a board."""
+        if kind == "all":
+            return [
+                BoardScore(card_id, names[card_id], *score)
+                for (tenant, card_id, counted), score in self._ever.items()
+                if (tenant, counted) == (tenant_id, metric) and score[0]
+            ]
+        return [
+            BoardScore(card_id, names[card_id], *score, day, event_id)
+            for (tenant, card_id, day, event_id), score in self._days.items()
+            if tenant == tenant_id and score[0] and key == _key(kind, day, event_id)
+        ]
+
+
+def _key(kind: str, day: int, event_id: str) -> str:
+    if kind == "event":
+        return event_id
+    return str(day) if kind == "day" else span_of(kind, day)
