@@ -100,12 +100,12 @@ def decide_set_tiers(scope: Scope, command: SetTiers, at_ms: int) -> list[Fact]:
 def decide_set_boards(scope: Scope, command: SetBoards, at_ms: int) -> list[Fact]:
     """Sets which leaderboards the organisation has of its own, if the condition holds and unless it makes no sense."""
     tenant = scope.tenant
-    if command.if_version is not None and boards_version(tenant.settings.boards) not in command.if_version:
+    if command.if_version is not None and boards_version(tenant.settings) not in command.if_version:
         return [_refused(command, tenant.tenant_id, PRECONDITION_FAILED, CHANGED_MEANWHILE, at_ms)]
-    fault = fault_of_boards(command.boards)
+    fault = fault_of_boards(command.boards, command.grace_ms)
     if fault:
         return [_refused(command, tenant.tenant_id, TERMS_INVALID, fault, at_ms)]
-    settings = msgspec.structs.replace(tenant.settings, boards=command.boards)
+    settings = msgspec.structs.replace(tenant.settings, boards=command.boards, board_grace_ms=command.grace_ms)
     return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, tenant.name, settings)]
 
 

@@ -19,7 +19,7 @@ from actors.calendar import day_number
 from actors.ports import BoardScore
 from actors.ranking import Ranking
 from actors.replies import BoardRow, BoardView
-from actors.terms import BOARDS_PER_TENANT_MAX, BoardTerms, Metric
+from actors.terms import BOARD_GRACE_MS_MAX, BOARDS_PER_TENANT_MAX, BoardTerms, Metric
 from actors.windows import is_of_parts, metric_and_window
 
 # Those of every organisation.
@@ -161,8 +161,10 @@ def board_over(key: str, scores: Iterable[BoardScore]) -> Board:
     return Board(scores)
 
 
-def fault_of_boards(boards: tuple[BoardTerms, ...]) -> str:
-    """What is wrong with an organisation's own boards, "" if nothing."""
+def fault_of_boards(boards: tuple[BoardTerms, ...], grace_ms: int) -> str:
+    """What is wrong with an organisation's own boards and their grace, "" if nothing."""
+    if not 0 <= grace_ms <= BOARD_GRACE_MS_MAX:
+        return f"the grace is 0 to {BOARD_GRACE_MS_MAX} ms"
     if len(boards) > BOARDS_PER_TENANT_MAX:
         return f"an organisation has at most {BOARDS_PER_TENANT_MAX} boards of its own"
     names = [one.name for one in (*BOARDS, *boards)]

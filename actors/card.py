@@ -24,6 +24,9 @@ from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
 from actors.terms import FAR_MS, POOL, TIER_WINDOW_DAYS_MAX, Account, CardState, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS, Visits
 
+# Of so many days before its latest one a card remembers what it earned on them.
+DAYS_REMEMBERED = 7
+
 CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned
 
 
@@ -33,7 +36,9 @@ class Card(msgspec.Struct, gc=False):
     organisation's n-th card (0: from before there were numbers), `tag_uid` its NFC tag, "" for none.
 
     `tier_due_ms` is when the tier is looked at next (0: not), `tier_is_held` that a person set it until then;
-    `earned_days` are what it goes by, the sums of the last `TIER_WINDOW_DAYS_MAX` days up to the latest."""
+    `earned_days` are what it goes by, the sums of the last `TIER_WINDOW_DAYS_MAX` days up to the latest.
+
+    `past_days` are the scores, not zero, of the `DAYS_REMEMBERED` days before `day`."""
 
     tenant_id: str
     card_id: str
@@ -64,6 +69,7 @@ class Card(msgspec.Struct, gc=False):
     tier_due_ms: int = 0
     tier_is_held: bool = False
     earned_days: tuple[EarnedDay, ...] = ()
+    past_days: tuple[EarnedDay, ...] = ()
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -109,9 +115,7 @@ class Card(msgspec.Struct, gc=False):
             self.earned = fact.earned_after
             self.earned_position = position
         if fact.day and (fact.day, fact.day_earned_after) != (self.day, self.day_earned):
-            self.day = fact.day
-            self.day_earned = fact.day_earned_after
-            self.day_position = position
+            self._earn_on(fact.day, fact.day_earned_after, position)
         if fact.lots:
             changed = {lot.lot for lot in fact.lots}
             kept = [lot for lot in self.lots if lot.lot not in changed]
@@ -122,6 +126,28 @@ class Card(msgspec.Struct, gc=False):
             self.earned_days = days_kept([*others, fact.earned_on])
         if fact.held:
             self._hold(fact)
+
+    def _earn_on(self, day: int, earned: int, position: int) -> None:
+        past = self.past_days
+        if day < self.day:
+            past = tuple(one for one in past if one.day != day)
+            self.past_days = tuple(sorted((*past, EarnedDay(day, earned)), key=_day_of)) if earned else past
+            return
+        if day > self.day:
+            if self.day_earned:
+                past = (*past, EarnedDay(self.day, self.day_earned))
+            if past:
+                first = add_days(day, -DAYS_REMEMBERED)
+                self.past_days = tuple([one for one in past if one.day >= first])
+        self.day = day
+        self.day_earned = earned
+        self.day_position = position
+
+    def earned_on(self, day: int) -> int:
+        """The score of a day that the card remembers, or of one that is new."""
+        if day == self.day:
+            return self.day_earned
+        return next((one.points for one in self.past_days if one.day == day), 0)
 
     def _hold(self, fact: PointsPosted) -> None:
         if fact.held > 0:
@@ -189,6 +215,10 @@ class Card(msgspec.Struct, gc=False):
     def pending(self, at_ms: int) -> int:
         """Points that show but cannot be spent yet at `at_ms`."""
         return sum(lot.remaining for lot in self.lots if lot.available_from_ms > at_ms and lot.expires_at_ms > at_ms)
+
+
+def _day_of(earned: EarnedDay) -> int:
+    return earned.day
 
 
 def days_kept(days: Iterable[EarnedDay]) -> tuple[EarnedDay, ...]:

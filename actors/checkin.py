@@ -17,6 +17,7 @@ from actors.door_facts import EveryoneLeft
 from actors.door_rules import Door, earned_by, exit_rules, units_of
 from actors.event import Attendance, Event, attendance_key
 from actors.facts import Fact, PointsPosted, ScanDetails, ScanJudged
+from actors.freezing import part_of_visit
 from actors.refusals import (
     ALREADY_ADMITTED,
     CARD_EXPIRED,
@@ -36,8 +37,8 @@ from actors.refusals import (
 )
 from actors.tag import Tag
 from actors.tenant import Tenant
-from actors.terms import EventTerms, Gate, Session
-from actors.visits import Visits, admitted
+from actors.terms import BoardPart, EventTerms, Gate, Session
+from actors.visits import Visited, admitted
 
 # What no supervisor overrides: who is not known, or shows what was shown before, whose card was taken away, a hall that
 # is full, an event that is off.
@@ -47,7 +48,7 @@ NEVER_FORCED = frozenset(
 _NEVER_SEEN = Attendance()
 _NO_DETAILS = ScanDetails()
 # What a scan that leaves a card's visits as they are says of them, as of `visit_of`.
-NO_VISIT: tuple[Visits | None, int] = (None, 0)
+NO_VISIT: Visited = (None, 0, None)
 
 
 def decide_check_in(
@@ -68,7 +69,7 @@ def decide_check_in(
     assert card is not None
     if _is_move(door):
         return [*before, judged(card, door, command, at_ms, "", forced)]
-    visit = visit_of(tenant, card, event, at_ms)
+    visit = visit_of(tenant, card, event, at_ms, at_ms)
     earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit) if card.state == "active" else ()
     return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned]
 
@@ -108,12 +109,15 @@ def session_begins(event: Event, session: Session, at_ms: int) -> EveryoneLeft:
     return EveryoneLeft(*head, session.doors_open_ms, event.inside, session.session_id)
 
 
-def visit_of(tenant: Tenant, card: Card, event: Event, at_ms: int) -> tuple[Visits | None, int]:
-    """The card's visits after an admission at this time, None where it leaves them as they are, and the day of the
-    visit that it makes, 0 where it makes none."""
-    day = local_day(at_ms, tenant.settings.time_zone)
+def visit_of(tenant: Tenant, card: Card, event: Event, seen_ms: int, at_ms: int) -> Visited:
+    """What an admission does that was made at `seen_ms` and is told at `at_ms`: the card's visits after it, None where
+    it leaves them as they are; the day of the visit that it makes, 0 where it makes none; which part of boards that
+    is, where not its own."""
+    day = local_day(seen_ms, tenant.settings.time_zone)
     visits, is_new = admitted(card.visits, day, event.event_id)
-    return visits, day if is_new else 0
+    if not is_new:
+        return visits, 0, None
+    return visits, day, part_of_visit(tenant.settings, event.terms, BoardPart(day, event.event_id), seen_ms, at_ms)
 
 
 def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) -> str:
@@ -205,7 +209,7 @@ def judged(
     reason: str,
     forced: str = "",
     earned: Sequence[Fact] = (),
-    visit: tuple[Visits | None, int] = NO_VISIT,
+    visit: Visited = NO_VISIT,
 ) -> ScanJudged:
     """The scan as it goes on record, with the counts after it."""
     event, seen = door.event, door.seen
@@ -297,7 +301,7 @@ def scan_fact(
     *,
     repeats: bool,
     scanned_at_ms: int = 0,
-    visit: tuple[Visits | None, int] = NO_VISIT,
+    visit: Visited = NO_VISIT,
 ) -> ScanJudged:
     """The fact; `counts` are inside, admitted, refused, whether the card is inside, and its entries."""
     seen, tag = door.seen, door.tag
@@ -335,6 +339,8 @@ def scan_fact(
         seen.device_id if repeats else "",
         awards[0].entry_seq if awards else 0,
         details,
-        *visit,
+        visit[0],
+        visit[1],
         units,
+        visit[2],
     )

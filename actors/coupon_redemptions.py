@@ -377,5 +377,5 @@ def _reversal(scope: Scope, card: Card, redemption: Redemption, at_ms: int) -> P
     assert entry is not None, "what a redemption awarded is in the ledger"
     ledger = LedgerDraft(scope.tenant, card, at_ms)
     ledger.settle()
-    take_back(scope.tenant, ledger, entry.fact, 0)
+    take_back(scope.tenant, ledger, entry.fact, None)
     return Postings(tuple(ledger.finished()), redemption.points_seq)

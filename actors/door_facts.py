@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.terms import BoardPart
 from actors.visits import Visits
 
 
 class ScanAnnulled(msgspec.Struct, frozen=True, array_like=True, tag=30, gc=False):
     """The admission that scan `scan_id` led to was undone. Counts and the card's attendance are those after it.
     `zone_*` is the zone that the person did not enter, `back_zone_*` the one they are in after all, with the people.
-    `visits` and `visit_day` as in `ScanJudged`, of the visit that was taken back."""
+    `visits`, `visit_day` and `counts_as` as in `ScanJudged`, of the visit that was taken back."""
 
     tenant_id: str
     request_id: str
@@ -31,6 +32,12 @@ class ScanAnnulled(msgspec.Struct, frozen=True, array_like=True, tag=30, gc=Fals
     back_zone_inside: int = 0
     visits: Visits | None = None
     visit_day: int = 0
+    counts_as: BoardPart | None = None
+
+    @property
+    def part(self) -> BoardPart:
+        """Which part of boards the visit was; day 0: none that is taken back."""
+        return self.counts_as or BoardPart(self.visit_day, self.event_id)
 
 
 class EveryoneLeft(msgspec.Struct, frozen=True, array_like=True, tag=31):

@@ -16,12 +16,13 @@ from actors.card import Card
 from actors.commands import CheckIn
 from actors.event import Attendance, Event
 from actors.facts import Fact
+from actors.freezing import is_event_frozen
 from actors.ledger import LedgerDraft
 from actors.rule_facts import RulesApplied, RuleUnits
 from actors.rule_run import RuleRun
 from actors.tag import Tag
 from actors.tenant import Tenant
-from actors.visits import Visits, visits_on
+from actors.visits import Visited, visits_on
 from rules.evaluate import evaluate
 from rules.language import Trigger
 from rules.model import Award, CheckInMoment
@@ -46,7 +47,7 @@ def earned_by(
     command: CheckIn,
     at_ms: int,
     scanned_at_ms: int,
-    visit: tuple[Visits | None, int],
+    visit: Visited,
     *,
     is_first: bool = True,
 ) -> Sequence[Fact]:
@@ -62,7 +63,7 @@ def earned_by(
     )
     if is_quiet:
         return _simple(tenant, card, door, command, awards, at_ms, scanned_at_ms) if awards else ()
-    attended = door.event.attendance.get(card.card_id)
+    event_id, event_earned = _scored_at(tenant, card, door, at_ms)
     run = RuleRun(
         tenant,
         card,
@@ -70,8 +71,8 @@ def earned_by(
         f"checkin:{command.request_id}",
         happened_ms=scanned_at_ms,
         visits=visit[0],
-        event_id=door.event.event_id,
-        event_earned=attended.earned if attended is not None else 0,
+        event_id=event_id,
+        event_earned=event_earned,
     )
     for award in awards:
         run.award_base(award.points, f"{award.rule_id}:{award.version}")
@@ -90,7 +91,7 @@ def _may_move(
     command: CheckIn,
     at_ms: int,
     scanned_at_ms: int,
-    visit: tuple[Visits | None, int],
+    visit: Visited,
     *,
     is_earning: bool,
 ) -> bool:
@@ -118,21 +119,30 @@ def _simple(
     draft = LedgerDraft(tenant, card, at_ms, earned_ms=scanned_at_ms)
     if card.lots or card.holds:
         draft.settle()
-    attended = door.event.attendance.get(card.card_id)
-    event_earned = attended.earned if attended is not None else 0
+    event_id, event_earned = _scored_at(tenant, card, door, at_ms)
     for award in awards:
-        event_earned += award.points
+        if event_id:
+            event_earned += award.points
         draft.post(
             "award",
             award.points,
             f"checkin:{command.request_id}",
             rule=f"{award.rule_id}:{award.version}",
-            event_id=door.event.event_id,
+            event_id=event_id,
             earned=award.points,
             earned_day=draft.day,
             event_earned_after=event_earned,
         )
     return draft.finished()
+
+
+def _scored_at(tenant: Tenant, card: Card, door: Door, at_ms: int) -> tuple[str, int]:
+    """The event where what is earned counts, and what the card has there; none where its window is frozen."""
+    event = door.event
+    if is_event_frozen(tenant.settings, event.terms, at_ms):
+        return "", 0
+    attended = event.attendance.get(card.card_id)
+    return event.event_id, attended.earned if attended is not None else 0
 
 
 def exit_rules(

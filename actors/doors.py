@@ -7,8 +7,9 @@ from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event, attendance_key
 from actors.facts import AlarmSet, CommandRefused, Fact, ScanDetails, ScanJudged
+from actors.freezing import part_taken_back
 from actors.ledger import LedgerDraft
-from actors.points import take_back_awards
+from actors.points import event_score, take_back_awards
 from actors.refusals import (
     ANNUL_TOO_LATE,
     ANSWER_INVALID,
@@ -22,7 +23,7 @@ from actors.refusals import (
 from actors.rule_run import units_returned
 from actors.schedule import Schedule, next_scheduled
 from actors.scope import Scope
-from actors.terms import ANNUL_MS_MAX, LISTED_PER_EVENT_MAX, NEVER, EventTerms
+from actors.terms import ANNUL_MS_MAX, LISTED_PER_EVENT_MAX, NEVER, BoardPart, EventTerms
 from actors.visits import Visits, taken_back
 
 _PLAIN = ScanDetails()
@@ -51,7 +52,8 @@ def decide_annul(scope: Scope, command: AnnulScan, at_ms: int) -> list[Fact]:
     visits = None
     if scan.visit_day:
         visits = taken_back(scope.need("card", scan.card_id).visits, scan.visit_day, event.event_id)
-    annulled = _annulled(event, scan, details, seen.entries, command, at_ms, visits)
+    part = part_taken_back(scope.tenant.settings, event.terms, scan, at_ms) if visits is not None else None
+    annulled = _annulled(event, scan, details, seen.entries, command, at_ms, visits, part)
     return [annulled, *_taken_back(scope, scan, at_ms)]
 
 
@@ -63,6 +65,7 @@ def _annulled(
     command: AnnulScan,
     at_ms: int,
     visits: Visits | None,
+    part: BoardPart | None,
 ) -> ScanAnnulled:
     is_move, is_inside = details.is_move, details.is_move or details.was_inside
     left_id, back_id = details.zone_id, details.left_zone_id
@@ -88,6 +91,7 @@ def _annulled(
         event.zones.get(back_id, 0) + bool(details.left_zone_id) if back_id else 0,
         visits,
         scan.visit_day if visits is not None else 0,
+        part,
     )
 
 
@@ -101,7 +105,7 @@ def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
         return returned
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()
-    event_earned = scope.event.attendance[scan.card_id].earned
+    event_earned = event_score(scope.tenant, scope.event, scan.card_id, at_ms)
     given = scan.points_awarded
     take_back_awards(scope, card, draft, f"checkin:{scan.request_id}", scan.award_seq, given, event_earned)
     return draft.finished(returned)

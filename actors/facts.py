@@ -19,6 +19,7 @@ from actors.door_facts import DoorFact
 from actors.rule_facts import RuleFact, RuleUnits
 from actors.terms import (
     Account,
+    BoardPart,
     CardState,
     Direction,
     EarnedDay,
@@ -167,7 +168,8 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     tell the admission that an `already_admitted` scan repeats. `member_*` and `tier` are "" when the card is unknown.
     `award_seq` is the first of the ledger entries that it earned, which follow each other; 0 without.
     `visits` are the card's after it, None where it leaves them as they are; `visit_day` is the day (yyyymmdd, tenant's
-    time zone) of the visit that it made, 0 without. `rules` is what the rules used that it led to.
+    time zone) of the visit that it made, 0 without. `rules` is what the rules used that it led to. `counts_as` is the
+    part of boards that the visit is, where that is not its own day and event (`actors.freezing`).
     """
 
     tenant_id: str
@@ -200,6 +202,12 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     visits: Visits | None = None
     visit_day: int = 0
     rules: tuple[RuleUnits, ...] = ()
+    counts_as: BoardPart | None = None
+
+    @property
+    def part(self) -> BoardPart:
+        """Which part of boards the visit is."""
+        return self.counts_as or BoardPart(self.visit_day, self.event_id)
 
     @property
     def tag_id(self) -> str:

@@ -12,7 +12,8 @@ Rules:
 5. What a reversal takes, it takes from the award's own lot, then as spending does, then from what is pending, then
    below zero as far as the organisation's overdraft allows.
 6. A balance goes below zero only as far as that overdraft, a wallet's never.
-7. Each posting moves an account of the organisation by as much the other way (`actors.accounts`).
+7. What is earned, or taken back, counts on its own day as long as that is not frozen (`actors.freezing`).
+8. Each posting moves an account of the organisation by as much the other way (`actors.accounts`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from actors.accounts import contra_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
+from actors.freezing import day_now, is_open
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
 from actors.tiers import Standing, TierFact, fallen_due, points_in_window, risen, standing_of
@@ -37,8 +39,8 @@ COUPON_CAUSE = "coupon:"
 
 class LedgerDraft:
     """Builds a run of postings for one card, each on top of the one before, without touching card or organisation.
-    `before` is the draft of another card in the same decision: the organisation's accounts go on from there. What is
-    earned counts for the day of `earned_ms`, 0: of now."""
+    `before` is the draft of another card in the same decision: the organisation's accounts go on from there. `day` is
+    where counts what is earned at `earned_ms`, 0: now."""
 
     def __init__(
         self,
@@ -52,12 +54,15 @@ class LedgerDraft:
         self._tenant = tenant
         self._card = card
         self._at_ms = at_ms
-        # A card remembers the score of one day only: were its day to go back (its tenant moved west, a slower clock
-        # took over), the earlier day's score would begin again at nothing. So the points count for the later day.
-        self.day = day = max(local_day(earned_ms or at_ms, tenant.settings.time_zone), card.day)
+        self._today = self.day = day_now(tenant.settings, card, at_ms)
+        if earned_ms and earned_ms != at_ms:
+            day = local_day(earned_ms, tenant.settings.time_zone)
+            if is_open(tenant.settings, card, day, at_ms):
+                self.day = day
         self._entry_count = card.entry_count
         self._earned = card.earned
-        self._day_earned = card.day_earned if card.day == day else 0
+        # By day: what the card has earned on it, where that is changed here.
+        self._days: dict[int, int] = {}
         self._moved: dict[str, int] = before._moved if before is not None else {}
         self.balance = card.balance
         self.wallet = card.wallet
@@ -94,18 +99,17 @@ class LedgerDraft:
         held: int = 0,
         due_ms: int = 0,
     ) -> PointsPosted:
-        """Adds one entry. `earned` is the change of the scores, counted for today only if `earned_day` is today;
-        `reversed_on` is the day to whose sum a reversed award was added, 0: to none."""
+        """Adds one entry. `earned` is the change of the scores, counted on `earned_day` where that is open; it is of
+        today otherwise. `reversed_on` is the day to whose sum a reversed award was added, 0: to none."""
         self._entry_count += 1
         self._earned += earned
-        if earned_day == self.day:
-            self._day_earned += earned
-        if account == "points":
-            self.balance += amount
-            balance_after, other_after = self.balance, self.wallet
-        else:
-            self.wallet += amount
-            balance_after, other_after = self.wallet, self.balance
+        day = self._today
+        if earned and self._counts_on(earned_day):
+            day = earned_day
+            self._days[day] = self._earned_on(day) + earned
+        is_points = account == "points"
+        self.balance += amount if is_points else 0
+        self.wallet += 0 if is_points else amount
         for lot in lots:
             self.lots[lot.lot] = lot
         fact = PointsPosted(
@@ -118,21 +122,21 @@ class LedgerDraft:
             self._entry_count,
             kind,
             amount,
-            balance_after,
+            self.balance if is_points else self.wallet,
             cause,
             note,
             rule,
             event_id,
-            self.day,
+            day,
             self._earned,
-            self._day_earned,
+            self._earned_on(day),
             event_earned_after,
             lots,
             takings,
             reverses,
             short_by,
             account,
-            other_after,
+            self.wallet if is_points else self.balance,
             self._contra_after(account, kind, amount) if amount else None,
             held,
             due_ms,
@@ -140,6 +144,13 @@ class LedgerDraft:
         )
         self.facts.append(fact)
         return fact
+
+    def _counts_on(self, day: int) -> bool:
+        return day == self.day or (day > 0 and is_open(self._tenant.settings, self._card, day, self._at_ms))
+
+    def _earned_on(self, day: int) -> int:
+        earned = self._days.get(day)
+        return earned if earned is not None else self._card.earned_on(day)
 
     def _earn(self, earned: int, reversed_on: int) -> EarnedDay | None:
         """The sum of the day of what is earned, as it is from now on. What was earned so long ago that it is not

@@ -201,12 +201,15 @@ class Views:
         if not boards:
             return
         assert fact.visits is not None, "a visit changes what a card has"
-        whose = (fact, member_name, (fact.visit_day, fact.event_id))
+        part = fact.part
+        keys: list[tuple[str, int]] = []
         for metric, ever in (("visits", fact.visits.ever), ("streak", fact.visits.best_streak)):
-            self._score(boards, board_key(metric, ALL_WINDOW), *whose, ever, position)
-            event_key = board_key(metric, EVENT_WINDOW + fact.event_id)
-            for key in (*keys_of_day(metric, fact.visit_day), event_key):
-                self._score(boards, key, *whose, count, position)
+            keys.append((board_key(metric, ALL_WINDOW), ever))
+            if part.day:
+                keys += [(key, count) for key in keys_of_day(metric, part.day)]
+                keys.append((board_key(metric, EVENT_WINDOW + part.event_id), count))
+        for key, score in keys:
+            self._score(boards, key, fact, member_name, part, score, position)
 
     def _take_card(self, fact: CardFeedFact, position: int) -> None:
         found = self._cards.get(fact.card_id)

@@ -28,7 +28,7 @@ from actors.facts import Fact, ScanDetails
 from actors.refusals import ALREADY_ADMITTED
 from actors.tag import Tag
 from actors.tenant import Tenant
-from actors.visits import Visits
+from actors.visits import Visited
 
 
 def decide_offline(
@@ -43,7 +43,7 @@ def decide_offline(
     if command.direction == "exit":
         left = exit_rules(tenant, card, door, command, at_ms, seen_ms)
         return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
-    visit = visit_of(tenant, card, event, seen_ms)
+    visit = visit_of(tenant, card, event, seen_ms, at_ms)
     earned: Sequence[Fact] = ()
     if card.state == "active":
         is_first = not door.seen.entries
@@ -68,7 +68,7 @@ def _moved(
     seen_ms: int,
     conflict: str,
     earned: Sequence[Fact],
-    visit: tuple[Visits | None, int],
+    visit: Visited,
 ) -> Fact:
     event, seen = door.event, door.seen
     is_entry = command.direction == "entry"

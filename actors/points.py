@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
+from actors.event import Event
 from actors.facts import CommandRefused, Fact, PointsPosted
+from actors.freezing import is_event_frozen
 from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.refusals import (
@@ -207,7 +209,7 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
             tenant,
             draft,
             original,
-            event.attendance[card.card_id].earned if event is not None else 0,
+            event_score(tenant, event, card.card_id, at_ms) if event is not None else None,
             request_id=command.request_id,
             fingerprint=command.fingerprint,
             note=command.note,
@@ -237,10 +239,16 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
 
 
 def take_back_awards(
-    scope: Scope, card: Card, draft: LedgerDraft, cause: str, entry_seq: int, given: int, event_earned: int = 0
+    scope: Scope,
+    card: Card,
+    draft: LedgerDraft,
+    cause: str,
+    entry_seq: int,
+    given: int,
+    event_earned: int | None = None,
 ) -> None:
     """Reverses the awards of one cause, `given` points in all, that follow each other from `entry_seq` on; but for what
-    was reversed before. `event_earned` is the card's score at the event where they were earned."""
+    was reversed before. `event_earned` is the card's score at the event where they were earned, None: it stays."""
     while given > 0:
         entry = scope.ledger_entry(card.card_id, entry_seq)
         assert entry is not None, "an award is in the ledger"
@@ -248,7 +256,8 @@ def take_back_awards(
             given -= entry.fact.amount
             if not entry.reversed_by:
                 take_back(scope.tenant, draft, entry.fact, event_earned)
-                event_earned -= entry.fact.amount
+                if event_earned is not None:
+                    event_earned -= entry.fact.amount
         entry_seq += 1
 
 
@@ -287,14 +296,14 @@ def take_back(
     tenant: Tenant,
     draft: LedgerDraft,
     original: PointsPosted,
-    event_earned: int,
+    event_earned: int | None,
     *,
     request_id: str = "",
     fingerprint: bytes = b"",
     note: str = "",
 ) -> None:
     """Reverses an award or a top-up: takes what may be taken, and says what is short. `event_earned` is the card's
-    score at the award's event before that."""
+    score at the award's event before that, None: there is none, or it is frozen."""
     lots: tuple[Lot, ...]
     takings: tuple[Taking, ...]
     if original.account == "points":
@@ -313,17 +322,22 @@ def take_back(
         request_id=request_id,
         fingerprint=fingerprint,
         note=note,
-        event_id=original.event_id,
+        event_id=original.event_id if event_earned is not None else "",
         earned=earned,
         earned_day=original.day,
         reversed_on=original.earned_on.day if original.earned_on is not None else 0,
-        event_earned_after=event_earned - original.amount if original.event_id else 0,
+        event_earned_after=event_earned - original.amount if event_earned is not None and original.event_id else 0,
         lots=lots,
         takings=takings,
         reverses=original.entry_seq,
         short_by=original.amount - taken,
         account=original.account,
     )
+
+
+def event_score(tenant: Tenant, event: Event, card_id: str, at_ms: int) -> int | None:
+    """What a card has at an event, None where the event's window is frozen: nothing takes it back then."""
+    return None if is_event_frozen(tenant.settings, event.terms, at_ms) else event.attendance[card_id].earned
 
 
 def refused(command: PointsCommand, reason: str, detail: str, at_ms: int) -> CommandRefused:

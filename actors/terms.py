@@ -7,7 +7,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,9 @@ CARD_SERIAL_MAX = 2**32 - 1
 POINTS_PER_ENTRY_MAX = 1_000_000_000
 LOTS_PER_CARD_MAX = 500
 BOARDS_PER_TENANT_MAX = 20
+# How long after their end leaderboards' windows still take what is told late: usually, and at most.
+BOARD_GRACE_MS = 48 * 3_600_000
+BOARD_GRACE_MS_MAX = 144 * 3_600_000
 # Two years: so many days' sums a card remembers at most.
 TIER_WINDOW_DAYS_MAX = 732
 POINTS_PER_TIER_MAX = 10**12
@@ -109,11 +112,19 @@ class BoardTerms(msgspec.Struct, frozen=True, array_like=True):
     is_shared: bool = False
 
 
+class BoardPart(NamedTuple):
+    """What scores on boards are made of: a day (yyyymmdd) and an event at which a card came."""
+
+    day: int
+    event_id: str
+
+
 class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
     """`overdraft_max` is how far below zero a points balance may go (0 = never); a wallet never does. `time_zone` is an
     IANA name. Organisations from before there were plans are on "premium". `lapsed_grace_ms`: points that a reversal
     gives back though they have lapsed meanwhile live so much longer. `tiers` None: they are set by hand alone.
-    `boards` are those that it has besides everybody's, each with a name of its own."""
+    `boards` are those that it has besides everybody's, each with a name of its own; the windows of all are frozen
+    `board_grace_ms` after their end (`actors.freezing`)."""
 
     time_zone: str = "UTC"
     overdraft_max: int = 0
@@ -122,6 +133,7 @@ class TenantSettings(msgspec.Struct, frozen=True, array_like=True):
     lapsed_grace_ms: int = 0
     tiers: TierTerms | None = None
     boards: tuple[BoardTerms, ...] = ()
+    board_grace_ms: int = BOARD_GRACE_MS
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from hashlib import blake2b
 import msgspec
 
 from actors.coupon_terms import CouponTerms
-from actors.terms import BoardTerms, EventTerms, Gate, TenantSettings, TierTerms
+from actors.terms import EventTerms, Gate, TenantSettings, TierTerms
 from rules.language import RuleDefinition
 
 VERSION_BYTES = 8
@@ -45,9 +45,9 @@ def tiers_version(tiers: TierTerms | None) -> str:
     return _digest(tiers)
 
 
-def boards_version(boards: tuple[BoardTerms, ...]) -> str:
-    """The version of an organisation's own leaderboards."""
-    return _digest(boards)
+def boards_version(settings: TenantSettings) -> str:
+    """The version of how an organisation's leaderboards are."""
+    return _digest((settings.boards, settings.board_grace_ms))
 
 
 def rule_version(definition: RuleDefinition) -> str:

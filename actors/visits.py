@@ -20,6 +20,7 @@ from functools import lru_cache
 import msgspec
 
 from actors.calendar import day_number, month_of_day, next_day, week_of_day
+from actors.terms import BoardPart
 
 VISIT_DAYS_REMEMBERED = 7
 VISITS_REMEMBERED_MAX = 50
@@ -59,6 +60,8 @@ class Visits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 NO_VISITS = Visits()
+# What an admission does to a card's visits (`actors.checkin.visit_of`).
+Visited = tuple[Visits | None, int, BoardPart | None]
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):

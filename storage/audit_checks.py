@@ -15,7 +15,8 @@ from typing import get_args
 
 import msgspec
 
-from actors.calendar import local_day
+from actors.calendar import add_days, local_day
+from actors.card import DAYS_REMEMBERED
 from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved, TierReviewed
 from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
 from actors.door_facts import EveryoneLeft
@@ -304,31 +305,44 @@ class LedgerCheck:
         if sum(taking.amount for taking in fact.takings) != wanted:
             self._findings.add("ledger", f"{place}: takes {fact.takings} for {fact.amount}")
 
-    def _day(self, fact: PointsPosted, book: _Book, place: str) -> None:
-        """The day is that of the posting, or of the scan that was uploaded later; and a card's days never go back."""
+    def _day(self, fact: PointsPosted, book: _Book, earned: int, own: int) -> tuple[int, int]:
+        """The day that the posting is of, and what it adds to that day's score: what was earned, or is taken back, on
+        day `own` counts there while that is not frozen and the card remembers it."""
+        settings = self._settings.get(fact.tenant_id, TenantSettings())
+        oldest = add_days(book.day, -DAYS_REMEMBERED) if book.day else 0
+        today = local_day(fact.at_ms, settings.time_zone)
+        today = today if today >= oldest else book.day
+        if earned and own >= max(oldest, local_day(fact.at_ms - settings.board_grace_ms, settings.time_zone)):
+            return own, earned
+        return today, max(0, earned)
+
+    def _earned_day(self, fact: PointsPosted) -> int:
+        """The day of the scan that an award is for, else of the award."""
         zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
-        latest, book.day = book.day, max(book.day, fact.day)
-        if fact.day == max(latest, local_day(fact.at_ms, zone)):
-            return
-        scans = [scan for scan, _ in self._admitted.values() if scan.card_id == fact.card_id]
-        if fact.day not in [max(latest, local_day(scan.scanned_at_ms, zone)) for scan in scans]:
-            self._findings.add("leaderboards", f"{place}: day {fact.day} at {fact.at_ms} in {zone}, {latest} before")
+        scan, _ = self._admitted.get((fact.tenant_id, fact.cause.partition(":")[2]), (None, 0))
+        is_late = scan is not None and scan.details is not None and scan.details.is_offline
+        return local_day(scan.scanned_at_ms if scan is not None and is_late else fact.at_ms, zone)
 
     def _scores(self, fact: PointsPosted, book: _Book, position: int, place: str) -> None:
-        """Adds what the posting earned, here and today, to the scores so far; compares with what the fact says."""
-        earned, event_id, counts_today = (fact.amount, fact.event_id, True) if fact.kind == "award" else (0, "", False)
-        if fact.reverses and fact.kind == "reverse":
+        """Adds what the posting earned, here and on its day, to the scores so far; compares with what the fact says."""
+        earned, event_id, own = 0, "", 0
+        if fact.kind == "award":
+            earned, event_id, own = fact.amount, fact.event_id, self._earned_day(fact)
+        elif fact.reverses and fact.kind == "reverse":
             original = self._original(fact, book, place)
             if original is not None:
-                was_award, amount, day, event_id = original
-                earned, counts_today = (-amount, day == fact.day) if was_award else (0, False)
-        self._day(fact, book, place)
+                was_award, amount, own, event_id = original
+                earned = -amount if was_award else 0
+        day, on_day = self._day(fact, book, earned, own)
+        book.day = max(book.day, fact.day)
+        if fact.day != day:
+            self._findings.add("leaderboards", f"{place}: of day {fact.day}, should be of {day}")
         total = self.earned.setdefault((fact.tenant_id, fact.card_id), Score())
         day_key = (fact.tenant_id, fact.day, fact.card_id)
         is_first = day_key not in self.day_scores
         today = self.day_scores.setdefault(day_key, Score())
         _score(total, earned, position)
-        _score(today, earned if counts_today else 0, position, is_first=is_first)
+        _score(today, on_day, position, is_first=is_first)
         expected: tuple[int, ...] = (total.earned, today.earned)
         said: tuple[int, ...] = (fact.earned_after, fact.day_earned_after)
         if fact.event_id:

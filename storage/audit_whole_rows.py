@@ -30,7 +30,8 @@ class WholeRows:
                 tag = (tenant_id, fact.details.tag_uid)
                 self._set("tags", tag, fact.card_id, fact.details.tag_counter, position)
             if fact.visit_day:
-                self._set("visit_days", (tenant_id, fact.visit_day, fact.event_id, fact.card_id), 1, position)
+                on, event_id = fact.counts_as or (fact.visit_day, fact.event_id)
+                self._set("visit_days", (tenant_id, on, event_id, fact.card_id), 1, position)
             if fact.details is not None and fact.member_id and not fact.reason:
                 told = fact.details
                 self._zone(fact, told.left_zone_id, told.left_zone_inside, position)
@@ -56,8 +57,9 @@ class WholeRows:
             self._zone(fact, fact.back_zone_id, fact.back_zone_inside, position)
             key = (tenant_id, fact.event_id, fact.scan_id)
             self._set("annulments", key, fact.card_id, fact.device_id, fact.at_ms, position)
-            if fact.visit_day:
-                self._set("visit_days", (tenant_id, fact.visit_day, fact.event_id, fact.card_id), 0, position)
+            on, event_id = fact.counts_as or (fact.visit_day, fact.event_id)
+            if on:
+                self._set("visit_days", (tenant_id, on, event_id, fact.card_id), 0, position)
         elif isinstance(fact, EveryoneLeft):
             zones = self.expected["event_zones"]
             for zone in [zone for zone in zones if zone[:2] == (tenant_id, fact.event_id)]:

@@ -36,7 +36,8 @@ class Scores:
                 _set(self._points, (fact.tenant_id, fact.day, fact.card_id), fact.day_earned_after, position)
         elif isinstance(fact, ScanJudged | ScanAnnulled) and fact.visit_day and fact.visits is not None:
             count = 1 if isinstance(fact, ScanJudged) else 0
-            self._visits[fact.tenant_id, fact.visit_day, fact.event_id, fact.card_id] = (count, position)
+            if fact.part.day:
+                self._visits[fact.tenant_id, *fact.part, fact.card_id] = (count, position)
             _set(self._ever, ("visits", fact.tenant_id, fact.card_id), fact.visits.ever, position)
             _set(self._ever, ("streak", fact.tenant_id, fact.card_id), fact.visits.best_streak, position)
 

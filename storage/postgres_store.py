@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
-from actors.card import Card, days_kept
+from actors.card import DAYS_REMEMBERED, Card, days_kept
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event, attendance_key
@@ -72,6 +72,15 @@ _EARNED_DAYS = """
 SELECT u.tenant_id, u.card_id, t.day, t.points FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id)
 CROSS JOIN LATERAL (SELECT day, points FROM earned_days AS e
     WHERE e.tenant_id = u.tenant_id AND e.card_id = u.card_id ORDER BY day DESC LIMIT $3) AS t
+"""
+# The scores of the days before the card's latest, as many as it remembers.
+_PAST_DAYS = """
+SELECT c.tenant_id, c.card_id, t.day, t.earned FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id)
+JOIN cards AS c USING (tenant_id, card_id)
+CROSS JOIN generate_series(1, $3::integer) AS ago
+JOIN day_scores AS t ON t.tenant_id = c.tenant_id AND t.card_id = c.card_id
+    AND t.day = to_char(to_date(c.day::text, 'YYYYMMDD') - ago, 'YYYYMMDD')::integer
+WHERE c.day > 0 AND t.earned <> 0 ORDER BY t.day
 """
 _ACCOUNTS = "SELECT tenant_id, account, balance, position FROM tenant_accounts WHERE tenant_id = ANY($1::text[])"
 _EVENTS = """
@@ -244,12 +253,16 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     earned: dict[TenantCard, list[EarnedDay]] = {}
     for tenant_id, card_id, *day in await connection.fetch(_EARNED_DAYS, *_columns(keys), TIER_WINDOW_DAYS_MAX):
         earned.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
+    past: dict[TenantCard, list[EarnedDay]] = {}
+    for tenant_id, card_id, *day in await connection.fetch(_PAST_DAYS, *_columns(keys), DAYS_REMEMBERED):
+        past.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
     for row in await connection.fetch(_CARDS, *_columns(keys)):
         *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held, position = row
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
         came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, days_kept(earned.get(key, ())))
+        days = (days_kept(earned.get(key, ())), tuple(past.get(key, ())))
+        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, *days)
         cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *more])
     return cards
 

@@ -98,9 +98,9 @@ UPDATE cards AS t SET
     wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
     earned_position = CASE WHEN $27::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
-    day = coalesce(u.day, t.day),
-    day_earned = coalesce(u.day_earned, t.day_earned),
-    day_position = CASE WHEN $28::boolean OR u.day <> t.day OR u.day_earned <> t.day_earned
+    day = greatest(u.day, t.day),
+    day_earned = CASE WHEN u.day >= t.day THEN u.day_earned ELSE t.day_earned END,
+    day_position = CASE WHEN u.day > t.day OR (u.day = t.day AND ($28::boolean OR u.day_earned <> t.day_earned))
         THEN u.day_position ELSE t.day_position END
 FROM {_arrays("text*2 bigint text bigint text*3 bigint boolean bigint*3 text*2 bigint*8 integer bigint*2")}
     AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, tier_due_ms, tier_is_held,

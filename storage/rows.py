@@ -200,8 +200,8 @@ def _card_points(batch: RowBatch, fact: PointsPosted, position: int) -> None:
     card.wallet = fact.wallet_after
     card.earned = fact.earned_after
     day, day_earned = fact.day, fact.day_earned_after
-    if day and (day, day_earned) != (card.day, card.day_earned):
-        card.day_is_certain = card.day is not None
+    if day > (card.day or 0) or (day == card.day and day_earned != card.day_earned):
+        card.day_is_certain = day == card.day
         card.day = day
         card.day_earned = day_earned
         card.day_position = position

@@ -73,9 +73,9 @@ def take_visits(batch: RowBatch, fact: ScanJudged | ScanAnnulled, position: int)
     if fact.visits is None:
         return
     if fact.visit_day:
-        count = 1 if isinstance(fact, ScanJudged) else 0
-        visit = (fact.tenant_id, fact.visit_day, fact.event_id, fact.card_id)
-        batch.set_state(VISIT_DAYS, (*visit, count, position))
+        if fact.part.day:
+            count = 1 if isinstance(fact, ScanJudged) else 0
+            batch.set_state(VISIT_DAYS, (fact.tenant_id, *fact.part, fact.card_id, count, position))
         _visit_score(batch, fact, fact.visits, position)
     issued = batch.cards_issued.get((fact.tenant_id, fact.card_id))
     if issued is not None:

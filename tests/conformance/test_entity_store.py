@@ -185,7 +185,7 @@ def visits_by_hand(author: Author, tenant: str, metric: str, window: str) -> lis
             score = fact.visits.ever if metric == "visits" else fact.visits.best_streak
             if ever.get(fact.card_id, (0, 0))[0] != score:
                 ever[fact.card_id] = (score, position)
-            visits[fact.visit_day, fact.event_id, fact.card_id] = (int(isinstance(fact, ScanJudged)), position)
+            visits[(*fact.part, fact.card_id)] = (int(isinstance(fact, ScanJudged)), position)
     if window == "all":
         rows = [BoardScore(card, names[card], *score) for card, score in ever.items() if score[0] > 0]
         return sorted(rows, key=lambda row: (-row.score, row.reached))

@@ -202,7 +202,7 @@ def test_a_fact_that_was_applied_changes_nothing() -> None:
     assert (account.card.balance, account.card.entry_count, account.card.position) == (20, 2, 2)
 
 
-def test_scores_count_per_day_and_a_cards_day_never_goes_back() -> None:
+def test_scores_count_per_day_also_when_the_organisation_moves_west() -> None:
     account = Account(time_zone="Asia/Ho_Chi_Minh")
     noon_ms = 1_800_014_400_000  # 12:00 UTC, 19:00 in Ho Chi Minh City
     account.award(10, at_ms=noon_ms)
@@ -210,7 +210,8 @@ def test_scores_count_per_day_and_a_cards_day_never_goes_back() -> None:
     assert [(entry.day, entry.day_earned_after) for entry in account.entries] == [(20270115, 10), (20270116, 5)]
     account.tenant = tenant(time_zone="America/New_York")
     account.award(2, at_ms=noon_ms + 7 * 3_600_000)
-    assert (account.entries[-1].day, account.entries[-1].day_earned_after) == (20270116, 7)
+    assert (account.entries[-1].day, account.entries[-1].day_earned_after) == (20270115, 12)
+    assert (account.card.day, account.card.day_earned) == (20270116, 5)
 
 
 STEPS = st.lists(

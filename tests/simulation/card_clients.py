@@ -48,6 +48,11 @@ def some_boards(rng: Random) -> tuple[BoardTerms, ...]:
     return rng.choice(((), (regulars,), (regulars, rising), (rising,)))
 
 
+def some_grace(rng: Random) -> int:
+    """For how long after their end windows still take what is told late, in milliseconds."""
+    return rng.choice((0, 200, 1_500, 48 * 3_600_000))
+
+
 def presented(rng: Random, command: CheckIn, serials: dict[str, int], counters: dict[str, int]) -> CheckIn:
     """The scan with what was held before the scanner: mostly the credential that this client knows of, now and then an
     older one or a tag's tap. `counters` are those that this client has seen of the tags."""

@@ -201,6 +201,8 @@ class Checker(Watcher):
         if fact.visits is not None:
             is_late = 0 < fact.visit_day < fact.visits.day
             self._world.note(f"visit {'late' if is_late else 'made' if fact.visit_day else 'again'}")
+            if fact.counts_as is not None:
+                self._world.note(f"visit {'after the event' if ':' in fact.counts_as.event_id else 'of a frozen day'}")
 
     def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
         own = {"CouponDefined": "coupon", "CodeIssued": "code"}.get(kind)
@@ -274,7 +276,7 @@ class Checker(Watcher):
     def _tenant(self, tenant_id: str) -> tuple[Any, ...]:
         tenant = self.oracle.tenants[tenant_id]
         rules = list(tenant["points"])
-        told = (tenant["plan"], tenant["grace"], tenant["tiers"], tenant["boards"])
+        told = (tenant["plan"], tenant["grace"], tenant["tiers"], tenant["boards"], tenant["board_grace"])
         settings = (tenant["time_zone"], tenant["overdraft_max"], rules, *told)
         return tenant["name"], settings, self.oracle.cards_in_force(tenant_id)
 
@@ -386,6 +388,7 @@ class Checker(Watcher):
                 told.lapsed_grace_ms,
                 told.tiers,
                 told.boards,
+                told.board_grace_ms,
             )
             shown_tenant = (reply.name, settings, reply.cards)
             check(shown_tenant in self.history["tenant", reply.tenant_id].since(since), f"1: {shown_tenant}")

@@ -36,7 +36,7 @@ from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from rules.language import RuleDefinition
 from rules.model import Rule
-from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_boards, some_tiers
+from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_boards, some_grace, some_tiers
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
@@ -393,7 +393,9 @@ def founding_commands(client: Client) -> list[Command]:
         overdraft, grace = world.rng.choice((0, 0, 15)), world.rng.choice((0, 200))
         tiers = some_tiers(world.rng)
         tiers = None if tiers is not None and tiers.levels[0].points else tiers
-        settings = TenantSettings("Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers, some_boards(world.rng))
+        settings = TenantSettings(
+            "Asia/Ho_Chi_Minh", overdraft, rules, plan, grace, tiers, some_boards(world.rng), some_grace(world.rng)
+        )
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]

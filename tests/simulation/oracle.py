@@ -104,6 +104,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
                     "grace": command.settings.lapsed_grace_ms,
                     "tiers": command.settings.tiers,
                     "boards": command.settings.boards,
+                    "board_grace": command.settings.board_grace_ms,
                 }
                 return [("TenantOpened", {"name": command.name})]
             case ChangePlan():
@@ -117,7 +118,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             case SetBoards():
                 if any(one.name == "points" for one in command.boards):
                     return refused("terms_invalid")
-                self.tenants[command.tenant_id]["boards"] = command.boards
+                self.tenants[command.tenant_id].update(boards=command.boards, board_grace=command.grace_ms)
                 return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case ChangeTenant():
                 return self._change_tenant(command)

@@ -54,17 +54,19 @@ class BoardOracle:
         """The boards whose order a visit changes, or one that is taken back."""
         assert fact.visits is not None
         visits = self._visits[fact.tenant_id, fact.card_id]
-        day = date(fact.visit_day // 10_000, fact.visit_day // 100 % 100, fact.visit_day % 100)
-        if isinstance(fact, ScanJudged):
-            visits[day, fact.event_id] = position
-        else:
-            visits.pop((day, fact.event_id), None)
         for board, ever in (("visits/all", fact.visits.ever), ("streak/all", fact.visits.best_streak)):
             if self._boards[fact.tenant_id, board].get(fact.card_id, (0, 0))[0] != ever:
                 yield board, self._ranked(fact, board, (ever, position))
-        number = fact.visit_day
+        number, event_id = fact.counts_as or (fact.visit_day, fact.event_id)
+        if not number:
+            return
+        day = date(number // 10_000, number // 100 % 100, number % 100)
+        if isinstance(fact, ScanJudged):
+            visits[day, event_id] = position
+        else:
+            visits.pop((day, event_id), None)
         windows = [f"day:{number}", f"week:{span_of('week', number)}", f"month:{span_of('month', number)}"]
-        for window in (*windows, f"event:{fact.event_id}"):
+        for window in (*windows, f"event:{event_id}"):
             mine = {key: at for key, at in visits.items() if _is_in(window, *key)}
             count = (len(mine), max(mine.values(), default=0))
             yield f"visits/{window}", self._ranked(fact, f"visits/{window}", count)

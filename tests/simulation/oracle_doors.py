@@ -132,7 +132,9 @@ class DoorOracle(VisitOracle):
         self._remember(command, key, posted, now, moving, was, visit["zone"], before)
         if entering and not moving:
             scan[1].update(came["told"])
-            self.scans[command.tenant_id, command.request_id]["day"] = scan[1]["visit_day"]
+            self.scans[command.tenant_id, command.request_id].update(
+                day=scan[1]["visit_day"], part=scan[1]["counts_as"]
+            )
         return [scan, *posted]
 
     def _offline(
@@ -275,6 +277,7 @@ class DoorOracle(VisitOracle):
             "details": {name: value for name, value in told.items() if value is False or value not in ("", 0)},
             "visits": None,
             "visit_day": 0,
+            "counts_as": None,
             "rules": self.units_of(command) if card and not reason else [],
         }
         if command.is_offline:
@@ -395,7 +398,7 @@ class DoorOracle(VisitOracle):
             "zone_inside": self.inside(event_id, gone) if gone else 0,
             "back_zone_id": was,
             "back_zone_inside": self.inside(event_id, was) if was else 0,
-            **self.visit_taken_back(card_id, event_id, scan.get("day", 0)),
+            **self.visit_taken_back(card_id, event_id, scan.get("day", 0), scan.get("part")),
         }
         return [("ScanAnnulled", fields), *self.taken_back(scan)]
 

@@ -8,7 +8,7 @@ being [lot, amount, expires].
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,8 +40,6 @@ class PointsOracle(TierOracle):
         self.day_scores: dict[tuple[str, int, str], int] = defaultdict(int)
         self.event_scores: dict[tuple[str, str], int] = defaultdict(int)
         self.latest_day: dict[str, int] = defaultdict(int)
-        # What falls due before a scan that was uploaded late is posted with what that earned, on its day.
-        self.posted_ms = 0
 
     # The other part.
     def with_rules(
@@ -84,15 +82,13 @@ class PointsOracle(TierOracle):
         card_id = command if isinstance(command, str) else command.card_id
         card, account = self.cards[card_id], more.get("account", "points")
         card[account] += amount
-        zone = ZoneInfo(self.tenants[card["tenant"]]["time_zone"])
-        local = datetime.fromtimestamp((more.get("when") or self.posted_ms or self.at_ms) / 1000, UTC).astimezone(zone)
-        # A card's days only go forward, whatever becomes of its tenant's time zone.
-        day = max(int(local.strftime("%Y%m%d")), self.latest_day[card_id])
-        self.latest_day[card_id] = day
         earned, event_id = more.get("earned", 0), more.get("event_id", "")
         card["earned"] += earned
-        if more.get("earned_day", day) == day:
-            self.day_scores[card["tenant"], day, card_id] += earned
+        day, is_open = self._counted_on(card_id, earned, more)
+        self.latest_day[card_id] = max(day, self.latest_day[card_id])
+        self.day_scores[card["tenant"], day, card_id] += earned if is_open else 0
+        if event_id and self.is_event_frozen(event_id):
+            event_id = ""
         if event_id:
             self.event_scores[event_id, card_id] += earned
         for lot, left, expires, since in more.get("lots", ()):
@@ -134,13 +130,36 @@ class PointsOracle(TierOracle):
         ledger.append({**entry, "earned": earned, "drawn_on": more.get("drawn_on", "")})
         return ("PointsPosted", entry)
 
-    def lapse(self, card_id: str, when: int = 0) -> list[Expected]:
-        """What has fallen due, in the order of the times: at one time holds end before points lapse. `when` is the time
-        whose day it is posted on, 0: now."""
-        self.posted_ms = when
-        expected = self.settle_tier(card_id) + self._fallen_due(card_id)
-        self.posted_ms = 0
-        return expected
+    def local_day(self, card_id: str, when: int) -> date:
+        zone = ZoneInfo(self.tenants[self.cards[card_id]["tenant"]]["time_zone"])
+        return datetime.fromtimestamp(when / 1000, UTC).astimezone(zone).date()
+
+    def first_open_day(self, card_id: str) -> date:
+        """The first day whose window still takes what is told late."""
+        return self.local_day(card_id, self.at_ms - self.tenants[self.cards[card_id]["tenant"]]["board_grace"])
+
+    def is_event_frozen(self, event_id: str) -> bool:
+        event = self.events[event_id]
+        closed = event["terms"]["doors_close_ms"]
+        return bool(closed) and closed + self.tenants[event["tenant"]]["board_grace"] <= self.at_ms
+
+    def _counted_on(self, card_id: str, earned: int, more: dict[str, Any]) -> tuple[int, bool]:
+        """The day of a posting, and whether what it earned or took back counts there."""
+        latest = self.latest_day[card_id]
+        oldest = _as_date(latest) - timedelta(days=7) if latest else date.min
+        today = self.local_day(card_id, self.at_ms)
+        today = today if today >= oldest else _as_date(latest)
+        if not earned:
+            return _as_number(today), False
+        told = more.get("earned_day")
+        own = _as_date(told) if told else self.local_day(card_id, more.get("when") or self.at_ms)
+        if own >= max(oldest, self.first_open_day(card_id)):
+            return _as_number(own), True
+        return _as_number(today), earned > 0
+
+    def lapse(self, card_id: str) -> list[Expected]:
+        """What has fallen due, in the order of the times: at one time holds end before points lapse."""
+        return self.settle_tier(card_id) + self._fallen_due(card_id)
 
     def _fallen_due(self, card_id: str) -> list[Expected]:
         card = self.cards[card_id]
@@ -439,3 +458,11 @@ class PointsOracle(TierOracle):
 def _undoing(original: dict[str, Any]) -> dict[str, Any]:
     told = {name: original[name] for name in ("account", "drawn_on")}
     return {**told, "reverses": original["entry_seq"]}
+
+
+def _as_date(day: int) -> date:
+    return date(day // 10_000, day // 100 % 100, day % 100)
+
+
+def _as_number(day: date) -> int:
+    return int(day.strftime("%Y%m%d"))

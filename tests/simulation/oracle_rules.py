@@ -60,7 +60,7 @@ class RuleOracle:
     def _post(self, command: Any, kind: str, amount: int, cause: str, **more: Any) -> Expected:
         raise NotImplementedError
 
-    def lapse(self, card_id: str, when: int = 0) -> list[Expected]:
+    def lapse(self, card_id: str) -> list[Expected]:
         raise NotImplementedError
 
     def available(self, card: dict[str, Any], account: str) -> int:
@@ -299,7 +299,7 @@ class RuleOracle:
     def _lapse(self) -> None:
         about = self._cause
         if not about["lapsed"] and not about["held"]:
-            about["posted"] += self.lapse(about["card"], about["when"])
+            about["posted"] += self.lapse(about["card"])
         about["lapsed"] = True
 
     # --- what is annulled -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ kept by day and event for ever, and every number is counted from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,12 @@ class VisitOracle:
 
     tenants: dict[str, dict[str, Any]]
     cards: dict[str, dict[str, Any]]
+    at_ms: int
+
+    # Of `tests.simulation.oracle_points`.
+    local_day: Callable[[str, int], date]
+    first_open_day: Callable[[str], date]
+    is_event_frozen: Callable[[str], bool]
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,23 +42,35 @@ class VisitOracle:
             self.long_ago[card_id] = self.long_ago.get(card_id, 0) + 1
         elif (day, event_id) in came:
             if came[day, event_id]:
-                return {"visits": None, "visit_day": 0}
+                return {"visits": None, "visit_day": 0, "counts_as": None}
             came[day, event_id] = True
-            return {"visits": self.visits_of(card_id), "visit_day": 0}
+            return {"visits": self.visits_of(card_id), "visit_day": 0, "counts_as": None}
         else:
             came[day, event_id] = False
             self.last_came[card_id] = last
-        return {"visits": self.visits_of(card_id), "visit_day": _number(day)}
+        told = {"visits": self.visits_of(card_id), "visit_day": _number(day)}
+        return told | {"counts_as": self._counts_as(card_id, event_id, day)}
 
-    def visit_taken_back(self, card_id: str, event_id: str, visit_day: int) -> dict[str, Any]:
+    def _counts_as(self, card_id: str, event_id: str, day: date) -> tuple[int, str] | None:
+        """The day and event under which boards count a visit, None: its own. What is frozen takes nothing any more."""
+        is_late, is_after = day < self.first_open_day(card_id), self.is_event_frozen(event_id)
+        on = self.local_day(card_id, self.at_ms) if is_late else day
+        return (_number(on), f"after:{event_id}" if is_after else event_id) if is_late or is_after else None
+
+    def visit_taken_back(
+        self, card_id: str, event_id: str, visit_day: int, part: tuple[int, str] | None
+    ) -> dict[str, Any]:
         """What the annulment of an admission says of them."""
         came = self.came.get(card_id, {})
         for day, where in list(came):
             is_it = (_number(day), where, came[day, where]) == (visit_day, event_id, False)
             if is_it and (self.last_came[card_id] - day).days < DAYS:
                 del came[day, where]
-                return {"visits": self.visits_of(card_id), "visit_day": visit_day}
-        return {"visits": None, "visit_day": 0}
+                is_frozen = part is None and self.is_event_frozen(event_id)
+                if is_frozen or (part or (visit_day, ""))[0] < _number(self.first_open_day(card_id)):
+                    part = (0, "")
+                return {"visits": self.visits_of(card_id), "visit_day": visit_day, "counts_as": part}
+        return {"visits": None, "visit_day": 0, "counts_as": None}
 
     def visits_of(self, card_id: str) -> dict[str, Any]:
         """The counts as of the last day."""

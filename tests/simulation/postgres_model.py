@@ -7,6 +7,7 @@ wrong fact both show.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from msgspec import structs
@@ -282,7 +283,7 @@ class PostgresModel:
         card["points"] = (points, earned, earned_position, fact.entry_seq)
         card["wallet"] = wallet
         self._write_accounts(fact, position)
-        if (fact.day, fact.day_earned_after) != card["day"][:2]:
+        if fact.day >= card["day"][0] and (fact.day, fact.day_earned_after) != card["day"][:2]:
             card["day"] = (fact.day, fact.day_earned_after, position)
         card["position"] = position
         if fact.earned_on is not None:
@@ -373,7 +374,17 @@ class PostgresModel:
             self.rules.uses(key),
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
+            self._past_days(*key, row["day"][0]),
         )
+
+    def _past_days(self, tenant_id: str, card_id: str, latest: int) -> tuple[EarnedDay, ...]:
+        """What the card earned on the week of days before its latest."""
+        if not latest:
+            return ()
+        end = date(latest // 10_000, latest // 100 % 100, latest % 100)
+        days = [int((end - timedelta(days=ago)).strftime("%Y%m%d")) for ago in range(7, 0, -1)]
+        found = [(day, self.day_scores.get((tenant_id, day), {}).get(card_id)) for day in days]
+        return tuple(EarnedDay(day, score.score) for day, score in found if score is not None and score.score)
 
     def tag(self, key: tuple[str, str]) -> Tag:
         return Tag(*key, *self.tags[key])

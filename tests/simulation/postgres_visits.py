@@ -24,7 +24,9 @@ class VisitRows:
         if not fact.visit_day or fact.visits is None:
             return
         who = (fact.tenant_id, fact.card_id)
-        self._days[*who, fact.visit_day, fact.event_id] = (int(isinstance(fact, ScanJudged)), position)
+        part = fact.counts_as or (fact.visit_day, fact.event_id)
+        if part[0]:
+            self._days[*who, *part] = (int(isinstance(fact, ScanJudged)), position)
         for metric, ever in (("visits", fact.visits.ever), ("streak", fact.visits.best_streak)):
             if self._ever.get((*who, metric), (0, 0))[0] != ever:
                 self._ever[*who, metric] = (ever, position)
