@@ -115,7 +115,12 @@ class Card(msgspec.Struct, gc=False):
             self.earned = fact.earned_after
             self.earned_position = position
         if fact.day and (fact.day, fact.day_earned_after) != (self.day, self.day_earned):
-            self._earn_on(fact.day, fact.day_earned_after, position)
+            if fact.day != self.day and (fact.day < self.day or self.day_earned or self.past_days):
+                self._keep_past(fact.day, fact.day_earned_after)
+            if fact.day >= self.day:
+                self.day = fact.day
+                self.day_earned = fact.day_earned_after
+                self.day_position = position
         if fact.lots:
             changed = {lot.lot for lot in fact.lots}
             kept = [lot for lot in self.lots if lot.lot not in changed]
@@ -127,27 +132,23 @@ class Card(msgspec.Struct, gc=False):
         if fact.held:
             self._hold(fact)
 
-    def _earn_on(self, day: int, earned: int, position: int) -> None:
-        past = self.past_days
-        if day < self.day:
-            past = tuple(one for one in past if one.day != day)
-            self.past_days = tuple(sorted((*past, EarnedDay(day, earned)), key=_day_of)) if earned else past
-            return
-        if day > self.day:
-            if self.day_earned:
-                past = (*past, EarnedDay(self.day, self.day_earned))
-            if past:
-                first = add_days(day, -DAYS_REMEMBERED)
-                self.past_days = tuple([one for one in past if one.day >= first])
-        self.day = day
-        self.day_earned = earned
-        self.day_position = position
+    def _keep_past(self, day: int, earned: int) -> None:
+        """The scores of days before the latest, with one of an earlier day or before one of a later day."""
+        past = {one.day: one.points for one in self.past_days}
+        past[self.day] = self.day_earned
+        past[day] = earned
+        latest = max(day, self.day)
+        first = add_days(latest, -DAYS_REMEMBERED)
+        self.past_days = tuple([EarnedDay(*one) for one in sorted(past.items()) if first <= one[0] < latest and one[1]])
 
     def earned_on(self, day: int) -> int:
         """The score of a day that the card remembers, or of one that is new."""
         if day == self.day:
             return self.day_earned
-        return next((one.points for one in self.past_days if one.day == day), 0)
+        for one in self.past_days:
+            if one.day == day:
+                return one.points
+        return 0
 
     def _hold(self, fact: PointsPosted) -> None:
         if fact.held > 0:
@@ -215,10 +216,6 @@ class Card(msgspec.Struct, gc=False):
     def pending(self, at_ms: int) -> int:
         """Points that show but cannot be spent yet at `at_ms`."""
         return sum(lot.remaining for lot in self.lots if lot.available_from_ms > at_ms and lot.expires_at_ms > at_ms)
-
-
-def _day_of(earned: EarnedDay) -> int:
-    return earned.day
 
 
 def days_kept(days: Iterable[EarnedDay]) -> tuple[EarnedDay, ...]:

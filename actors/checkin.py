@@ -117,6 +117,8 @@ def visit_of(tenant: Tenant, card: Card, event: Event, seen_ms: int, at_ms: int)
     visits, is_new = admitted(card.visits, day, event.event_id)
     if not is_new:
         return visits, 0, None
+    if seen_ms == at_ms and not event.terms.doors_close_ms:
+        return visits, day, None  # nearly always: nothing of it is frozen
     return visits, day, part_of_visit(tenant.settings, event.terms, BoardPart(day, event.event_id), seen_ms, at_ms)
 
 

@@ -139,7 +139,7 @@ def _simple(
 def _scored_at(tenant: Tenant, card: Card, door: Door, at_ms: int) -> tuple[str, int]:
     """The event where what is earned counts, and what the card has there; none where its window is frozen."""
     event = door.event
-    if is_event_frozen(tenant.settings, event.terms, at_ms):
+    if event.terms.doors_close_ms and is_event_frozen(tenant.settings, event.terms, at_ms):
         return "", 0
     attended = event.attendance.get(card.card_id)
     return event.event_id, attended.earned if attended is not None else 0

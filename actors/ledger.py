@@ -54,15 +54,18 @@ class LedgerDraft:
         self._tenant = tenant
         self._card = card
         self._at_ms = at_ms
-        self._today = self.day = day_now(tenant.settings, card, at_ms)
+        self._today = self.day = local_day(at_ms, tenant.settings.time_zone)
+        if self.day < card.day:
+            self._today = self.day = day_now(tenant.settings, card, at_ms)
         if earned_ms and earned_ms != at_ms:
             day = local_day(earned_ms, tenant.settings.time_zone)
             if is_open(tenant.settings, card, day, at_ms):
                 self.day = day
         self._entry_count = card.entry_count
         self._earned = card.earned
-        # By day: what the card has earned on it, where that is changed here.
-        self._days: dict[int, int] = {}
+        # What the card has earned on `day`; by day, on other days that are changed here.
+        self._day_earned = card.day_earned if card.day == self.day else card.earned_on(self.day)
+        self._other_days: dict[int, int] | None = None
         self._moved: dict[str, int] = before._moved if before is not None else {}
         self.balance = card.balance
         self.wallet = card.wallet
@@ -103,10 +106,11 @@ class LedgerDraft:
         today otherwise. `reversed_on` is the day to whose sum a reversed award was added, 0: to none."""
         self._entry_count += 1
         self._earned += earned
-        day = self._today
-        if earned and self._counts_on(earned_day):
+        if earned and earned_day == self.day:
             day = earned_day
-            self._days[day] = self._earned_on(day) + earned
+            self._day_earned = day_earned = self._day_earned + earned
+        else:
+            day, day_earned = self._on_other_day(earned, earned_day)
         is_points = account == "points"
         self.balance += amount if is_points else 0
         self.wallet += 0 if is_points else amount
@@ -129,7 +133,7 @@ class LedgerDraft:
             event_id,
             day,
             self._earned,
-            self._earned_on(day),
+            day_earned,
             event_earned_after,
             lots,
             takings,
@@ -145,12 +149,17 @@ class LedgerDraft:
         self.facts.append(fact)
         return fact
 
-    def _counts_on(self, day: int) -> bool:
-        return day == self.day or (day > 0 and is_open(self._tenant.settings, self._card, day, self._at_ms))
-
-    def _earned_on(self, day: int) -> int:
-        earned = self._days.get(day)
-        return earned if earned is not None else self._card.earned_on(day)
+    def _on_other_day(self, earned: int, day: int) -> tuple[int, int]:
+        """The day of a posting that is not of `day`, and what the card has earned on it."""
+        if not earned or not day or not is_open(self._tenant.settings, self._card, day, self._at_ms):
+            day, earned = self._today, 0
+        if day == self.day:
+            return day, self._day_earned
+        days = self._other_days
+        if days is None:
+            days = self._other_days = {}
+        days[day] = sum_of_day = (days[day] if day in days else self._card.earned_on(day)) + earned
+        return day, sum_of_day
 
     def _earn(self, earned: int, reversed_on: int) -> EarnedDay | None:
         """The sum of the day of what is earned, as it is from now on. What was earned so long ago that it is not

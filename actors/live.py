@@ -131,7 +131,7 @@ class Views:
         """Takes in a durable fact; `events` are those in memory."""
         if isinstance(fact, ScanJudged):
             self.take_scan(fact, position, events.get(fact.event_id))
-            if fact.visit_day:
+            if fact.visit_day and fact.tenant_id in self._boards:
                 self.take_visit(fact, fact.member_name, 1, position)
             return
         if isinstance(fact, PointsPosted):
