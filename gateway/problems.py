@@ -105,7 +105,8 @@ TABLE: dict[str, Row] = {
     refusals.BOARD_UNKNOWN: Row(
         404,
         "Unknown leaderboard",
-        "Boards: points; windows: all, day, week, month, day:YYYYMMDD, week:YYYYWW, month:YYYYMM, event:ID.",
+        "Boards: points, visits, streak, and the organisation's own; windows: all, day, week, month, day:YYYYMMDD, "
+        "week:YYYYWW, month:YYYYMM, event:ID.",
     ),
     refusals.COUPON_UNKNOWN: Row(404, "Unknown coupon or code", "Check the code for mistakes, or the id."),
     refusals.REDEMPTION_UNKNOWN: Row(404, "Unknown redemption", "Check the id."),

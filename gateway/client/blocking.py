@@ -68,6 +68,8 @@ class Orgs(Blocking[people.Orgs]):
     tiers = _waits(people.Orgs.tiers)
     set_tiers = _waits(people.Orgs.set_tiers)
     remove_tiers = _waits(people.Orgs.remove_tiers)
+    leaderboards = _waits(people.Orgs.leaderboards)
+    set_leaderboards = _waits(people.Orgs.set_leaderboards)
     member_schema = _waits(people.Orgs.member_schema)
     set_member_schema = _waits(people.Orgs.set_member_schema)
     credential_keys = _waits(people.Orgs.credential_keys)

@@ -90,6 +90,23 @@ class Orgs(Noun):
         """Tiers are set by hand alone from now on."""
         await self._delete(path(ORGS, org_id, "tiers"))
 
+    async def leaderboards(self, org_id: str) -> Tagged:
+        """Its own leaderboards (`boards`), and how long after their end windows take what is told late."""
+        return await self._get(path(ORGS, org_id, "leaderboards"))
+
+    async def set_leaderboards(
+        self,
+        org_id: str,
+        boards: Sequence[Mapping[str, Any]],
+        *,
+        grace_hours: int | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Tagged:
+        """Sets them: each with `name`, `metric` and `ties`."""
+        body = given(boards=boards, grace_hours=grace_hours)
+        return await self._caller.edit("PUT", path(ORGS, org_id, "leaderboards"), body, idempotency_key, if_match)
+
     async def credential_keys(self, org_id: str) -> Json:
         """The public keys of its cards' credentials, as a JSON Web Key Set: for scanners without a network."""
         return await self._get(path(ORGS, org_id, "credential-keys"))

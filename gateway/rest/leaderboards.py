@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/leaderboards", tags=["leaderboards"])
 
 
 class RankView(View):
-    """A place on the board; equal scores rank by who reached them first."""
+    """A place on the board; equal scores rank by who reached them first, or share a rank where the board says so."""
 
     rank: int
     card_id: str
@@ -45,8 +45,10 @@ async def leaderboard(
     limit: Annotated[int, Query(ge=1, le=limits.BOARD_ROWS_MAX)] = 10,
     around: Annotated[str | None, Query(min_length=1, max_length=limits.ID_CHARS_MAX, pattern=ID_PATTERN)] = None,
 ) -> LeaderboardView:
-    """The top rows, or with `around` the rows around a card. Boards: points; windows: all, day, week, month (those of
-    now, in the organisation's time zone), day:YYYYMMDD, week:YYYYWW (ISO 8601), month:YYYYMM, event:ID."""
+    """The top rows, or with `around` the rows around a card. Boards: points (earned), visits (one an event and day),
+    streak (the most days in a row with a visit within the window), and the organisation's own; windows: all, day, week,
+    month (those of now, in the organisation's time zone), day:YYYYMMDD, week:YYYYWW (ISO 8601), month:YYYYMM,
+    event:ID."""
     view = await call.query(GetBoard(call.tenant_id, board, window, limit, 0, around or ""), BoardView)
     return LeaderboardView(
         board=view.board,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.board import Board, PartsBoard
+from actors.board import Board, PartsBoard, fault_of_boards, streak_of
 from actors.ports import BoardScore
+from actors.terms import BoardTerms, Metric
 
 
 def board(*scores: tuple[str, int, int]) -> Board:
@@ -141,3 +143,83 @@ class TestDays:
         parts = {card: [score for (who, _), score in days.items() if who == card and score[0]] for card in cards}
         sums = [(-sum(p for p, _ in own), max(at for _, at in own), card) for card, own in parts.items() if own]
         return [(card, -minus) for minus, _, card in sorted(sums) if minus < 0]
+
+
+def parts(metric: Metric, *visits: tuple[str, int, str, int]) -> PartsBoard:
+    """A board of visits: card, day, event and position."""
+    return PartsBoard(metric, [BoardScore(card, card.upper(), 1, at, day, where) for card, day, where, at in visits])
+
+
+class TestVisits:
+    """Boards of visits and of days in a row."""
+
+    def test_visits_are_counted_and_reached_with_the_last(self) -> None:
+        the_board = parts("visits", ("a", 20261123, "x", 1), ("a", 20261123, "y", 4), ("b", 20261123, "x", 2))
+        the_board.set_part("b", "B", (20261125, "x"), 1, 3)
+        assert top(the_board) == [(1, "b", 2), (2, "a", 2)]
+        the_board.set_part("b", "", (20261125, "x"), 0, 5)
+        the_board.set_part("b", "", (20261123, "x"), 0, 6)
+        the_board.set_part("b", "", (20261123, "x"), 0, 7)
+        assert top(the_board) == [(1, "a", 2)]
+        assert the_board.view("visits", "", 1, 0, "").rows[0].member_name == "A"
+
+    @pytest.mark.parametrize(
+        ("days", "streak", "reached"),
+        [
+            ([(20261130, 1), (20261201, 2)], 2, 2),
+            ([(20280228, 1), (20280229, 2), (20280301, 3)], 3, 3),
+            ([(20270228, 1), (20270301, 2)], 2, 2),
+            ([(20261123, 1), (20261125, 2)], 1, 1),
+            ([(20261125, 1), (20261123, 2), (20261124, 3)], 3, 3),  # the gap is filled late
+            ([(20261101, 9), (20261102, 8), (20261105, 3), (20261106, 4)], 2, 4),  # two as long: the earlier one
+            ([(20261101, 5), (20261101, 2)], 1, 2),  # two events on a day
+        ],
+    )
+    def test_a_streak_is_the_most_days_in_a_row(self, days: list[tuple[int, int]], streak: int, reached: int) -> None:
+        made = {(day, f"evt_{n}"): (1, at) for n, (day, at) in enumerate(days)}
+        assert streak_of(made) == (streak, reached)
+
+    def test_without_a_visit_there_is_no_streak(self) -> None:
+        the_board = parts("streak", ("a", 20261123, "x", 1), ("a", 20261124, "x", 2))
+        the_board.set_part("a", "", (20261123, "x"), 0, 3)
+        assert top(the_board) == [(1, "a", 1)]
+        the_board.set_part("a", "", (20261124, "x"), 0, 4)
+        assert top(the_board) == []
+
+
+class TestSharedRanks:
+    def test_equals_have_the_rank_of_the_first_of_them(self) -> None:
+        the_board = board(("a", 9, 1), ("b", 7, 2), ("c", 7, 3), ("d", 7, 4), ("e", 5, 5))
+
+        def ranks(limit: int, offset: int, around: str = "") -> tuple[int, list[tuple[int, str]]]:
+            view = the_board.view("regulars", "all", limit, offset, around, is_shared=True)
+            return view.around_rank, [(row.rank, row.card_id) for row in view.rows]
+
+        assert ranks(9, 0) == (0, [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (5, "e")])
+        assert ranks(2, 2) == (0, [(2, "c"), (2, "d")])
+        assert ranks(3, 0, "d") == (2, [(2, "c"), (2, "d"), (5, "e")])
+        assert ranks(3, 0, "nobody") == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("boards", "grace_ms", "fault"),
+    [
+        ((), 0, ""),
+        ((BoardTerms("regulars", "visits", True),), 144 * 3_600_000, ""),
+        ((BoardTerms("Regulars", "visits"),), 0, "board 'Regulars': a name has 1 to 40 of a to z, 0 to 9 and _"),
+        ((BoardTerms("", "visits"),), 0, "board '': a name has 1 to 40 of a to z, 0 to 9 and _"),
+        ((BoardTerms("points", "visits"),), 0, "there is a board 'points' already"),
+        ((BoardTerms("a", "visits"), BoardTerms("a", "points")), 0, "there is a board 'a' already"),
+        (
+            tuple(BoardTerms(f"b{n}", "points") for n in range(21)),
+            0,
+            "an organisation has at most 20 boards of its own",
+        ),
+        ((), -1, "the grace is 0 to 518400000 ms"),
+        ((), 144 * 3_600_000 + 1, "the grace is 0 to 518400000 ms"),
+    ],
+)
+def test_an_organisations_own_boards(boards: tuple[BoardTerms, ...], grace_ms: int, fault: str) -> None:
+    found = fault_of_boards(boards, grace_ms)
+    assert found.startswith(fault)
+    assert bool(found) == bool(fault)

@@ -137,6 +137,8 @@ async def members(acts: Acts, own: str, token: str) -> None:
     levels = [{"tier": "bronze", "points": 0}, {"tier": "silver", "points": 100}]
     await acts.do("PUT", own + "/tiers", "tiers.set", {"levels": levels}, token, target=acts.org["id"])
     await acts.do("DELETE", own + "/tiers", "tiers.set", None, token, target=acts.org["id"])
+    boards = [{"name": "regulars", "metric": "visits", "ties": "shared"}]
+    await acts.do("PUT", own + "/leaderboards", "leaderboards.set", {"boards": boards}, token, target=acts.org["id"])
     member = await system.made("POST", "/v1/members", {"name": "Bea"}, key)
     acts.more.append(("members.create", member["id"]))
     ids = {"member_id": member["id"], "target": member["id"]}

@@ -8,6 +8,11 @@ from unittest.mock import patch
 
 import actors.board
 import actors.calendar
+import actors.card
+import actors.checkin
+import actors.door_rules
+import actors.freezing
+import actors.ledger
 import actors.live
 import actors.partition
 from actors.board import Board, PartsBoard
@@ -70,4 +75,35 @@ def a_streak_goes_on_over_a_day_without_a_visit() -> Iterator[None]:
 def ranks_that_are_shared_leave_none_out() -> Iterator[None]:
     """After two first ones comes the second, not the third."""
     with patch.object(Ranking, "rank_of", lambda ranking, score: 1 + sum(one > score for one in ranking._equals)):
+        yield
+
+
+@planted
+def what_is_frozen_still_moves() -> Iterator[None]:
+    with patch.object(actors.freezing, "first_open_day", lambda settings, at_ms: 0):
+        yield
+
+
+@planted
+def what_is_told_late_counts_today() -> Iterator[None]:
+    with patch.object(actors.ledger, "is_open", lambda settings, card, day, at_ms: False):
+        yield
+
+
+@planted
+def a_late_day_is_all_that_was_earned_on_it() -> Iterator[None]:
+    """The days before the latest are forgotten."""
+    with patch.object(actors.card.Card, "_keep_past", lambda card, day, earned: None):
+        yield
+
+
+@planted
+def an_events_board_is_never_frozen() -> Iterator[None]:
+    with patch.object(actors.door_rules, "is_event_frozen", lambda settings, terms, at_ms: False):
+        yield
+
+
+@planted
+def a_visit_of_a_frozen_day_counts_there() -> Iterator[None]:
+    with patch.object(actors.checkin, "part_of_visit", lambda *told: None):
         yield

@@ -74,6 +74,8 @@ SITUATIONS = (
     *("refused coupon_not_redeemed", "refused already_rolled_back", "refused coupon_terms_invalid"),
     *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
     "reply RedemptionView",
+    *("board points", "board visits", "board streak", "board regulars", "board rising", "board_unknown told"),
+    *("visit of a frozen day", "visit after the event"),
     *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )
 
