@@ -39,7 +39,7 @@ def at_doors(rng: Random, head: Head, event_id: str, card_id: str, scans: list[t
     """Anything else at a door. `scans` are scans that were let in, with their events."""
     dice = rng.random()
     if dice < 0.5:
-        scan_id, of_event = rng.choice((*scans[-6:], *scans[-1:] * 6)) if scans and rng.random() < 0.9 else ("scan_ghost", event_id)
+        scan_id, of_event = rng.choice(scans[-6:]) if scans and rng.random() < 0.9 else ("scan_ghost", event_id)
         return AnnulScan(*head, of_event, scan_id, rng.choice(("", "", "dev_1", "dev_2")))
     if dice < 0.6:
         return SendOut(*head, event_id)

@@ -27,6 +27,9 @@ RARE = {
     # Where much is not projected at the end, an altered entry still reads as a fact now and then.
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
     # Where nothing goes wrong and nobody is put away, clients come as far as a card that is issued again.
+    "a_visit_that_is_taken_back_stays_on_the_boards": Parts(Faults(), ALL_RESIDENT),
+    # The same, for a card that is revoked again.
+    "every_revocation_makes_room": Parts(Faults(), ALL_RESIDENT),
     "scanners_are_not_told_of_a_new_credential": Parts(Faults(), ALL_RESIDENT),
     # Where hardly anything stays in memory, and clients wait for what is loaded slowly.
     "tail_dropped_under_a_load": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
