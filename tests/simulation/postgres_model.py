@@ -42,6 +42,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import claimed_ahead_ms, position_of
+from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
@@ -51,6 +52,7 @@ from actors.visits import NO_VISITS
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle_boards import span_of
 from tests.simulation.postgres_coupons import CouponTables
+from tests.simulation.postgres_members import member_of, write_member
 from tests.simulation.postgres_rules import RuleTables
 from tests.simulation.world import World
 
@@ -135,6 +137,8 @@ class PostgresModel:
                     "position": position,
                     "number": fact.number,
                     "issued": fact.at_ms,
+                    "profile": fact.profile,
+                    "birthday": (fact.birthday_on, fact.birthday_due_ms),
                 }
             case CardStateChanged():
                 self._write_cards_after(fact, position)
@@ -147,6 +151,8 @@ class PostgresModel:
                 card = self.cards[fact.tenant_id, fact.card_id]
                 card["who"] = (card["who"][0], fact.member_name, *card["who"][2:])
                 card["position"] = position
+            case CardHolderDescribed() | BirthdayCame():
+                write_member(self.cards[fact.tenant_id, fact.card_id], fact, position)
             case EventCreated():
                 self.events[fact.tenant_id, fact.event_id] = {
                     "terms": fact.terms,
@@ -370,6 +376,7 @@ class PostgresModel:
             self.rules.uses(key),
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
+            *member_of(row),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:
