@@ -215,8 +215,8 @@ class LedgerDraft:
         return [self._alarm(wake_ms, rang=False)]
 
     def woken(self, *first: Fact) -> list[Fact]:
-        """What the alarm led to; `first` goes before what is in the ledger."""
-        return [self.rang(), *first, *self._due, *self.facts]
+        """What the alarm led to; `first` goes before what is posted."""
+        return [self.rang(), *self._due, *first, *self.facts]
 
     def rang(self) -> AlarmSet:
         """The alarm rang, and is set to what comes next after all that was decided here."""

@@ -283,15 +283,15 @@ class RuleRun(Mapping[str, Uses]):
         if draft is None:
             alarm = card_alarm(card, standing.due_ms, self._at_ms) if standing is not None else []
             return [*self._facts, *alarm]
-        return self._rounds(draft) + draft.alarm()
+        return [*draft.due, *self._rounds(draft), *draft.alarm()]
 
     def woken(self, first: Fact) -> list[Fact]:
-        """The same, where the card's alarm is the cause, which led to `first` before all else."""
+        """The same, where the card's alarm is the cause, which led to `first` after what fell due about the tier."""
         facts = self._rounds(self.draft)
-        return [self.draft.rang(), first, *facts]
+        return [self.draft.rang(), *self.draft.due, first, *facts]
 
     def _rounds(self, draft: LedgerDraft) -> list[Fact]:
-        facts: list[Fact] = [*draft.due]
+        facts: list[Fact] = []
         told = 0
         for depth in count(1):
             points = draft.window_points()

@@ -389,7 +389,7 @@ def test_lots_that_lapsed_and_reviews_that_were_due_go_before_what_rules_give() 
     life = Life(tenant, tier="gold", tier_due_ms=at(SAIGON, 2026, 6, 1), earned_days=(EarnedDay(20260520, 50),))
     life.describe(601, MAY)
     facts = life.wake(life.coming[1] + 1)
-    assert kinds(facts)[:4] == ["AlarmSet", "BirthdayCame", "TierReviewed", "PointsPosted"]
+    assert kinds(facts)[:4] == ["AlarmSet", "TierReviewed", "BirthdayCame", "PointsPosted"]
     alarm, posted = facts[0], facts[3]
     assert isinstance(alarm, AlarmSet)
     assert isinstance(posted, PointsPosted)

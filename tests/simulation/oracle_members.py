@@ -34,6 +34,9 @@ class MemberOracle:
     ) -> list[Expected]:
         raise NotImplementedError
 
+    def settle_tier(self, card_id: str) -> list[Expected]:
+        raise NotImplementedError
+
     def has_birthday_rules(self, tenant_id: str) -> bool:
         raise NotImplementedError
 
@@ -65,7 +68,7 @@ class MemberOracle:
         begins = _midnight(day, zone)
         if card["state"] != "revoked" and begins > self.at_ms:
             card["birthday_due"] = begins
-            return [("BirthdayCame", {"came_on": 0, **_coming(card)}), *self.lapse(card_id)]
+            return [*self.settle_tier(card_id), ("BirthdayCame", {"came_on": 0, **_coming(card)}), *self.lapse(card_id)]
         is_active = card["state"] == "active"
         if card["state"] == "revoked":
             card["birthday"], card["birthday_due"] = None, 0
@@ -75,13 +78,18 @@ class MemberOracle:
         if is_active:
             card["birthday_in"] = day.year
         came: Expected = ("BirthdayCame", {"came_on": came_on, **_coming(card)})
-        before = self.seen(card_id)
-        when = min(begins, self.at_ms)
+        before, when = self.seen(card_id), min(begins, self.at_ms)
+        reviewed = self.settle_tier(card_id)
         lapsed = self.lapse(card_id, when)
         if not is_active or not self.has_birthday_rules(card["tenant"]):
-            return [came, *lapsed]
+            return [*reviewed, came, *lapsed]
         moments: list[tuple[str, dict[str, Any]]] = [("birthday", {})]
-        return [came, *lapsed, *self.run(card_id, f"birthday:{came_on}", "", when, moments, held=True, **before)]
+        return [
+            *reviewed,
+            came,
+            *lapsed,
+            *self.run(card_id, f"birthday:{came_on}", "", when, moments, held=True, **before),
+        ]
 
     def known(self, card_id: str) -> dict[str, Any]:
         """What conditions see."""

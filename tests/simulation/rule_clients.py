@@ -30,9 +30,6 @@ DEFINITIONS: tuple[dict[str, Any], ...] = (
     {"on": "tier_changed", "when": "tier.to == 'gold'", "then": (AwardPoints(5), Notify("", "Gold!"))},
     {"on": "tier_changed", "then": (SetTier("silver"),), "limits": Limits(per_card=1), "priority": 2},
     {"on": "card_issued", "then": (AwardPoints(6),)},
-    {"on": "birthday", "then": (AwardPoints(8), Notify("wishes"))},
-    {"on": "birthday", "when": "member.birthday == 521", "then": (SetTier("gold"),), "limits": Limits(per_card=1)},
-    {"on": "birthday", "when": "member.attributes.vip == 1", "then": (AwardPoints(20),)},
     {"on": "streak_reached", "then": (AwardPoints(0, "streak.days * 2"),)},
 )
 
