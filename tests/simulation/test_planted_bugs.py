@@ -25,7 +25,7 @@ RARE = {
     # Where an alarm rings late, and something is told in between.
     "a_birthday_that_is_told_again_on_its_day_is_lost": Parts(Faults(), {"alarms_interval_ms": 4_000}),
     # Where little goes wrong, clients come further: a redemption is reversed after its points have lapsed.
-    "no_grace": Parts(Faults(append_slow=0.2)),
+    "no_grace": Parts(Faults()),
     # Where much is not projected at the end, an altered entry still reads as a fact now and then.
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
     # Where nothing goes wrong and nobody is put away, clients come as far as a card that is issued again.
