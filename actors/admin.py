@@ -22,6 +22,7 @@ from actors.doors import event_alarm
 from actors.event import Event
 from actors.event_terms import fault_of_terms
 from actors.facts import (
+    AlarmSet,
     CardHolderRenamed,
     CardIssued,
     CardStateChanged,
@@ -32,6 +33,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.profiles import fault_of_profile, next_birthday
 from actors.refusals import (
     CAPACITY_INVALID,
     CARD_REVOKED,
@@ -120,8 +122,8 @@ def _with_checkin_points(rules: tuple[Rule, ...], points: int) -> tuple[Rule, ..
 
 
 def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact]:
-    """Issues a card, unless the organisation's plan is used up."""
-    tenant = scope.tenant
+    """Issues a card, unless the organisation's plan is used up, or what is told of the member makes no sense."""
+    tenant, profile = scope.tenant, command.profile
     cards_after = tenant.cards + 1
     if tenant.settings.plan == "free" and cards_after > CARDS_PER_FREE_TENANT_MAX:
         detail = (
@@ -129,6 +131,9 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
             "upgrade to Premium for more, then ask with a new request id"
         )
         return [_refused(command, command.card_id, QUOTA_EXCEEDED, detail, at_ms)]
+    fault = fault_of_profile(profile)
+    if fault:
+        return [_refused(command, command.card_id, TERMS_INVALID, fault, at_ms)]
     issued = CardIssued(
         command.tenant_id,
         command.request_id,
@@ -142,12 +147,17 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
         command.valid_until_ms,
         cards_after,
         tenant.issued + 1,
+        profile,
+        *next_birthday(profile.birthday, tenant.settings.time_zone, at_ms, 0),
     )
     standing = Standing(command.tier, review_ms(tenant, command.tier, at_ms), False)
     facts: list[Fact] = [issued]
+    caused = (command.tenant_id, "", b"", at_ms)
+    if issued.birthday_due_ms:
+        facts.append(AlarmSet(*caused, "card", command.card_id, issued.birthday_due_ms))
     if standing.due_ms:
         # When the tier of a new card is looked at first.
-        head = (command.tenant_id, "", b"", at_ms, command.card_id)
+        head = (*caused, command.card_id)
         facts.append(TierReviewed(*head, command.tier, 0, standing.due_ms, at_ms))
     run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}", standing=standing)
     if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("card_issued"):

@@ -20,6 +20,8 @@ from actors.calendar import add_days
 from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChanged, TagAssigned, TierReviewed
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
+from actors.member_facts import BirthdayCame, CardHolderDescribed, MemberFact
+from actors.profiles import NO_PROFILE, Profile
 from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
 from actors.terms import FAR_MS, POOL, TIER_WINDOW_DAYS_MAX, Account, CardState, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS, Visits
@@ -27,7 +29,7 @@ from actors.visits import NO_VISITS, Visits
 # Of so many days before its latest one a card remembers what it earned on them.
 DAYS_REMEMBERED = 7
 
-CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned
+CardMoved = CardStateChanged | CardHolderRenamed | CardNoted | CardFact | RulesApplied | RuleUnitsReturned | MemberFact
 
 
 class Card(msgspec.Struct, gc=False):
@@ -38,7 +40,10 @@ class Card(msgspec.Struct, gc=False):
     `tier_due_ms` is when the tier is looked at next (0: not), `tier_is_held` that a person set it until then;
     `earned_days` are what it goes by, the sums of the last `TIER_WINDOW_DAYS_MAX` days up to the latest.
 
-    `past_days` are the scores, not zero, of the `DAYS_REMEMBERED` days before `day`."""
+    `past_days` are the scores, not zero, of the `DAYS_REMEMBERED` days before `day`.
+
+    `profile` is what rules know of the holder. The birthday comes next on local day `birthday_on` (yyyymmdd), which
+    begins at `birthday_due_ms` (0: never), and came last in the year `birthday_year` (`actors.birthdays`)."""
 
     tenant_id: str
     card_id: str
@@ -69,6 +74,10 @@ class Card(msgspec.Struct, gc=False):
     tier_due_ms: int = 0
     tier_is_held: bool = False
     earned_days: tuple[EarnedDay, ...] = ()
+    profile: Profile = NO_PROFILE
+    birthday_on: int = 0
+    birthday_due_ms: int = 0
+    birthday_year: int = 0
     past_days: tuple[EarnedDay, ...] = ()
 
     @classmethod
@@ -85,6 +94,9 @@ class Card(msgspec.Struct, gc=False):
             position=position,
             number=fact.number,
             issued_at_ms=fact.at_ms,
+            profile=fact.profile,
+            birthday_on=fact.birthday_on,
+            birthday_due_ms=fact.birthday_due_ms,
         )
 
     def apply(self, fact: CardMoved | PointsPosted | ScanJudged | ScanAnnulled, position: int) -> None:
@@ -174,6 +186,12 @@ class Card(msgspec.Struct, gc=False):
             self.tier, self.tier_due_ms, self.tier_is_held = fact.tier, fact.due_ms, fact.is_held
         elif isinstance(fact, TierReviewed):
             self.tier_due_ms, self.tier_is_held = fact.due_ms, False
+        elif isinstance(fact, CardHolderDescribed | BirthdayCame):
+            self.birthday_on, self.birthday_due_ms = fact.birthday_on, fact.birthday_due_ms
+            if isinstance(fact, CardHolderDescribed):
+                self.profile = fact.profile
+            elif fact.came_on:
+                self.birthday_year = fact.came_on // 10_000
         elif isinstance(fact, RulesApplied | RuleUnitsReturned):
             self._count_rules({step.use.rule_id: step.use for step in fact.steps if step.use is not None})
         else:

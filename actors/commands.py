@@ -22,7 +22,9 @@ from actors.board_commands import SetBoards
 from actors.card_commands import CardCommand, RenewCard
 from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.door_commands import DoorCommand
+from actors.member_commands import MemberCommand
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.profiles import NO_PROFILE, Profile
 from actors.rule_commands import RuleCommand
 from actors.terms import (
     Account,
@@ -68,6 +70,8 @@ class ChangeTenant(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class IssueCard(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """`profile` is what rules may know of the member, as of now; like the name it is no part of what is asked."""
+
     tenant_id: str
     request_id: str
     fingerprint: bytes
@@ -77,6 +81,7 @@ class IssueCard(msgspec.Struct, frozen=True, array_like=True, tag=3):
     tier: Tier
     valid_from_ms: int = 0
     valid_until_ms: int = 0
+    profile: Profile = NO_PROFILE
 
 
 class ChangeCardState(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -249,6 +254,7 @@ Command = (
     | CardCommand
     | CouponCommand
     | RuleCommand
+    | MemberCommand
 )
 
 # Left out of the fingerprint: the id itself, what the edge makes up anew at every try, and the device, which may
@@ -299,6 +305,8 @@ def fingerprint(command: Command) -> bytes:
     left_out = {_MADE_BY_THE_EDGE.get(kind), *_NOT_ASKED}
     if kind in (IssueCard, RenewCard):
         left_out -= {"valid_from_ms", "valid_until_ms"}
+    if kind is IssueCard:
+        left_out.add("profile")
     left_out |= {name for name, first in _GIVEN_SINCE.items() if getattr(command, name, first) == first}
     asked = _told(command, left_out)
     return blake2b(msgspec.msgpack.encode((kind.__name__, asked)), digest_size=FINGERPRINT_BYTES).digest()

@@ -24,6 +24,7 @@ from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.visits import Visited, visits_on
 from rules.evaluate import evaluate
+from rules.expression_python import ASK_CEL
 from rules.language import Trigger
 from rules.model import Award, CheckInMoment
 from rules.moment import EventView, ScanView, StreakView
@@ -103,7 +104,10 @@ def _may_move(
     if visits.day != local_day(scanned_at_ms, zone):
         return True  # a scan that comes late
     told = (card, door.event, command, visits, door.seen.entries + 1, at_ms, scanned_at_ms, zone)
-    return bool(rules.may_move_at_door(*told))
+    try:
+        return bool(rules.may_move_at_door(*told))
+    except ASK_CEL:
+        return True  # an attribute is missing
 
 
 def _simple(

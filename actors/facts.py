@@ -16,6 +16,8 @@ import msgspec
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.coupon_facts import CouponFact
 from actors.door_facts import DoorFact
+from actors.member_facts import MemberFact
+from actors.profiles import NO_PROFILE, Profile
 from actors.rule_facts import RuleFact, RuleUnits
 from actors.terms import (
     Account,
@@ -59,7 +61,8 @@ class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """A card was issued to a member. Valid from `valid_from_ms` until before `valid_until_ms` (0 = no bound).
     `cards_after` is how many cards of the organisation count towards its plan from now on; -1 in facts from before
     there were plans, whose cards do not count. It is the organisation's card number `number` (`actors.card_numbers`
-    makes sixteen digits of it); 0 in facts from before there were numbers."""
+    makes sixteen digits of it); 0 in facts from before there were numbers. `profile` is what rules know of the member,
+    `birthday_*` as in `actors.member_facts`; nothing of it in facts from before that was told."""
 
     tenant_id: str
     request_id: str
@@ -73,6 +76,9 @@ class CardIssued(msgspec.Struct, frozen=True, array_like=True, tag=3):
     valid_until_ms: int = 0
     cards_after: int = -1
     number: int = 0
+    profile: Profile = NO_PROFILE
+    birthday_on: int = 0
+    birthday_due_ms: int = 0
 
 
 class CardStateChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -305,6 +311,7 @@ Fact = (
     | CardFact
     | TagEnrolled
     | RuleFact
+    | MemberFact
     | TenantOpened
     | TenantChanged
     | CardIssued

@@ -24,6 +24,7 @@ from actors.admin import (
     decide_set_boards,
     decide_set_tiers,
 )
+from actors.birthdays import decide_describe_card_holder
 from actors.board_commands import SetBoards
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.card_life import (
@@ -78,6 +79,7 @@ from actors.doors import (
 )
 from actors.facts import Fact
 from actors.holds import decide_capture, decide_hold, decide_release
+from actors.member_commands import DescribeCardHolder
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.rule_admin import decide_delete_rule, decide_save_rule
@@ -119,6 +121,7 @@ HANDLERS: dict[type, Handler] = {
     IssueCard: Handler("card_id", (), decide_issue_card),
     ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),
     RenameCardHolder: Handler("card_id", ("card",), decide_rename_card_holder),
+    DescribeCardHolder: Handler("card_id", ("card",), decide_describe_card_holder),
     CreateEvent: Handler("event_id", (), decide_create_event),
     ChangeEvent: Handler("event_id", ("event",), decide_change_event),
     AwardPoints: Handler("card_id", ("card",), decide_award),

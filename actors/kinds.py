@@ -47,6 +47,7 @@ from actors.facts import (
     TenantChanged,
     TenantOpened,
 )
+from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
@@ -69,6 +70,8 @@ ROUTES: dict[type, Route] = {
     CardIssued: Route("card", Card.issued, ("tenant",)),
     CardStateChanged: Route(touches=("card", "tenant")),
     CardHolderRenamed: Route(touches=("card",)),
+    CardHolderDescribed: Route(touches=("card",)),
+    BirthdayCame: Route(touches=("card",)),
     EventCreated: Route("event", Event.created),
     EventChanged: Route(touches=("event",)),
     ScanJudged: Route(touches=("event", "tag", "card")),

@@ -78,6 +78,8 @@ class LedgerDraft:
         self._earned_days: dict[int, EarnedDay] = {}
         self._due: list[TierFact] = []
         self._standing = standing
+        # When the card's birthday comes next, with what is decided here.
+        self.birthday_due_ms = card.birthday_due_ms
 
     def post(
         self,
@@ -228,17 +230,21 @@ class LedgerDraft:
         if not self.lots and not self.holds and not card.holds and self._standing is None:
             return []  # lots that are used up would be here, with nothing in them
         wake_ms = self._wake_ms()
-        if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+        if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms, card.birthday_due_ms):
             return []
         return [self._alarm(wake_ms, rang=False)]
 
-    def woken(self) -> list[Fact]:
-        """What the alarm led to."""
-        return [self._alarm(self._wake_ms(), rang=True), *self._due, *self.facts]
+    def woken(self, *first: Fact) -> list[Fact]:
+        """What the alarm led to; `first` goes before what is posted."""
+        return [self.rang(), *self._due, *first, *self.facts]
+
+    def rang(self) -> AlarmSet:
+        """The alarm rang, and is set to what comes next after all that was decided here."""
+        return self._alarm(self._wake_ms(), rang=True)
 
     def _wake_ms(self) -> int:
         tier_due_ms = self._card.tier_due_ms if self._standing is None else self._standing.due_ms
-        return card_alarm_ms(self.lots.values(), self.holds.values(), tier_due_ms)
+        return card_alarm_ms(self.lots.values(), self.holds.values(), tier_due_ms, self.birthday_due_ms)
 
     def rise(self) -> list[TierFact]:
         """What the points that were earned, if any were, do to the card's tier."""
@@ -424,19 +430,19 @@ def tier_settled(tenant: Tenant, card: Card, at_ms: int) -> tuple[list[Fact], Ca
     return [*facts, *card_alarm(card, standing.due_ms, at_ms)], after
 
 
-def card_alarm(card: Card, tier_due_ms: int, at_ms: int) -> list[Fact]:
-    """The card's alarm where another time at which its tier is looked at changes it."""
-    wake_ms = card_alarm_ms(card.lots, card.holds, tier_due_ms)
-    if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms):
+def card_alarm(card: Card, tier_due_ms: int, at_ms: int, birthday_due_ms: int | None = None) -> list[Fact]:
+    """The card's alarm where another time at which its tier is looked at, or its birthday comes, changes it."""
+    due_ms = card.birthday_due_ms if birthday_due_ms is None else birthday_due_ms
+    wake_ms = card_alarm_ms(card.lots, card.holds, tier_due_ms, due_ms)
+    if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms, card.birthday_due_ms):
         return []
     return [AlarmSet(card.tenant_id, "", b"", at_ms, "card", card.card_id, wake_ms)]
 
 
-def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold], tier_due_ms: int) -> int:
-    """When the first of these lots or holds lapses, or the tier is looked at; 0: none of it."""
+def card_alarm_ms(lots: Iterable[Lot], holds: Iterable[Hold], *due_ms: int) -> int:
+    """When the first of these lots or holds lapses, or of these other times (0: not) comes; 0: none of it."""
     times = [lot.expires_at_ms for lot in lots if lot.remaining > 0]
     times += [hold.lapses_at_ms for hold in holds]
-    if tier_due_ms:
-        times.append(tier_due_ms)
+    times += [one for one in due_ms if one]
     first = min(times, default=FAR_MS)
     return 0 if first == FAR_MS else first

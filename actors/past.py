@@ -2,7 +2,8 @@
 
 Rules:
 1. Moments are those that requests led to: admissions, exits, postings, changes of a tier by people or by points, cards
-   issued. What rules made of them is none, so a span without rules and one with them have the same moments.
+   issued; and birthdays. What rules made of them is none, so a span without rules and one with them have the same
+   moments.
 2. Of what an admission earned, the simple award is its base; that makes a moment of `points_earned`, too.
 3. Cards are what the facts say, before each one's effects. What no fact of the span has told yet is as `CardThen` has
    it: balances, score and tier exactly. Of the points what is pending, or was held since before the span, counts as
@@ -10,6 +11,7 @@ Rules:
 4. Visits of a card are known from its first admission in the span that changed them, and as long as it did not come
    again since. Else they count 0, an admission's own at least 1: a span that begins with a day of the organisation
    tells all of its admissions exactly.
+5. What rules know of a card's holder is as of now until a fact of the span tells it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from actors.calendar import start_of_day_ms
 from actors.card_facts import CardTierChanged
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
+from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.points import TRIGGER_OF
+from actors.profiles import NO_PROFILE, Profile, attributes_of
 from actors.refusals import CARD_REVOKED, CARD_SUSPENDED
 from actors.rulebook import whole_days
 from actors.visits import NO_VISITS, Visits, visits_on
@@ -40,7 +45,7 @@ from rules.moment import (
 )
 from rules.schedule import local_time
 
-PastFact: TypeAlias = ScanJudged | PointsPosted | CardTierChanged | CardIssued
+PastFact: TypeAlias = ScanJudged | PointsPosted | CardTierChanged | CardIssued | CardHolderDescribed | BirthdayCame
 _NOT_ACTIVE = (CARD_REVOKED, CARD_SUSPENDED)
 _MOVES_RULES = ("manual", "points")
 
@@ -60,6 +65,7 @@ class CardThen(msgspec.Struct):
     visits_told: bool = False
     asked: tuple[int, int, int] = (0, 0, 0)
     holds: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
+    profile: Profile = NO_PROFILE
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -76,7 +82,8 @@ def past_facts(facts: Iterable[Fact], tenant_id: str) -> list[PastFact]:
         for fact in facts
         if fact.tenant_id == tenant_id
         and (
-            isinstance(fact, PointsPosted | CardTierChanged | CardIssued)
+            isinstance(fact, PointsPosted | CardTierChanged | CardIssued | CardHolderDescribed)
+            or (isinstance(fact, BirthdayCame) and fact.came_on)
             or (isinstance(fact, ScanJudged) and not fact.reason)
         )
     ]
@@ -125,8 +132,12 @@ class Past:
                 yield Told(
                     cause, self._moment("tier_changed", fact.at_ms, fact.card_id, after, depth=int(is_rise), tier=tier)
                 )
-        else:
-            new = msgspec.structs.replace(card, tier=fact.tier, member_id=fact.member_id, issued_at_ms=fact.at_ms)
+        elif isinstance(fact, BirthdayCame):
+            begins_ms = start_of_day_ms(fact.came_on, self._zone)
+            yield Told(f"birthday:{fact.came_on}", self._moment("birthday", begins_ms, fact.card_id, card))
+        elif isinstance(fact, CardIssued):
+            who = {"member_id": fact.member_id, "profile": fact.profile}
+            new = msgspec.structs.replace(card, tier=fact.tier, issued_at_ms=fact.at_ms, **who)
             yield Told(f"issue:{fact.request_id}", self._moment("card_issued", fact.at_ms, fact.card_id, new))
 
     def apply(self, fact: PastFact) -> None:
@@ -148,8 +159,11 @@ class Past:
                 card.holds.pop(fact.reverses, None)
         elif isinstance(fact, CardTierChanged):
             card.tier = fact.tier
-        else:
+        elif isinstance(fact, CardHolderDescribed):
+            card.profile = fact.profile
+        elif isinstance(fact, CardIssued):
             card.tier, card.member_id, card.issued_at_ms = fact.tier, fact.member_id, fact.at_ms
+            card.profile = fact.profile
 
     def _of_scan(self, fact: ScanJudged, card: CardThen) -> Iterator[Told]:
         details = fact.details
@@ -204,7 +218,7 @@ class Past:
         depth: int = 0,
         **views: Any,
     ) -> Moment:
-        now = local_time(at_ms, self._zone)
+        now, profile = local_time(at_ms, self._zone), card.profile
         visits = card.visits if card.visits_told or card.visits.day <= now.date else NO_VISITS
         today, this_week, _, streak = visits_on(visits, now.date)
         counts = (max(today, least), max(this_week, least), visits_event, max(visits.ever, least), max(streak, least))
@@ -215,7 +229,7 @@ class Past:
             at_ms,
             now,
             CardView(card_id, card.tier, card.points - held, card.earned, card.wallet, days),
-            MemberView(card.member_id),
+            MemberView(card.member_id, profile.birthday, attributes_of(profile.attributes), profile.birth_year),
             CountsView(*counts),
             base_points=base_points,
             depth=depth,

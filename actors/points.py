@@ -7,6 +7,7 @@ end of a hold) does not: nobody loses points because their card was lost meanwhi
 
 from __future__ import annotations
 
+from actors.birthdays import birthday_woken
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
 from actors.event import Event
@@ -287,6 +288,8 @@ def decide_confirm(scope: Scope, command: ConfirmPoints, at_ms: int) -> list[Fac
 
 def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
     """What has fallen due is posted, and the alarm set to what comes next."""
+    if 0 < card.birthday_due_ms <= at_ms:
+        return birthday_woken(scope.tenant, card, at_ms)
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()
     return draft.woken()

@@ -22,7 +22,7 @@ from rules.language import GrantCoupon, RuleDefinition, SetTier
 
 _CHANGED = "it is not as it was in any of the versions that the change is for"
 # What comes with coupons, and with alarms for whole organisations.
-_TRIGGERS_TO_COME = frozenset({"coupon_used", "birthday", "schedule"})
+_TRIGGERS_TO_COME = frozenset({"coupon_used", "schedule"})
 _encoder = msgspec.msgpack.Encoder()
 
 

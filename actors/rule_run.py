@@ -31,6 +31,7 @@ from actors.card import Card
 from actors.card_facts import CardTierChanged
 from actors.facts import Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft, card_alarm
+from actors.profiles import attributes_of
 from actors.rule_facts import (
     EffectRequested,
     RuleFailure,
@@ -147,7 +148,7 @@ class RuleRun(Mapping[str, Uses]):
             self.happens("tier_changed", depth + 1, tier=TierView(tier, self._tier))
 
     def _moment(self, trigger: Trigger, depth: int, base_points: int, views: dict[str, Any]) -> Moment:
-        card = self._card
+        card, profile = self._card, self._card.profile
         zone = self._tenant.settings.time_zone
         now = local_time(self._happened_ms, zone)
         self._day = now.date
@@ -160,7 +161,7 @@ class RuleRun(Mapping[str, Uses]):
             self._happened_ms,
             now,
             seen,
-            MemberView(card.member_id),
+            MemberView(card.member_id, profile.birthday, attributes_of(profile.attributes), profile.birth_year),
             counts,
             base_points=base_points,
             depth=depth,
@@ -282,7 +283,15 @@ class RuleRun(Mapping[str, Uses]):
         if draft is None:
             alarm = card_alarm(card, standing.due_ms, self._at_ms) if standing is not None else []
             return [*self._facts, *alarm]
-        facts: list[Fact] = [*draft.due]
+        return [*draft.due, *self._rounds(draft), *draft.alarm()]
+
+    def woken(self, first: Fact) -> list[Fact]:
+        """The same, where the card's alarm is the cause, which led to `first` after what fell due about the tier."""
+        facts = self._rounds(self.draft)
+        return [self.draft.rang(), *self.draft.due, first, *facts]
+
+    def _rounds(self, draft: LedgerDraft) -> list[Fact]:
+        facts: list[Fact] = []
         told = 0
         for depth in count(1):
             points = draft.window_points()
@@ -296,7 +305,7 @@ class RuleRun(Mapping[str, Uses]):
                 break
             if depth < DEPTH_MAX and self._tenant.rulebook.compiled.listens_to("tier_changed"):
                 self.happens("tier_changed", depth, tier=TierView(before, self._tier))
-        return facts + draft.alarm()
+        return facts
 
     def finished_with(self, root: PointsPosted) -> list[Fact]:
         """The same, where a posting is the cause: it keeps what it led to, for its reversal."""

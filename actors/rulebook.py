@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from actors.profiles import attributes_of
 from rules.compiled import RuleSet
 from rules.language import RuleDefinition, Trigger
 from rules.schedule import local_time
@@ -33,6 +34,9 @@ _PATHS = {
     "card.wallet": "card.wallet",
     "card.issued_days": "days(card.issued_at_ms, happened_ms)",
     "member.member_id": "card.member_id",
+    "member.birthday": "card.profile.birthday",
+    "member.birth_year": "card.profile.birth_year",
+    "member.attributes": "attributes(card.profile.attributes)",
     "counts.visits_today": "visits.today",
     "counts.visits_week": "visits.this_week",
     "counts.visits_event": "entries",
@@ -82,7 +86,8 @@ class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Whether an admission may meet a rule's condition: a function of card, event, command, visits, entries, now
         and when the scan was made (ms), and the time zone. Nearly no admission does, and saying so by one or two values
         takes a tenth of the time that it takes to make a whole moment (`actors.rule_run`). Rule 2."""
-        return self.compiled.direct("checkin", _PATHS, _ARGUMENTS, {"local_time": local_time, "days": whole_days})
+        names = {"local_time": local_time, "days": whole_days, "attributes": attributes_of}
+        return self.compiled.direct("checkin", _PATHS, _ARGUMENTS, names)
 
     def get(self, rule_id: str) -> RuleDefinition | None:
         """The rule with this id, None where there is none."""

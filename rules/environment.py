@@ -64,6 +64,7 @@ VARIABLES: Final[dict[str, dict[str, Field]]] = {
     "member": {
         "id": _text("member.member_id", "the member's id, empty if nobody is known"),
         "birthday": _int("member.birthday", "month * 100 + day, 0 if unknown", bounds=(0, 1231)),
+        "birth_year": _int("member.birth_year", "the year of birth, 0 if unknown", bounds=(0, 9999)),
         "attributes": Field(
             type="map",
             path=("member", "attributes"),

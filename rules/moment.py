@@ -31,12 +31,13 @@ class CardView(msgspec.Struct, frozen=True, gc=False):
 
 
 class MemberView(msgspec.Struct, frozen=True):
-    """Who holds the card; `member_id` is empty where nobody is known. `birthday` is month * 100 + day, 0 if unknown.
-    `attributes` are the tenant's own: JSON values by name."""
+    """Who holds the card; `member_id` is empty where nobody is known. `birthday` is month * 100 + day, `birth_year`
+    its year, 0 if unknown. `attributes` are the tenant's own: JSON values by name."""
 
     member_id: str = ""
     birthday: int = 0
     attributes: Mapping[str, Any] = {}
+    birth_year: int = 0
 
 
 class EventView(msgspec.Struct, frozen=True):

@@ -63,6 +63,7 @@ class _Card(_Document, frozen=True):
 class _Member(_Document, frozen=True):
     id: _Text = ""
     birthday: Annotated[int, Meta(ge=0, le=1231)] = 0
+    birth_year: Annotated[int, Meta(ge=0, le=9999)] = 0
     attributes: _Attributes = {}
 
 
@@ -157,7 +158,7 @@ def _made(told: _MomentDocument, trigger: Trigger, at_ms: int, time_zone: str) -
         at_ms,
         local_time(at_ms, time_zone),
         CardView(card.id, card.tier, card.points, card.earned, card.wallet, card.issued_days),
-        MemberView(member.id, member.birthday, member.attributes),
+        MemberView(member.id, member.birthday, member.attributes, member.birth_year),
         CountsView(
             counts.visits_today, counts.visits_week, counts.visits_event, counts.visits_ever, counts.streak_days
         ),

@@ -38,6 +38,7 @@ from storage.audit_checks import (
 )
 from storage.audit_coupons import CouponCheck
 from storage.audit_doors import AttendanceCheck
+from storage.audit_members import BirthdayCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
     HISTORIES,
@@ -84,6 +85,7 @@ CHECKS: dict[str, str] = {
     "tiers": "what counts in the window is what was earned there, and tiers follow from it",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
     "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
+    "birthdays": "a birthday comes once a year, on its day, for active cards",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
     "requests_rows": "one request id, one outcome: requests ↔ facts",
@@ -156,6 +158,7 @@ class Replay:
         self._visits = VisitsCheck(findings)
         self._rules = RulesCheck(findings)
         self._tiers = TierCheck(findings)
+        self._birthdays = BirthdayCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -189,6 +192,7 @@ class Replay:
             self._cards.take(fact, place)
             self._visits.take(fact, place)
             self._tiers.take(fact, place)
+            self._birthdays.take(fact, place)
             self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:

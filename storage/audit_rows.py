@@ -20,6 +20,7 @@ from actors.coupon_facts import CouponFact
 from actors.door_facts import ScanAnnulled
 from actors.event import Event
 from actors.facts import CardIssued, EventCreated, Fact, PointsPosted, ScanDetails, ScanJudged, TenantOpened
+from actors.profiles import NO_PROFILE, Profile
 from actors.terms import EventTerms, TenantSettings
 from actors.visits import NO_VISITS, Visits
 from storage.audit_accounts import AccountsCheck
@@ -52,7 +53,8 @@ TENANTS = ("tenant_id", "name", "settings", "opened_at_ms", "cards", "position",
 CARDS = (
     *("tenant_id", "card_id", "member_id", "member_name", "tier", "valid_from_ms", "valid_until_ms", "issued_at_ms"),
     *("state", "balance", "wallet", "entry_count", "earned", "earned_position", "day", "day_earned", "day_position"),
-    *("position", "attention", "serial", "number", "tag_uid", "tier_due_ms", "tier_is_held", "visits"),
+    *("position", "attention", "serial", "number", "tag_uid", "tier_due_ms", "tier_is_held"),
+    *("birthday_on", "birthday_due_ms", "birthday_year", "profile", "visits"),
 )
 LOTS = ("tenant_id", "card_id", "lot", "remaining", "expires_at_ms", "available_from_ms", "position")
 EVENTS = (
@@ -219,6 +221,12 @@ class StateRows:
         return (*key, terms, *told, self.made_at_ms[event.event_id], *counts, *at)
 
 
+def _card_normalised(row: Row) -> Row:
+    *told, profile, visits = row
+    known = msgspec.json.decode(profile, type=Profile) if profile else NO_PROFILE
+    return (*told, known, msgspec.json.decode(visits, type=Visits) if visits else NO_VISITS)
+
+
 def _attendance(world: WorldState, counted: AttendanceCheck, ledger: LedgerCheck) -> dict[Row, Row]:
     rows: dict[Row, Row] = {}
     for event in world.events.values():
@@ -240,7 +248,7 @@ def normalised(table: str) -> Callable[[Row], Row]:
     if table == "tenants":
         return lambda row: (*row[:2], msgspec.json.decode(row[2], type=TenantSettings), *row[3:])
     if table == "cards":
-        return lambda row: (*row[:-1], msgspec.json.decode(row[-1], type=Visits) if row[-1] else NO_VISITS)
+        return _card_normalised
     if table == "events":
         return lambda row: (*row[:2], msgspec.json.decode(row[2], type=EventTerms), *row[3:])
     if table == "attendance":

@@ -19,6 +19,7 @@ import msgspec
 
 from actors.card_facts import CardTierChanged
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
+from actors.member_facts import BirthdayCame
 from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleSaved, RuleStep, RuleUnitsReturned
 from rules.language import RuleDefinition
 from storage.audit_checks import Findings, TenantThing
@@ -81,6 +82,8 @@ class RulesCheck:
             self._happened[tenant_id, fact.card_id] += fact.reason == "points"
             if fact.reason == "rule":
                 self._cited.add(((tenant_id, fact.card_id, fact.cause), fact.rule))
+        elif isinstance(fact, BirthdayCame):
+            self._causes.add((tenant_id, fact.card_id, f"birthday:{fact.came_on}"))
         elif isinstance(fact, EffectRequested):
             self._cited.add(((tenant_id, fact.card_id, fact.cause), f"{fact.rule_id}:{fact.version}"))
         elif isinstance(fact, RuleSaved):

@@ -5,7 +5,8 @@ Rules:
    (`storage.scan_log.SKEW_MS_MAX`). So where a span begins is found by halving, and the archive needs no index by time.
 2. A page has at most `PAGE_ENTRIES_MAX` entries and about `PAGE_BYTES_MAX` bytes, at least one entry.
 3. What a card was is worked out from its ledger and its changes of tier: the last before the position, the first after.
-   Its visits are told as they are now. (Changes of tiers from before there were tiers by points have no rows.)
+   Its visits and its holder are told as they are now. (Changes of tiers from before there were tiers by points have no
+   rows.)
 4. The archive is the partition's, so it holds what others did: whoever reads entries keeps to the facts of the tenant.
 """
 
@@ -17,6 +18,7 @@ import msgspec
 
 from actors.entry import Entry
 from actors.past import CardThen
+from actors.profiles import NO_PROFILE, Profile
 from actors.visits import NO_VISITS, Visits
 from rules.moment import EventView
 from storage.logs import fetch
@@ -25,6 +27,7 @@ from storage.postgres import Connection, Pool
 PAGE_ENTRIES_MAX = 500
 PAGE_BYTES_MAX = 4_000_000
 _visits_decoder = msgspec.json.Decoder(Visits)
+_profile_decoder = msgspec.json.Decoder(Profile)
 
 _FIRST = """
 WITH RECURSIVE halves (low, high) AS (
@@ -47,7 +50,8 @@ WHERE bytes_before < $4 ORDER BY seq
 """
 # What was earned after: awards, less what reversals of awards took or could not take.
 _CARDS = """
-SELECT c.card_id, c.member_id, coalesce(t.tier_before, c.tier), c.issued_at_ms, c.visits, coalesce(l.account, 'points'),
+SELECT c.card_id, c.member_id, coalesce(t.tier_before, c.tier), c.issued_at_ms, c.visits, c.profile,
+    coalesce(l.account, 'points'),
     coalesce(l.balance_after, 0), coalesce(l.other_after, 0), c.earned - coalesce(s.earned, 0)
 FROM unnest($2::text[]) AS u (card_id) JOIN cards AS c ON c.tenant_id = $1 AND c.card_id = u.card_id
 LEFT JOIN LATERAL (
@@ -96,8 +100,17 @@ async def events_named(source: Pool | Connection, tenant_id: str, event_ids: Ite
 
 
 def _card_then(
-    member_id: str, tier: str, issued_at_ms: int, visits: str, account: str, balance: int, other: int, earned: int
+    member_id: str,
+    tier: str,
+    issued_at_ms: int,
+    visits: str,
+    profile: str,
+    account: str,
+    balance: int,
+    other: int,
+    earned: int,
 ) -> CardThen:
     points, wallet = (balance, other) if account == "points" else (other, balance)
     known = _visits_decoder.decode(visits) if visits else NO_VISITS
-    return CardThen(member_id, tier, points, earned, wallet, issued_at_ms, known)
+    holder = _profile_decoder.decode(profile) if profile else NO_PROFILE
+    return CardThen(member_id, tier, points, earned, wallet, issued_at_ms, known, profile=holder)

@@ -37,6 +37,7 @@ from actors.ports import (
     TenantLedgerEntry,
     TenantRequest,
 )
+from actors.profiles import NO_PROFILE, Profile
 from actors.tenant import Tenant
 from actors.terms import TIER_WINDOW_DAYS_MAX, EarnedDay, EventTerms, Hold, Lot, TenantSettings
 from actors.visits import NO_VISITS, Visits
@@ -54,7 +55,8 @@ _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenan
 _CARDS = """
 SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
     t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.tier_due_ms, t.tier_is_held, t.position
+    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.tier_due_ms, t.tier_is_held, t.profile,
+    t.birthday_on, t.birthday_due_ms, t.birthday_year, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
 _LOTS = """
@@ -154,6 +156,7 @@ WHERE partition_id = $1 AND wake_ms > 0 AND wake_ms <= $2 ORDER BY wake_ms LIMIT
 _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
 _visits_decoder = msgspec.json.Decoder(Visits)
+_profile_decoder = msgspec.json.Decoder(Profile)
 _parts_decoder = msgspec.json.Decoder(tuple[Lot, ...])
 
 # By metric: over all time, an event, several days.
@@ -257,12 +260,14 @@ async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantC
     for tenant_id, card_id, *day in await connection.fetch(_PAST_DAYS, *_columns(keys), DAYS_REMEMBERED):
         past.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
     for row in await connection.fetch(_CARDS, *_columns(keys)):
-        *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held, position = row
+        *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held = row[:-5]
+        profile, *birthday, position = row[-5:]
         key = (values[0], values[1])
         parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
         came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        days = (days_kept(earned.get(key, ())), tuple(past.get(key, ())))
-        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, *days)
+        known = _profile_decoder.decode(profile) if profile else NO_PROFILE
+        days = days_kept(earned.get(key, ()))
+        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, days, known, *birthday, tuple(past.get(key, ())))
         cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *more])
     return cards
 

@@ -22,7 +22,7 @@ from actors.entry import Mark
 from storage.postgres import Connection
 from storage.row_batch import EventChange, RowBatch
 from storage.rows import PoisonEntry
-from storage.rows_cards import visits_text
+from storage.rows_cards import profile_text, visits_text
 from storage.state_tables import STATE_TABLES, Row, StateTable
 
 _FIRST_POSITION = """
@@ -73,10 +73,18 @@ WHERE t.tenant_id = u.tenant_id AND t.position < u.position
 _CARDS_ISSUED = f"""
 INSERT INTO cards (tenant_id, card_id, member_id, member_name, tier, valid_from_ms, valid_until_ms, issued_at_ms, state,
     state_position, balance, wallet, entry_count, earned, earned_position, day, day_earned, day_position, position,
-    attention, serial, number, tag_uid, visits, tier_due_ms, tier_is_held)
-SELECT * FROM {_arrays("text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text*2 bigint boolean")}
+    attention, serial, number, tag_uid, visits, tier_due_ms, tier_is_held, profile, birthday_on, birthday_due_ms,
+    birthday_year)
+SELECT * FROM {
+    _arrays(
+        "text*5 bigint*3 text bigint*6 integer bigint*3 text bigint*2 text*2 bigint boolean text integer bigint integer"
+    )
+}
 """
-# $27, $28: the score (the day's score) changed within the batch, so its position moves even if the present row happens
+_CHANGE_TYPES = (
+    "text*2 bigint text bigint text*3 bigint boolean bigint*3 text*3 integer bigint integer bigint*8 integer bigint*2"
+)
+# $31, $32: the score (the day's score) changed within the batch, so its position moves even if the present row happens
 # to have the same one.
 _CARDS_CHANGED = f"""
 UPDATE cards AS t SET
@@ -93,19 +101,24 @@ UPDATE cards AS t SET
     serial = coalesce(u.serial, t.serial),
     tag_uid = coalesce(u.tag_uid, t.tag_uid),
     visits = coalesce(u.visits, t.visits),
+    profile = coalesce(u.profile, t.profile),
+    birthday_on = coalesce(u.birthday_on, t.birthday_on),
+    birthday_due_ms = coalesce(u.birthday_due_ms, t.birthday_due_ms),
+    birthday_year = coalesce(u.birthday_year, t.birthday_year),
     entry_count = coalesce(u.entry_count, t.entry_count),
     balance = coalesce(u.balance, t.balance),
     wallet = coalesce(u.wallet, t.wallet),
     earned = coalesce(u.earned, t.earned),
-    earned_position = CASE WHEN $27::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
+    earned_position = CASE WHEN $31::boolean OR u.earned <> t.earned THEN u.earned_position ELSE t.earned_position END,
     day = greatest(u.day, t.day),
     day_earned = CASE WHEN u.day >= t.day THEN u.day_earned ELSE t.day_earned END,
-    day_position = CASE WHEN u.day > t.day OR (u.day = t.day AND ($28::boolean OR u.day_earned <> t.day_earned))
+    day_position = CASE WHEN u.day > t.day OR (u.day = t.day AND ($32::boolean OR u.day_earned <> t.day_earned))
         THEN u.day_position ELSE t.day_position END
-FROM {_arrays("text*2 bigint text bigint text*3 bigint boolean bigint*3 text*2 bigint*8 integer bigint*2")}
+FROM {_arrays(_CHANGE_TYPES)}
     AS u (tenant_id, card_id, position, state, state_position, member_name, attention, tier, tier_due_ms, tier_is_held,
-    valid_from_ms, valid_until_ms, serial, tag_uid, visits, first_entry_seq, balance_before, wallet_before, entry_count,
-    balance, wallet, earned, earned_position, day, day_earned, day_position)
+    valid_from_ms, valid_until_ms, serial, tag_uid, visits, profile, birthday_on, birthday_due_ms, birthday_year,
+    first_entry_seq, balance_before, wallet_before, entry_count, balance, wallet, earned, earned_position, day,
+    day_earned, day_position)
 WHERE t.tenant_id = u.tenant_id AND t.card_id = u.card_id AND t.position < u.position AND (u.first_entry_seq IS NULL
     OR (t.entry_count = u.first_entry_seq - 1 AND t.balance = u.balance_before AND t.wallet = u.wallet_before))
 """
@@ -168,7 +181,7 @@ _LEFT_ATTENDANCE = f"""
 UPDATE attendance AS t SET is_inside = false, zone_id = '' {_LEFT} AND (t.is_inside OR t.zone_id <> '')
 """
 _LEFT_ZONES = f"UPDATE event_zones AS t SET inside = 0 {_LEFT} AND t.inside > 0"
-# $7: as $27 above.
+# $7: as $31 above.
 _DAY_SCORES = f"""
 INSERT INTO day_scores AS t (tenant_id, day, card_id, earned, reached, position)
 SELECT * FROM {_arrays("text integer text bigint*3")}
@@ -178,7 +191,7 @@ ON CONFLICT (tenant_id, day, card_id) DO UPDATE SET
     position = excluded.position
 WHERE t.position < excluded.position
 """
-# $8: as $27 above, for the best streak. Each fact with a visit changes how many there are.
+# $8: as $31 above, for the best streak. Each fact with a visit changes how many there are.
 _VISIT_SCORES = f"""
 INSERT INTO visit_scores AS t (tenant_id, card_id, ever, ever_reached, best, best_reached, position)
 SELECT * FROM {_arrays("text*2 bigint*5")}
@@ -337,6 +350,7 @@ async def _write_cards(connection: Connection, batch: RowBatch) -> None:
             *(card.balance, card.wallet, card.entry_count, card.earned, card.earned_position),
             *(card.day, card.day_earned, card.day_position, card.position, card.attention),
             *(card.serial, card.number, card.tag_uid, visits_text(card.visits), card.tier_due_ms, card.tier_is_held),
+            *(profile_text(card.profile), card.birthday_on, card.birthday_due_ms, card.birthday_year),
         )
         for card, at_ms in batch.cards_issued.values()
     ]

@@ -36,6 +36,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
+from actors.member_facts import MemberFact
 from actors.rule_facts import RuleFact
 from actors.tiers import TierFact
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
@@ -97,7 +98,7 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _tenant_cards(batch, fact, position)
         elif isinstance(fact, TagFact):
             take_tag(batch, fact, position)
-        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | TierFact):
+        elif isinstance(fact, CardHolderRenamed | CardNoted | CardReissued | CardRenewed | TierFact | MemberFact):
             take_card_change(batch, fact, position)
         elif isinstance(fact, DoorFact):
             take_door_fact(batch, fact, position)

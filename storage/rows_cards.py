@@ -16,6 +16,8 @@ from actors.card_facts import (
 )
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardStateChanged, ScanJudged
+from actors.member_facts import BirthdayCame, CardHolderDescribed, MemberFact
+from actors.profiles import NO_PROFILE, Profile
 from actors.visits import NO_VISITS, Visits
 from storage.row_batch import CardChange, RowBatch, VisitScore
 from storage.state_tables import TAGS, TIER_CHANGES, VISIT_DAYS
@@ -30,6 +32,7 @@ CardChanged = (
     | TierReviewed
     | TagAssigned
     | TagRemoved
+    | MemberFact
 )
 
 
@@ -64,6 +67,12 @@ def take_card_change(batch: RowBatch, fact: CardChanged, position: int) -> None:
         card.tier, card.tier_due_ms, card.tier_is_held = fact.tier, fact.due_ms, fact.is_held
     elif isinstance(fact, TierReviewed):
         card.tier_due_ms, card.tier_is_held = fact.due_ms, False
+    elif isinstance(fact, CardHolderDescribed | BirthdayCame):
+        card.birthday_on, card.birthday_due_ms = fact.birthday_on, fact.birthday_due_ms
+        if isinstance(fact, CardHolderDescribed):
+            card.profile = profile_text(fact.profile)
+        elif fact.came_on:
+            card.birthday_year = fact.came_on // 10_000
     else:
         card.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
@@ -100,6 +109,11 @@ def _visit_score(batch: RowBatch, fact: ScanJudged | ScanAnnulled, visits: Visit
 def visits_text(visits: Visits) -> str:
     """How a row keeps them."""
     return msgspec.json.encode(visits).decode() if visits != NO_VISITS else ""
+
+
+def profile_text(profile: Profile) -> str:
+    """How a row keeps it."""
+    return msgspec.json.encode(profile).decode() if profile != NO_PROFILE else ""
 
 
 def take_tag(batch: RowBatch, fact: TagFact, position: int) -> None:

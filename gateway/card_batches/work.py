@@ -4,7 +4,7 @@ Rules:
 1. Each row has one request id, derived from batch and place. Whoever takes a batch up asks again for what may have been
    decided and was not kept: the engine gives the first outcome. So each row takes effect once.
 2. What the engine refuses is a failed row. Where it has no answer the chunk waits, and is asked for as a whole again.
-3. The names on cards follow as everywhere (`gateway.members.names`).
+3. What cards know of their holders follows as everywhere (`gateway.members.names`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from gateway.jobs import JobState, JobWork, LeaseLost
 from gateway.members import store as members
 from gateway.members.model import Member
 from gateway.members.names import note_issued
+from gateway.members.told import profile_of_member
 from gateway.ports import Engine
 from gateway.problems import Problem, problem_of
 
@@ -60,10 +61,10 @@ class CardBatchWork(JobWork[LeasedBatch]):
                 rows = await store.rows_from(connection, leased, leased.asked)
                 wanted = [row.target for _, row in rows] if leased.act == "issue" else []
                 holders = await members.find(connection, leased.tenant_id, wanted)
-            names: list[tuple[str, str]] = []
-            asking = (self._outcome(leased, place, row, holders, names) for place, row in rows)
+            issued: list[CardIssued] = []
+            asking = (self._outcome(leased, place, row, holders, issued) for place, row in rows)
             outcomes = zip([place for place, _ in rows], await asyncio.gather(*asking), strict=True)
-            leased = await self._keep(leased, list(outcomes), names)
+            leased = await self._keep(leased, list(outcomes), issued)
         await self._end(leased, "done")
 
     async def _end(self, leased: LeasedBatch, state: JobState, reason: str = "") -> None:
@@ -71,7 +72,7 @@ class CardBatchWork(JobWork[LeasedBatch]):
             await store.JOBS.end(connection, leased.tenant_id, leased.job_id, state, self._clock_ms(), reason)
 
     async def _keep(
-        self, leased: LeasedBatch, outcomes: Sequence[tuple[int, Outcome]], names: Sequence[tuple[str, str]]
+        self, leased: LeasedBatch, outcomes: Sequence[tuple[int, Outcome]], issued: Sequence[CardIssued]
     ) -> LeasedBatch:
         """Raises `LeaseLost`."""
         failed = sum(bool(outcome.code) for _, outcome in outcomes)
@@ -80,25 +81,25 @@ class CardBatchWork(JobWork[LeasedBatch]):
             await store.keep(connection, leased, outcomes)
             if not await store.JOBS.advance(connection, leased, self._holder, leased.asked, counted):
                 raise LeaseLost
-            await note_issued(connection, leased.tenant_id, names)
+            await note_issued(connection, leased.tenant_id, issued)
         return msgspec.structs.replace(leased, done=leased.asked)
 
     async def _outcome(
-        self, leased: LeasedBatch, place: int, row: Asked, holders: dict[str, Member], names: list[tuple[str, str]]
+        self, leased: LeasedBatch, place: int, row: Asked, holders: dict[str, Member], issued: list[CardIssued]
     ) -> Outcome:
-        """What becomes of a row; a card that is issued tells its holder's name in `names`."""
+        """What becomes of a row; a card that is issued is noted in `issued`."""
         if row.code:
             return Outcome(code=row.code, reason=row.reason)
         request_id = derived_id("req", leased.tenant_id, leased.job_id, str(place))
         try:
             if leased.act == "issue":
-                return await self._issued(leased, request_id, row, holders.get(row.target), names)
+                return await self._issued(leased, request_id, row, holders.get(row.target), issued)
             return await self._changed(leased, request_id, row)
         except Problem as problem:
             return Outcome(code=problem.code, reason=problem.detail or problem.row.title)
 
     async def _issued(
-        self, leased: LeasedBatch, request_id: str, row: Asked, member: Member | None, names: list[tuple[str, str]]
+        self, leased: LeasedBatch, request_id: str, row: Asked, member: Member | None, issued: list[CardIssued]
     ) -> Outcome:
         if member is None or member.erased_at_ms is not None:
             raise Problem("member_unknown")
@@ -112,12 +113,13 @@ class CardBatchWork(JobWork[LeasedBatch]):
             row.tier,
             row.valid_from_ms,
             row.valid_until_ms,
+            profile_of_member(member),
         )
         # The name is not asked for, it is the member's of now: after they were renamed it is the same request.
         asked = fingerprint(msgspec.structs.replace(command, member_name=""))
         fact = (await self._ask(msgspec.structs.replace(command, fingerprint=asked))).fact
         assert isinstance(fact, CardIssued), "that is what an issue leads to"
-        names.append((fact.member_id, fact.member_name))
+        issued.append(fact)
         return Outcome(
             tier=fact.tier,
             valid_from_ms=fact.valid_from_ms,

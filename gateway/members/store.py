@@ -5,7 +5,7 @@ Rules:
 2. Everything works on the caller's connection, so that it commits with what it belongs to. Consents and the history of
    them are written together.
 3. Whoever changes a member has it locked (`locked`), so that changes come one after the other.
-4. A name that changes marks the member `cards_behind`, in the same transaction: its cards follow
+4. A name, birthday or attributes that change mark the member `cards_behind`, in the same transaction: its cards follow
    (`gateway.members.names`).
 """
 
@@ -40,6 +40,7 @@ _SAVE: Final = f"""
 UPDATE members AS t SET name = m.name, email = m.email, phone = m.phone, birthday = m.birthday, locale = m.locale,
     external_id = m.external_id, attributes = m.attributes::jsonb, consents = m.consents::jsonb, version = m.version,
     changed_at_ms = m.changed_at_ms, erased_at_ms = m.erased_at_ms, cards_behind = t.cards_behind OR t.name <> m.name
+        OR t.birthday IS DISTINCT FROM m.birthday OR t.attributes <> m.attributes::jsonb
 FROM {_ROWS} WHERE t.tenant_id = $1 AND t.member_id = m.member_id
 """
 _CONSENTS: Final = """

@@ -34,6 +34,7 @@ from gateway.members import store
 from gateway.members.fields import NewMember
 from gateway.members.model import Member, new_member
 from gateway.members.names import note_issued
+from gateway.members.told import profile_of_member
 from gateway.problems import FieldError, Problem
 from gateway.render import card_state, rfc3339, rfc3339_or_none
 from gateway.rest.common import (
@@ -280,9 +281,9 @@ def _inline_id(call: Call, request_id: str) -> str:
 
 
 async def _note_names(call: Call, issued: Sequence[CardIssued]) -> None:
-    """Cards whose holders were renamed while they were issued follow, too."""
+    """Cards whose holders were changed while they were issued follow, too."""
     async with call.cold.connection() as connection:
-        await note_issued(connection, call.tenant_id, [(fact.member_id, fact.member_name) for fact in issued])
+        await note_issued(connection, call.tenant_id, issued)
 
 
 async def _issue(
@@ -301,6 +302,7 @@ async def _issue(
         card.tier,
         ms(card.valid_from),
         ms(card.valid_until),
+        profile_of_member(member),
     )
     if card.member_id is not None:
         # The name is not asked for, it is the member's of now: a retry after they were renamed is the same request.

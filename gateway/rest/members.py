@@ -1,5 +1,5 @@
-"""Members: persons known to an organisation, with their profile. Plain Postgres; their names travel with the cards that
-they are issued, and a new name follows to them (`gateway.members.names`).
+"""Members: persons known to an organisation, with their profile. Plain Postgres; name, birthday and attributes travel
+with the cards that they are issued, and what changes follows to them (`gateway.members.names`).
 
 Rules:
 1. Who may set what: an organiser everything that `MemberFields` has, a member of their own profile `OWN_FIELDS` only.
@@ -29,6 +29,7 @@ from gateway.members.listing import MemberFilter
 from gateway.members.model import ConsentFlag, ConsentSource, Member, changed, erased, new_member
 from gateway.members.names import Behind
 from gateway.members.profiles import profile_errors
+from gateway.members.told import profile_of_member
 from gateway.members.work import MemberWork
 from gateway.problems import FieldError, Problem
 from gateway.rest.common import Allowed, Call, Cursor, Limit, PathId, Time, View, ms
@@ -141,14 +142,15 @@ async def change_member(
     member_id: PathId, body: MemberPatch, call: MemberChanger, request: Request, edit: Editing
 ) -> MemberView:
     """A JSON merge patch: what is left out stays, null removes, attributes are merged at all levels. A new name follows
-    to the member's cards, and so to verdicts and boards. A member may change their own name, phone, locale and
-    consents. A retry changes nothing more and tells the member as they are by then."""
+    to the member's cards, and so to verdicts and boards; birthday and attributes follow for rules. A member may change
+    their own name, phone, locale and consents. A retry changes nothing more and tells the member as they are by
+    then."""
     call.sees_member(member_id, "member_unknown")
     patch = given(body)
     _check_own(call, patch)
     source: ConsentSource = "member" if call.reach == "own" else "organiser"
 
-    renamed: list[Member] = []
+    changes: list[Member] = []
     made: list[MemberView] = []
 
     async def work(connection: Connection) -> dict[str, Any]:
@@ -165,15 +167,15 @@ async def change_member(
             await store.save(connection, call.tenant_id, [(before, after)], actor_of(call.caller))
             if call.reach != "own":
                 await call.note(connection, member_id, detail={"fields": sorted(patch), "version": after.version})
-        if before.name != after.name:
-            renamed.append(after)
+        if (before.name, profile_of_member(before)) != (after.name, profile_of_member(after)):
+            changes.append(after)
         made.extend(await views(connection, call.tenant_id, [after]))
         return {}  # what is remembered of a request must not outlive an erasure
 
     # What was sent, not what it means by default: to a merge patch null is not nothing.
     sent = msgspec.json.encode(patch, order="sorted").decode()
     await _stored(call.once(f"change member {member_id}{edit.asked()} {sent}", body, work))
-    for after in renamed:
+    for after in changes:
         await _follow(call, after, background(request))
     if not made:
         async with call.cold.connection() as connection:
@@ -186,7 +188,7 @@ async def change_member(
 async def erase_member(member_id: PathId, call: Eraser, request: Request) -> Response:
     """Name, addresses, birthday, attributes and consents go, for good; the accounts that are linked are no longer. The
     id stays, and with it what happened: scans and ledgers, under the name of their time. The member's cards have to be
-    revoked before."""
+    revoked before; they forget what rules knew, but for the journal's archive, which keeps what happened as it did."""
     if not await call.is_fresh():
         raise Problem("unavailable", "Not all of the member's cards are known yet.", retry_after_ms=1_000)
     async with call.cold.connection() as connection, connection.transaction():
@@ -256,9 +258,10 @@ async def _stored(work: Awaitable[T]) -> T:
 
 
 async def _follow(call: Call, member: Member, work: MemberWork) -> None:
-    """Has the name follow to the cards, now if possible; it is marked to be done in any case."""
+    """Has what changed follow to the cards, now if possible; it is marked to be done in any case."""
+    behind = Behind(call.tenant_id, member.member_id, member.name, profile_of_member(member), member.version)
     try:
-        is_done = await work.names.follow(Behind(call.tenant_id, member.member_id, member.name, member.version))
+        is_done = await work.names.follow(behind)
     except StoreUnavailable:
         is_done = False
     if not is_done:

@@ -12,11 +12,13 @@ from actors.admin import checkin_rule
 from actors.card_commands import SetCardTier
 from actors.card_facts import CardTierChanged
 from actors.codec import decode_facts, encode_facts
-from actors.commands import AwardPoints, Command, IssueCard, RedeemPoints
+from actors.commands import AwardPoints, Command, IssueCard, RedeemPoints, Wake
 from actors.entry import Entry
 from actors.facts import EventCreated, Fact, TenantOpened
+from actors.member_commands import DescribeCardHolder
 from actors.past import CardThen, Past, past_facts
 from actors.points_commands import CapturePoints, HoldPoints, TransferPoints
+from actors.profiles import Profile
 from actors.rule_facts import RuleSaved
 from actors.terms import EventTerms, Gate, TenantSettings, TierLevel, TierTerms
 from actors.tier_commands import SetTiers
@@ -32,7 +34,7 @@ NO_VIEW = EventView("event", "Evening", (), 0)
 CARDS = ("card", "card2", "card3")
 HEARD: tuple[Trigger, ...] = (
     *("checkin", "exit", "points_earned", "points_spent"),
-    *("top_up", "tier_changed", "card_issued", "streak_reached"),
+    *("top_up", "tier_changed", "card_issued", "streak_reached", "birthday"),
 )
 LEVELS = (TierLevel("bronze", 0), TierLevel("silver", 60), TierLevel("gold", 300), TierLevel("diamond", 900))
 
@@ -58,7 +60,7 @@ def organisation() -> Drive:
 
 
 def asked(drive: Drive, command: Command) -> None:
-    drive.send((command.request_id, command))
+    drive.send((command.request_id or None, command))
     while drive.appends:
         drive.appended()
 
@@ -82,6 +84,9 @@ def some_command(random: Random, number: int, now_ms: int) -> Command:
         signed(HoldPoints(*head, 1)),
         signed(CapturePoints(*head, random.randrange(1, 30), 1)),
         signed(TransferPoints(*head, random.choice(CARDS), 3)),
+        signed(DescribeCardHolder(*head, Profile(0, 0, random.choice(("", '{"vip":true}'))))),
+        signed(DescribeCardHolder(*head, Profile(*random.choice(((118, 1990), (119, 0), (121, 0)))))),
+        Wake("org", "", b"", "card", card),
     ]
     return random.choice(made)  # type: ignore[no-any-return]
 
@@ -128,6 +133,9 @@ def test_the_facts_tell_the_moments_that_rules_looked_at(seen: list[Moment], see
     for number in range(150):
         drive.now_ms += random.choice((1, 60_000, 3 * 3_600_000, 30 * 3_600_000))
         asked(drive, some_command(random, number, drive.now_ms))
+    asked(drive, signed(DescribeCardHolder("org", "told", b"", "card", Profile(601, 1990))))
+    drive.now_ms += 700 * 24 * 3_600_000
+    asked(drive, Wake("org", "", b"", "card", "card"))
     told = [moment for _, moment in retold(drive.journal)]
     assert told == seen
     assert {moment.trigger for moment in seen} == set(HEARD)
@@ -191,4 +199,4 @@ def test_others_of_the_partition_and_what_rules_did_are_no_moments() -> None:
 
 
 def test_every_trigger_is_heard_or_has_no_facts_yet() -> None:
-    assert set(get_args(Trigger)) - set(HEARD) == {"coupon_used", "birthday", "schedule"}
+    assert set(get_args(Trigger)) - set(HEARD) == {"coupon_used", "schedule"}

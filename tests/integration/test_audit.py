@@ -17,6 +17,7 @@ from actors.card_facts import CardReissued, CardTierChanged, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
+from actors.member_facts import CardHolderDescribed
 from actors.rule_facts import EffectRequested, RuleDeleted, RuleFailure, RulesApplied, RuleUnitsReturned
 from actors.terms import EarnedDay
 from gateway.render import verdict_frame
@@ -104,7 +105,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 26, "the history has facts of nearly every kind"
+    assert len(kinds) == 27, "the history has facts of nearly every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -200,6 +201,7 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
         "tiers",
     ),
     "lifts a card higher than its points": (CardTierChanged, {"reason": "points"}, {"tier": "diamond"}, "tiers"),
+    "expects a birthday on another day": (CardHolderDescribed, {}, {"birthday_on": 20_290_301}, "birthdays"),
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),

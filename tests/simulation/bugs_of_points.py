@@ -159,5 +159,5 @@ def end_of_a_hold_forgotten() -> Iterator[None]:
 @planted
 def alarm_forgets_holds() -> Iterator[None]:
     original = actors.ledger.card_alarm_ms
-    with patch.object(actors.ledger, "card_alarm_ms", lambda lots, holds: original(lots, ())):
+    with patch.object(actors.ledger, "card_alarm_ms", lambda lots, holds, *due_ms: original(lots, (), *due_ms)):
         yield

@@ -62,7 +62,7 @@ NOTED_DETAILS = (
 )
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TierReviewed"),
-    *("TagAssigned", "TagRemoved"),
+    *("TagAssigned", "TagRemoved", "CardHolderDescribed", "BirthdayCame"),
 )
 RULE_FACTS = ("RuleSaved", "RuleDeleted", "RulesApplied", "RuleUnitsReturned", "EffectRequested")
 

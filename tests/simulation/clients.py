@@ -23,7 +23,6 @@ from actors.commands import (
     IssueCard,
     OpenTenant,
     RedeemPoints,
-    RenameCardHolder,
     ReversePoints,
     fingerprint,
 )
@@ -41,6 +40,7 @@ from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
+from tests.simulation.member_clients import about_holder, birthday_rule, some_profile
 from tests.simulation.rule_clients import about_rules, learn_rule
 from tests.simulation.world import World
 
@@ -171,11 +171,12 @@ class Client:
             command = ChangeCardState(*head, card_id, state)
             if rng.random() < 0.5:
                 command = about_card(rng, self._world.now_ms, head, card_id)
-            elif rng.random() < 0.2:
-                command = RenameCardHolder(*head, card_id, f"Ann {rng.randint(1, 9)}")
+            elif rng.random() < 0.3:
+                command = about_holder(rng, head, card_id)
         elif dice < 0.91:
             # As the edge does it: a card's id comes from its request's.
             command = IssueCard(*head, f"card_{tenant_id}_{request_id}", "another member", "Bea", "bronze")
+            command = msgspec.structs.replace(command, profile=some_profile(head))
         elif dice < 0.93:
             command = about_rules(rng, head, self._rules.get(tenant_id, {}))
         elif dice < 0.97:
@@ -399,9 +400,12 @@ def founding_commands(client: Client) -> list[Command]:
         commands.append(OpenTenant(*head(tenant_id), tenant_id, settings))
     for tenant_id in TENANTS:
         commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]
+        commands += [birthday_rule(head(tenant_id)) for _ in range(world.rng.choice((0, 1)))]
         for card_id in CARDS[tenant_id]:
             until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
-            commands.append(IssueCard(*head(tenant_id), card_id, f"member of {card_id}", "Ann", "gold", 0, until))
+            own = head(tenant_id)
+            who = (f"member of {card_id}", "Ann", "gold", 0, until, some_profile(own))
+            commands.append(IssueCard(*own, card_id, *who))
         for card_id, uid in zip(CARDS[tenant_id], TAGS[:2], strict=False):
             commands.append(AssignTag(*head(tenant_id), card_id, uid))
         for event_id in EVENTS[tenant_id]:

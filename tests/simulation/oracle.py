@@ -29,6 +29,7 @@ from actors.commands import (
 )
 from actors.coupon_commands import CouponCommand
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
+from actors.member_commands import DescribeCardHolder
 from actors.points_commands import TransferPoints
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import EventTerms
@@ -37,6 +38,7 @@ from actors.versions import event_version, gate_version
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_coupons import CouponOracle
 from tests.simulation.oracle_doors import Expected
+from tests.simulation.oracle_members import MemberOracle
 from tests.simulation.oracle_points import PointsOracle, refused
 from tests.simulation.oracle_rules import RuleOracle
 
@@ -44,7 +46,7 @@ from tests.simulation.oracle_rules import RuleOracle
 FREE_CARDS = 4
 
 
-class Oracle(CardOracle, PointsOracle, RuleOracle):
+class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
@@ -73,6 +75,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             scan = next(fields for kind, fields in expected if kind == "ScanJudged")
             is_entry = not scan["reason"] and command.direction == "entry"
             self.judged[command.tenant_id, command.request_id] = (command.event_id, is_entry)
+        if isinstance(command, IssueCard) and card_id in self.cards:
+            alarm_ms = self.cards[card_id]["birthday_due"]
         # (A transfer sets the alarms of two cards, each after the card's entries.)
         if not isinstance(command, TransferPoints):
             expected += self._alarm_of(card_id, alarm_ms)
@@ -88,7 +92,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             leaving = self.inside(own_id) and terms["exit_all_minute"] >= 0
             wake_ms, led_to = exit_ms(terms, at_ms), self.leave(own_id) if leaving else []
         else:
-            led_to = self.lapse(own_id)
+            is_birthday = 0 < self.cards[own_id]["birthday_due"] <= at_ms
+            led_to = self.birthday(own_id) if is_birthday else self.lapse(own_id)
             wake_ms = self.alarm(own_id)
         return [("AlarmSet", {"entity_id": own_id, "wake_ms": wake_ms, "rang": True}), *led_to]
 
@@ -150,6 +155,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
             case RenameCardHolder():
                 self.cards[command.card_id]["member_name"] = command.member_name
                 return [("CardHolderRenamed", {"member_name": command.member_name})]
+            case DescribeCardHolder():
+                return self.describe(command)
             case CheckIn():
                 return self.check_in(command)
             case AnnulScan() | SendOut() | ChangeAdmissionList() | AnswerQuestions() | NoteCard():
@@ -170,11 +177,15 @@ class Oracle(CardOracle, PointsOracle, RuleOracle):
         self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
         self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
         number = self.number(command.tenant_id)
-        issued = ("CardIssued", {**who, "cards_after": cards + 1, "number": number})
+        self.born(command.card_id, command.profile)
+        card = self.cards[command.card_id]
+        told = {"profile": card["profile"], "birthday_due_ms": card["birthday_due"]}
+        issued = [("CardIssued", {**who, "cards_after": cards + 1, "number": number, **told})]
+        issued += self._alarm_of(command.card_id, 0)
         reviewed = self.first_review(command.card_id, 0)
         cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
-        told = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
-        return [issued, *reviewed, *told]
+        led_to = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
+        return [*issued, *reviewed, *led_to]
 
     def _tiers_by_rules(self, command: CardCommand) -> list[Expected]:
         """What is asked about a card; another tier moves rules."""

@@ -69,9 +69,9 @@ class PointsOracle(TierOracle):
         raise AssertionError(command)
 
     def alarm(self, card_id: str) -> int:
-        """When the next of a card's points or holds lapses, or its tier is looked at; 0: nothing of it."""
-        card = self.cards.get(card_id, {"lots": {}, "holds": {}, "tier_due": 0})
-        times = [card["tier_due"]] if card["tier_due"] else []
+        """When the next of a card's points or holds lapses, its tier is looked at or its birthday comes; 0: never."""
+        card = self.cards.get(card_id, {"lots": {}, "holds": {}, "tier_due": 0, "birthday_due": 0})
+        times = [card[due] for due in ("tier_due", "birthday_due") if card[due]]
         times += [expires for expires, left, _ in card["lots"].values() if left and expires < NEVER]
         return min([*times, *(hold["until"] for hold in card["holds"].values())], default=0)
 

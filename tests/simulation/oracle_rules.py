@@ -18,8 +18,10 @@ class Failed(Exception):
     """An expression has no value."""
 
 
-def _missing(_: Any) -> bool:
-    raise Failed("key_missing")
+def _is_vip(moment: Any) -> bool:
+    if "vip" not in moment["attributes"]:
+        raise Failed("key_missing")
+    return bool(moment["attributes"]["vip"] == 1)
 
 
 # What the expressions of `tests.simulation.rule_clients` mean.
@@ -28,7 +30,8 @@ MEANINGS: dict[str, Callable[[Any], Any]] = {
     "counts.visits_event == 1": lambda m: m["visits_event"] == 1,
     "card.tier == 'gold'": lambda m: m["tier"] == "gold",
     "card.points - 20": lambda m: m["points"] - 20,
-    "member.attributes.vip == 1": _missing,
+    "member.attributes.vip == 1": _is_vip,
+    "member.birthday == 521": lambda m: m["birthday"] == 521,
     "counts.visits_week > 1": lambda m: m["visits_week"] > 1,
     "points.amount >= 10": lambda m: m["amount"] >= 10,
     "top_up.amount / 10": lambda m: m["amount"] // 10,
@@ -47,6 +50,7 @@ class RuleOracle:
     last_came: dict[str, date]
     long_ago: dict[str, int]
     at_ms: int
+    known: Callable[[str], dict[str, Any]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,6 +102,10 @@ class RuleOracle:
         rules[told.rule_id] = rule
         return [("RuleSaved", {"definition": rule})]
 
+    def has_birthday_rules(self, tenant_id: str) -> bool:
+        """Whether any rule is moved by birthdays."""
+        return any(r["on"] == "birthday" and r["state"] == "active" for r in self.rules.get(tenant_id, {}).values())
+
     # --- what they do -----------------------------------------------------------------------------------------------
 
     def run(
@@ -113,7 +121,7 @@ class RuleOracle:
             "lapsed": False,
         }
         self._cause.update(posted=[], others=[], held=more.get("held", {}))
-        seen = {"points": more["points"], **self._counts(card_id, when)}
+        seen = {"points": more["points"], **self._counts(card_id, when), **self.known(card_id)}
         base = more.get("base", ())
         for rule, points in base:
             self._give(points, rule, 0)

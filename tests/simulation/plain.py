@@ -28,7 +28,7 @@ def plain(name: str, value: Any) -> Any:
             return told | {count: getattr(value, count) for count in counts}
         case "earned_on" if value is not None:
             return value.day, value.points
-        case "counts":
+        case "counts" | "profile":
             return astuple(value)
         case "lots":
             return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}

@@ -7,7 +7,6 @@ wrong fact both show.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
 from typing import Any
 
 from msgspec import structs
@@ -43,6 +42,7 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import claimed_ahead_ms, position_of
+from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
@@ -52,8 +52,9 @@ from actors.visits import NO_VISITS
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle_boards import span_of
 from tests.simulation.postgres_coupons import CouponTables
+from tests.simulation.postgres_members import member_of, write_member
 from tests.simulation.postgres_rules import RuleTables
-from tests.simulation.postgres_visits import VisitRows
+from tests.simulation.postgres_visits import VisitRows, past_days
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -138,6 +139,8 @@ class PostgresModel:
                     "position": position,
                     "number": fact.number,
                     "issued": fact.at_ms,
+                    "profile": fact.profile,
+                    "birthday": (fact.birthday_on, fact.birthday_due_ms),
                 }
             case CardStateChanged():
                 self._write_cards_after(fact, position)
@@ -150,6 +153,8 @@ class PostgresModel:
                 card = self.cards[fact.tenant_id, fact.card_id]
                 card["who"] = (card["who"][0], fact.member_name, *card["who"][2:])
                 card["position"] = position
+            case CardHolderDescribed() | BirthdayCame():
+                write_member(self.cards[fact.tenant_id, fact.card_id], fact, position)
             case EventCreated():
                 self.events[fact.tenant_id, fact.event_id] = {
                     "terms": fact.terms,
@@ -374,17 +379,9 @@ class PostgresModel:
             self.rules.uses(key),
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
-            self._past_days(*key, row["day"][0]),
+            *member_of(row),
+            past_days(self.day_scores, *key, row["day"][0]),
         )
-
-    def _past_days(self, tenant_id: str, card_id: str, latest: int) -> tuple[EarnedDay, ...]:
-        """What the card earned on the week of days before its latest."""
-        if not latest:
-            return ()
-        end = date(latest // 10_000, latest // 100 % 100, latest % 100)
-        days = [int((end - timedelta(days=ago)).strftime("%Y%m%d")) for ago in range(7, 0, -1)]
-        found = [(day, self.day_scores.get((tenant_id, day), {}).get(card_id)) for day in days]
-        return tuple(EarnedDay(day, score.score) for day, score in found if score is not None and score.score)
 
     def tag(self, key: tuple[str, str]) -> Tag:
         return Tag(*key, *self.tags[key])

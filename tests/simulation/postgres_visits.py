@@ -1,12 +1,14 @@
-"""The model's rows of visits, for leaderboards (`tests.simulation.postgres_model`)."""
+"""The model's rows that leaderboards and cards need by day (`tests.simulation.postgres_model`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 
 from actors.door_facts import ScanAnnulled
 from actors.facts import ScanJudged
 from actors.ports import BoardScore
+from actors.terms import EarnedDay
 from tests.simulation.oracle_boards import span_of
 
 
@@ -44,6 +46,18 @@ class VisitRows:
             for (tenant, card_id, day, event_id), score in self._days.items()
             if tenant == tenant_id and score[0] and key == _key(kind, day, event_id)
         ]
+
+
+def past_days(
+    scores: Mapping[tuple[str, int], Mapping[str, BoardScore]], tenant_id: str, card_id: str, latest: int
+) -> tuple[EarnedDay, ...]:
+    """What the card earned on the week of days before its latest."""
+    if not latest:
+        return ()
+    end = date(latest // 10_000, latest // 100 % 100, latest % 100)
+    days = [int((end - timedelta(days=ago)).strftime("%Y%m%d")) for ago in range(7, 0, -1)]
+    found = [(day, scores.get((tenant_id, day), {}).get(card_id)) for day in days]
+    return tuple(EarnedDay(day, score.score) for day, score in found if score is not None and score.score)
 
 
 def _key(kind: str, day: int, event_id: str) -> str:

@@ -42,6 +42,8 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.ids import position_of
+from actors.member_facts import BirthdayCame, CardHolderDescribed, MemberFact
+from actors.profiles import NO_PROFILE, Profile
 from actors.terms import (
     FAR_MS,
     POOL,
@@ -137,8 +139,8 @@ class Author:
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
         kind = random.choices(
-            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon", "rule"),
-            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12),
+            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon", "rule", "member"),
+            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12, 6),
         )[0]
         return {
             "coupon": lambda: self._coupon(tenant_id, card_id),
@@ -163,6 +165,7 @@ class Author:
                 (tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
             ),
             "life": lambda: self._life(tenant_id, card_id),
+            "member": lambda: self._member(tenant_id, card_id),
             "door": lambda: self._door(tenant_id, event_id, card_id),
             "refused": lambda: CommandRefused(
                 *(tenant_id, self._request_id(), FINGERPRINT, self._at_ms),
@@ -202,6 +205,9 @@ class Author:
             valid_until_ms=self.random.choice((0, 2_000_000_000_000)),
             cards_after=cards_after,
             number=self.world.tenants[tenant_id].issued + 1 if cards_after >= 0 else 0,
+            profile=self.random.choice((NO_PROFILE, Profile(521, 1990, '{"vip":true}'))),
+            birthday_on=20_270_521,
+            birthday_due_ms=START_MS,
         )
 
     def _life(self, tenant_id: str, card_id: str) -> Fact:
@@ -230,6 +236,16 @@ class Author:
         if not tag.card_id:
             return TagAssigned(*head, uid, tag.counter)
         return CardReissued(*head, card.serial + 1, card.state)
+
+    def _member(self, tenant_id: str, card_id: str) -> MemberFact:
+        """What rules may know of a card's holder, and a birthday that comes."""
+        random, on = self.random, self.random.choice((0, 20_270_228))
+        head = (tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id)
+        if random.random() < 0.5:
+            caused = (tenant_id, "", b"", self._at_ms, card_id)
+            return BirthdayCame(*caused, random.choice((0, 20_260_228)), on, START_MS if on else 0)
+        attributes = random.choice(("", '{"city":"Huế","likes":["\\"jazz\\""]}'))
+        return CardHolderDescribed(*head, Profile(random.choice((0, 229)), 0, attributes), on, START_MS if on else 0)
 
     def _card_state(self, tenant_id: str, card_id: str) -> CardStateChanged | CardHolderRenamed:
         if self.random.random() < 0.3:

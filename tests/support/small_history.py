@@ -37,7 +37,9 @@ from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList
 from actors.facts import PointsPosted
 from actors.host import Host
 from actors.ids import partition_of
+from actors.member_commands import DescribeCardHolder
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.profiles import Profile
 from actors.replies import Digest, Done, Reply
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import (
@@ -233,6 +235,13 @@ async def _tiers(teller: Teller, tenant_id: str, now_ms: int) -> None:
     await teller.do(AwardPoints(tenant_id, "", b"", card, 120))
 
 
+async def _birthdays(teller: Teller, tenant_id: str) -> None:
+    """What rules may know of a member, told, and told otherwise."""
+    for attributes in ("", '{"vip":"yes"}'):
+        profile = Profile(229, 1992, attributes)
+        await teller.do(DescribeCardHolder(tenant_id, "", b"", f"card_{tenant_id}_5", profile))
+
+
 async def _points(teller: Teller, tenant_id: str, now_ms: int) -> None:
     def card(number: int) -> str:
         return f"card_{tenant_id}_{number}"
@@ -308,6 +317,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await _festival(teller, SECOND)
         await _life(teller, SECOND)
         await _tiers(teller, SECOND, clock_ms())
+        await _birthdays(teller, SECOND)
         await use_coupons(teller, FIRST, clock_ms())
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
