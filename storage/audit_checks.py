@@ -317,9 +317,12 @@ class LedgerCheck:
         return today, max(0, earned)
 
     def _earned_day(self, fact: PointsPosted) -> int:
-        """The day of the scan that an award is for, else of the award."""
+        """The day of the scan or birthday that an award is for, else of the award."""
+        kind, _, of = fact.cause.partition(":")
+        if kind == "birthday":
+            return int(of)
         zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
-        scan, _ = self._admitted.get((fact.tenant_id, fact.cause.partition(":")[2]), (None, 0))
+        scan, _ = self._admitted.get((fact.tenant_id, of), (None, 0))
         is_late = scan is not None and scan.details is not None and scan.details.is_offline
         return local_day(scan.scanned_at_ms if scan is not None and is_late else fact.at_ms, zone)
 

@@ -26,7 +26,7 @@ class MemberOracle:
     def seen(self, card_id: str) -> dict[str, int]:
         raise NotImplementedError
 
-    def lapse(self, card_id: str, when: int = 0) -> list[Expected]:
+    def lapse(self, card_id: str) -> list[Expected]:
         raise NotImplementedError
 
     def run(
@@ -80,7 +80,7 @@ class MemberOracle:
         came: Expected = ("BirthdayCame", {"came_on": came_on, **_coming(card)})
         before, when = self.seen(card_id), min(begins, self.at_ms)
         reviewed = self.settle_tier(card_id)
-        lapsed = self.lapse(card_id, when)
+        lapsed = self.lapse(card_id)
         if not is_active or not self.has_birthday_rules(card["tenant"]):
             return [*reviewed, came, *lapsed]
         moments: list[tuple[str, dict[str, Any]]] = [("birthday", {})]
