@@ -161,6 +161,11 @@ def board_over(key: str, scores: Iterable[BoardScore]) -> Board:
     return Board(scores)
 
 
+def terms_of(name: str, own: tuple[BoardTerms, ...]) -> BoardTerms | None:
+    """The board of that name, everybody's or one of the organisation's own."""
+    return next((one for one in (*BOARDS, *own) if one.name == name), None)
+
+
 def fault_of_boards(boards: tuple[BoardTerms, ...], grace_ms: int) -> str:
     """What is wrong with an organisation's own boards and their grace, "" if nothing."""
     if not 0 <= grace_ms <= BOARD_GRACE_MS_MAX:

@@ -17,3 +17,16 @@ class SetBoards(msgspec.Struct, frozen=True, array_like=True, tag=60):
     boards: tuple[BoardTerms, ...]
     grace_ms: int = BOARD_GRACE_MS
     if_version: tuple[str, ...] | None = None
+
+
+class PayOutBoard(msgspec.Struct, frozen=True, array_like=True, tag=61):
+    """Prizes in points for the first ranks of a board's window that is frozen (`actors.paying_out`); `window` is
+    written in full."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    board: str
+    window: str
+    prizes: tuple[int, ...]
+    note: str = ""

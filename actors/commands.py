@@ -18,7 +18,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from actors.board_commands import SetBoards
+from actors.board_commands import PayOutBoard, SetBoards
 from actors.card_commands import CardCommand, RenewCard
 from actors.coupon_commands import CouponCommand, DefineCoupon, RedeemCoupon
 from actors.door_commands import DoorCommand
@@ -244,6 +244,7 @@ Command = (
     | ChangePlan
     | SetTiers
     | SetBoards
+    | PayOutBoard
     | Wake
     | DoorCommand
     | ConfirmPoints

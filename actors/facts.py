@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.board_facts import BoardPaidOut
 from actors.card_facts import CardFact, TagEnrolled, tag_id_of
 from actors.coupon_facts import CouponFact
 from actors.door_facts import DoorFact
@@ -229,8 +230,8 @@ class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False
     changed, as they are now; `takings` what it took from which lot (positive), or gave back (negative).
     `earned*_after` are the scores: all time, on local day `day` (yyyymmdd), at the event `event_id`. `cause` is
     "request", "checkin:<scan id>", "reversal:<entry seq>", "expiry:<lot>", "hold:<entry seq>", "confirm:<entry seq>",
-    "transfer-to:<card id>", "transfer-from:<card id>" or "coupon:<redemption id>"; `reverses` the entry reversed or the
-    hold ended, 0 if none; `short_by` how much of a reversal could not be taken.
+    "transfer-to:<card id>", "transfer-from:<card id>", "payout:<payout id>" or "coupon:<redemption id>"; `reverses` the
+    entry reversed or the hold ended, 0 if none; `short_by` how much of a reversal could not be taken.
 
     `contra_after` is the balance of the organisation's account that the amount was drawn on (`actors.accounts`); None
     where no amount moved, and in facts from before there were such accounts. `held` is how much more (a hold's end:
@@ -324,4 +325,5 @@ Fact = (
     | CommandRefused
     | AlarmSet
     | CouponFact
+    | BoardPaidOut
 )

@@ -25,7 +25,7 @@ from actors.admin import (
     decide_set_tiers,
 )
 from actors.birthdays import decide_describe_card_holder
-from actors.board_commands import SetBoards
+from actors.board_commands import PayOutBoard, SetBoards
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.card_life import (
     decide_assign_tag,
@@ -80,6 +80,7 @@ from actors.doors import (
 from actors.facts import Fact
 from actors.holds import decide_capture, decide_hold, decide_release
 from actors.member_commands import DescribeCardHolder
+from actors.paying_out import decide_pay_out
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.rule_admin import decide_delete_rule, decide_save_rule
@@ -117,6 +118,7 @@ HANDLERS: dict[type, Handler] = {
     ChangeTenant: Handler("tenant_id", (), decide_change_tenant),
     SetTiers: Handler("tenant_id", (), decide_set_tiers),
     SetBoards: Handler("tenant_id", (), decide_set_boards),
+    PayOutBoard: Handler("tenant_id", (), decide_pay_out),
     ChangePlan: Handler("tenant_id", (), decide_change_plan),
     IssueCard: Handler("card_id", (), decide_issue_card),
     ChangeCardState: Handler("card_id", ("card",), decide_change_card_state),

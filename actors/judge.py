@@ -24,7 +24,9 @@ from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
 from actors.ledger import tier_settled
+from actors.live import Views
 from actors.offline import decide_offline
+from actors.payout import Payout
 from actors.recent import RecentEntries
 from actors.refusals import ID_REUSED
 from actors.replies import Done, Failed
@@ -39,10 +41,11 @@ from actors.waiting import Known, Wants
 class Judge:
     """Decides commands on what is in memory."""
 
-    def __init__(self, residents: Residents, requests: RequestMemory, recent: RecentEntries) -> None:
+    def __init__(self, residents: Residents, requests: RequestMemory, recent: RecentEntries, views: Views) -> None:
         self.residents = residents
         self.requests = requests
         self.recent = recent
+        self.views = views
 
     def judge(
         self, command: Command, at_ms: int, known: Known | None, wants: Wants
@@ -110,6 +113,11 @@ class Judge:
     ) -> Redemption | Failed | None:
         """The redemption, or that there is none, or None: it must be loaded."""
         found: Redemption | Failed | None = self._find("redemption", tenant_id, redemption_id, known, wants)
+        return found
+
+    def payout(self, tenant_id: str, payout_id: str, known: Known | None, wants: Wants) -> Payout | Failed | None:
+        """What a window was paid out by, or that it was not, or None: it must be loaded."""
+        found: Payout | Failed | None = self._find("payout", tenant_id, payout_id, known, wants)
         return found
 
     def _find(self, kind: str, tenant_id: str, own_id: str, known: Known | None, wants: Wants) -> Any:

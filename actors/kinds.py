@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from actors.board_facts import BoardPaidOut
 from actors.card import Card
 from actors.card_facts import (
     CardReissued,
@@ -48,12 +49,13 @@ from actors.facts import (
     TenantOpened,
 )
 from actors.member_facts import BirthdayCame, CardHolderDescribed
+from actors.payout import Payout
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.tag import Tag
 from actors.tenant import Tenant
 
-Actor = Tenant | Card | Event | Tag | Coupon | Code | CouponUse | Bill | Redemption
-KINDS = ("tenant", "card", "event", "tag", "coupon", "code", "coupon_use", "bill", "redemption")
+Actor = Tenant | Card | Event | Tag | Coupon | Code | CouponUse | Bill | Redemption | Payout
+KINDS = ("tenant", "card", "event", "tag", "coupon", "code", "coupon_use", "bill", "redemption", "payout")
 
 
 class Route(NamedTuple):
@@ -96,6 +98,7 @@ ROUTES: dict[type, Route] = {
     BillBegan: Route("bill", Bill.began),
     CouponRedeemed: Route("redemption", Redemption.made, ("coupon", "code", "coupon_use", "bill")),
     RedemptionChanged: Route(touches=("redemption", "coupon", "code", "coupon_use", "bill")),
+    BoardPaidOut: Route("payout", Payout.made),
     RuleSaved: Route(touches=("tenant",)),
     RuleDeleted: Route(touches=("tenant",)),
     RulesApplied: Route(touches=("card", "tenant")),

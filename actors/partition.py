@@ -84,7 +84,7 @@ class Partition:
         self._requests = RequestMemory(self._limits, is_complete=False, forgotten_until_ms=self._now_ms, claims={})
         self._recent = RecentEntries(self._limits)
         self._views = Views(self.epoch)
-        self._judge = Judge(self.residents, self._requests, self._recent)
+        self._judge = Judge(self.residents, self._requests, self._recent, self._views)
         self._viewer = Viewer(self._judge, self._views)
         self._pending: deque[Sealed] = deque()
         self._draft = Draft()
@@ -137,7 +137,7 @@ class Partition:
             forgotten_until_ms=entries[0].at_ms if entries else opening.at_ms,
             claims=claims,
         )
-        self._judge = Judge(self.residents, self._requests, self._recent)
+        self._judge = Judge(self.residents, self._requests, self._recent, self._views)
         self._viewer = Viewer(self._judge, self._views)
         for entry, facts in recovered.entries:
             self._tail.add(entry)
@@ -201,7 +201,7 @@ class Partition:
         absent = absent_from(asked, loaded)
         for waiting in self._parked:
             if waiting.known is None:
-                waiting.known = Known()
+                waiting.known = Known(self.last.seq + bool(self._draft.facts))
             waiting.known.learn(waiting.message, asked, loaded, absent)
         if asked.alarms_until_ms:
             wakes = self._agenda.looked(loaded.alarms, self._now_ms)

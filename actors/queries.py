@@ -74,13 +74,32 @@ class GetRedemption(msgspec.Struct, frozen=True, array_like=True, tag=131):
     redemption_id: str
 
 
+class GetPayout(msgspec.Struct, frozen=True, array_like=True, tag=150):
+    """What a board's window was paid out by; `window` is written in full."""
+
+    tenant_id: str
+    board: str
+    window: str
+
+
 class GetRules(msgspec.Struct, frozen=True, array_like=True, tag=160):
     """All rules of an organisation."""
 
     tenant_id: str
 
 
-Query = GetTenant | GetCard | GetCardTier | GetEvent | GetBoard | GetTopic | GetCoupon | GetRedemption | GetRules
+Query = (
+    GetTenant
+    | GetCard
+    | GetCardTier
+    | GetEvent
+    | GetBoard
+    | GetTopic
+    | GetCoupon
+    | GetRedemption
+    | GetPayout
+    | GetRules
+)
 
 
 def board_of_topic(topic: str) -> tuple[str, str]:

@@ -89,6 +89,8 @@ COUPON_NOT_REDEEMED: Final = "coupon_not_redeemed"
 ALREADY_ROLLED_BACK: Final = "already_rolled_back"
 COUPON_TERMS_INVALID: Final = "coupon_terms_invalid"
 CODE_TAKEN: Final = "code_taken"
+WINDOW_OPEN: Final = "window_open"
+ALREADY_PAID_OUT: Final = "already_paid_out"
 RULE_UNKNOWN: Final = "rule_unknown"
 RULE_INVALID: Final = "rule_invalid"
 
@@ -138,6 +140,8 @@ COMMAND_REASONS: Final = (
     ALREADY_ROLLED_BACK,
     COUPON_TERMS_INVALID,
     CODE_TAKEN,
+    WINDOW_OPEN,
+    ALREADY_PAID_OUT,
     RULE_UNKNOWN,
     RULE_INVALID,
 )
@@ -150,6 +154,7 @@ EVENT_UNKNOWN: Final = "event_unknown"
 BOARD_UNKNOWN: Final = "board_unknown"
 COUPON_UNKNOWN: Final = "coupon_unknown"
 REDEMPTION_UNKNOWN: Final = "redemption_unknown"
+PAYOUT_UNKNOWN: Final = "payout_unknown"
 # … the second leaves open whether it had one: the same message under the same id, later or elsewhere, tells.
 OVERLOADED: Final = "overloaded"
 UNAVAILABLE: Final = "unavailable"
@@ -157,6 +162,6 @@ MOVED: Final = "moved"
 HALTED: Final = "partition_halted"
 
 FAILURES_NOT_FOUND: Final = frozenset(
-    {TENANT_UNKNOWN, CARD_UNKNOWN, EVENT_UNKNOWN, BOARD_UNKNOWN, COUPON_UNKNOWN, REDEMPTION_UNKNOWN}
+    {TENANT_UNKNOWN, CARD_UNKNOWN, EVENT_UNKNOWN, BOARD_UNKNOWN, COUPON_UNKNOWN, REDEMPTION_UNKNOWN, PAYOUT_UNKNOWN}
 )
 FAILURES_TO_RETRY: Final = frozenset({OVERLOADED, UNAVAILABLE, MOVED, HALTED})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.board_facts import Winner
 from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from actors.facts import Fact
 from actors.rule_facts import RuleFailed
@@ -133,6 +134,16 @@ class RedemptionView(msgspec.Struct, frozen=True, array_like=True, tag=41):
     value: CouponValue
     points_seq: int
     at_ms: int
+
+
+class PayoutView(msgspec.Struct, frozen=True, array_like=True, tag=150):
+    """A window of a leaderboard that was paid out."""
+
+    tenant_id: str
+    board: str
+    window: str
+    paid_at_ms: int
+    winners: tuple[Winner, ...]
 
 
 class BoardRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -284,6 +295,7 @@ Reply = (
     | Deferred
     | CouponView
     | RedemptionView
+    | PayoutView
 )
 """Any answer; a batch of messages is answered with one Reply each, in the order of the messages."""
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from actors.board import Board
 from actors.card import Card
 from actors.event import Event
 from actors.facts import Fact
 from actors.kinds import id_of
+from actors.live import Views
 from actors.ports import LedgerEntry, TenantLedgerEntry
 from actors.recent import RecentEntries
 from actors.replies import Failed
@@ -43,6 +45,7 @@ class Memory(Protocol):
     residents: Residents
     requests: RequestMemory
     recent: RecentEntries
+    views: Views
 
 
 UNKNOWN = {
@@ -53,6 +56,7 @@ UNKNOWN = {
     "coupon": Failed("coupon_unknown", "no such coupon"),
     "code": Failed("coupon_unknown", "no such coupon code"),
     "redemption": Failed("redemption_unknown", "no such redemption"),
+    "payout": Failed("payout_unknown", "the window was not paid out"),
 }
 
 
@@ -119,6 +123,16 @@ class Scope:
         if is_missing:
             raise NotLoaded
         return found
+
+    def board(self, key: str) -> Board:
+        """A leaderboard with all that was decided before this message first waited for a load."""
+        board = self._memory.views.board(self.tenant_id, key)
+        if board is None:
+            self._wants.boards.add((self.tenant_id, key))
+            raise NotLoaded
+        if self._known is None or self._memory.views.durable_seq < self._known.since_seq:
+            raise NotLoaded  # what is being written must be on it, too
+        return board
 
     def need(self, kind: str, own_id: str) -> Any:
         """Rule 2."""

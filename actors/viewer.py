@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.board import BOARDS
+from actors.board import BOARDS, terms_of
+from actors.board_facts import payout_id_of
 from actors.calendar import local_day
 from actors.card import Card
 from actors.coupon import Coupon, Redemption
@@ -10,6 +11,7 @@ from actors.event import Event
 from actors.judge import Judge
 from actors.live import Views
 from actors.live_sources import BoardSource
+from actors.payout import Payout
 from actors.queries import (
     BOARD_ROWS_MAX,
     CARD_TOPIC,
@@ -20,6 +22,7 @@ from actors.queries import (
     GetCardTier,
     GetCoupon,
     GetEvent,
+    GetPayout,
     GetRedemption,
     GetRules,
     GetTenant,
@@ -35,6 +38,7 @@ from actors.replies import (
     Digest,
     EventView,
     Failed,
+    PayoutView,
     RedemptionView,
     Reply,
     RulesView,
@@ -92,16 +96,22 @@ class Viewer:
             case GetRedemption():
                 redemption = self._judge.redemption(query.tenant_id, query.redemption_id, known, wants)
                 return _redemption_view(redemption) if isinstance(redemption, Redemption) else redemption
+            case GetPayout():
+                payout_id = payout_id_of(query.tenant_id, query.board, query.window)
+                payout = self._judge.payout(query.tenant_id, payout_id, known, wants)
+                if not isinstance(payout, Payout):
+                    return payout
+                return PayoutView(payout.tenant_id, payout.board, payout.window, payout.paid_at_ms, payout.winners)
             case GetTopic():
                 return self._topic(tenant, query, now_ms, known, wants)
 
     def _board(
         self, tenant: Tenant, name: str, window: str, now_ms: int, known: Known | None, wants: Wants
     ) -> BoardSource | Failed | None:
-        boards = {one.name: one for one in (*BOARDS, *tenant.settings.boards)}
-        terms = boards.get(name)
+        terms = terms_of(name, tenant.settings.boards)
         if terms is None:
-            return Failed(BOARD_UNKNOWN, f"no board {name!r}; there is {', '.join(boards)}")
+            names = ", ".join(one.name for one in (*BOARDS, *tenant.settings.boards))
+            return Failed(BOARD_UNKNOWN, f"no board {name!r}; there is {names}")
         event_id = event_of_window(window)
         if event_id:
             event = self._judge.event(tenant.tenant_id, event_id, known, wants)

@@ -64,8 +64,10 @@ class Wants:
 @dataclass(slots=True)
 class Known:
     """What loads have told about one waiting message: ids that do not exist, whether its request id is new, the fact
-    that answered it; and by load which requests and ledger entries were asked for, and which of them there are."""
+    that answered it; and by load which requests and ledger entries were asked for, and which of them there are. All
+    that was decided before is in the entries up to `since_seq`."""
 
+    since_seq: int = 0
     absent: set[str] = field(default_factory=set)
     is_new: bool = False
     answer: tuple[Fact, int] | None = None

@@ -39,6 +39,7 @@ from storage.audit_checks import (
 from storage.audit_coupons import CouponCheck
 from storage.audit_doors import AttendanceCheck
 from storage.audit_members import BirthdayCheck
+from storage.audit_payouts import PayoutCheck
 from storage.audit_plans import PlanCheck
 from storage.audit_rows import (
     HISTORIES,
@@ -78,6 +79,7 @@ CHECKS: dict[str, str] = {
     "award_causes": "every award for a check-in cites exactly one admitted scan",
     "reversals": "an entry is reversed once, and by no more than it was",
     "leaderboards": "boards are what the ledger gives, ties included",
+    "payouts": "a window is paid out once, to those who were first, and each prize is posted",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
     "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
@@ -160,6 +162,7 @@ class Replay:
         self._tiers = TierCheck(findings)
         self._birthdays = BirthdayCheck(findings)
         self.states = StateRows()
+        self._payouts = PayoutCheck(findings, self.ledger, self.states)
         self.entries = self.facts = 0
         self.is_whole = True
         self._by_id: dict[str, Actor] | None = None
@@ -194,12 +197,14 @@ class Replay:
             self._tiers.take(fact, place)
             self._birthdays.take(fact, place)
             self._rules.take(fact, place)
+            self._payouts.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:
                 listener.take(self._findings, fact)
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self._rules.end_entry(f"entry {entry.seq}")
+        self._payouts.end_entry(f"entry {entry.seq}")
         for counted in (self.ledger, self.coupons, self.accounts):
             counted.begin_entry()
         return rows

@@ -319,7 +319,7 @@ class LedgerCheck:
     def _earned_day(self, fact: PointsPosted) -> int:
         """The day of the scan or birthday that an award is for, else of the award."""
         kind, _, of = fact.cause.partition(":")
-        if kind == "birthday":
+        if kind == "birthday" and of.isdecimal():
             return int(of)
         zone = self._settings.get(fact.tenant_id, TenantSettings()).time_zone
         scan, _ = self._admitted.get((fact.tenant_id, of), (None, 0))

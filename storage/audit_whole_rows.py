@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from actors.board_facts import BoardPaidOut
 from actors.card_facts import CardTierChanged, TagAssigned, TagEnrolled, TagRemoved
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import AlarmSet, Fact, PointsPosted, ScanJudged
@@ -50,6 +51,9 @@ class WholeRows:
                 self._set("tier_changes", (tenant_id, fact.card_id, position), *change, *why, position)
         elif isinstance(fact, RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned):
             self._rule(fact, position)
+        elif isinstance(fact, BoardPaidOut):
+            winners = msgspec.json.encode(fact.winners).decode()
+            self._set("board_payouts", (tenant_id, fact.board, fact.window), fact.at_ms, winners, position)
         elif isinstance(fact, AlarmSet):
             self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
         elif isinstance(fact, ScanAnnulled):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
+from actors.board_facts import Winner
 from actors.kinds import Actor
+from actors.payout import Payout
 from actors.ports import OtherActor
 from actors.tag import Tag
 from storage.coupon_actors import load_bills, load_codes, load_coupon_uses, load_coupons, load_redemptions
@@ -18,6 +22,13 @@ SELECT t.tenant_id, t.tag_uid, t.card_id, t.counter, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, tag_uid) JOIN tags AS t USING (tenant_id, tag_uid)
 """
 
+_PAYOUTS = """
+SELECT t.tenant_id, t.board, t.win, t.paid_at_ms, t.winners, t.position
+FROM unnest($1::text[], $2::text[], $3::text[]) AS u (tenant_id, board, win)
+JOIN board_payouts AS t USING (tenant_id, board, win)
+"""
+_winners_decoder = msgspec.json.Decoder(tuple[Winner, ...])
+
 
 async def _tags(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Actor]:
     # An id names its tenant; one that names another is nobody's.
@@ -27,6 +38,18 @@ async def _tags(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict
     return {(tag.tenant_id, tag.tag_id): tag for tag in tags}
 
 
+async def _payouts(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Actor]:
+    # An id is "TENANT/payout/BOARD/WINDOW"; one that names another organisation is nobody's.
+    named = [(tenant_id, own_id.removeprefix(f"{tenant_id}/payout/")) for tenant_id, own_id in keys]
+    split = [(tenant_id, *rest.split("/", 1)) for tenant_id, rest in named if rest.count("/") == 1]
+    columns = [list(column) for column in zip(*split, strict=True)] or [[], [], []]
+    found: dict[tuple[str, str], Actor] = {}
+    for tenant_id, board, window, paid_at_ms, winners, position in await connection.fetch(_PAYOUTS, *columns):
+        payout = Payout(tenant_id, board, window, paid_at_ms, _winners_decoder.decode(winners), position)
+        found[tenant_id, payout.payout_id] = payout
+    return found
+
+
 LOADERS: dict[str, Loader] = {
     "tag": _tags,
     "coupon": load_coupons,
@@ -34,6 +57,7 @@ LOADERS: dict[str, Loader] = {
     "coupon_use": load_coupon_uses,
     "bill": load_bills,
     "redemption": load_redemptions,
+    "payout": _payouts,
 }
 
 

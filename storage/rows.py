@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from actors.board_facts import BoardPaidOut
 from actors.card import Card
 from actors.card_facts import CardReissued, CardRenewed, TagFact
 from actors.codec import UnknownEntryVersion, decode_facts
@@ -45,7 +46,7 @@ from storage.rows_coupons import coupon_rows
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
 from storage.rows_rules import take_rule_fact
-from storage.state_tables import ALARMS
+from storage.state_tables import ALARMS, BOARD_PAYOUTS
 
 
 class PoisonEntry(Exception):
@@ -119,6 +120,10 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _tenant(batch, fact, position)
         elif isinstance(fact, RuleFact):
             take_rule_fact(batch, fact, position)
+        elif isinstance(fact, BoardPaidOut):
+            winners = msgspec.json.encode(fact.winners).decode()
+            paid = (fact.tenant_id, fact.board, fact.window, fact.at_ms, winners)
+            batch.set_state(BOARD_PAYOUTS, (*paid, position))
         elif isinstance(fact, AlarmSet):
             batch.set_state(
                 ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)

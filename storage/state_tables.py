@@ -61,6 +61,11 @@ HOLDS = StateTable(
 )
 TAGS = StateTable("tags", (("tenant_id", "text"), ("tag_uid", "text")), (("card_id", "text"), ("counter", "bigint")))
 _CARD = (("tenant_id", "text"), ("card_id", "text"))
+BOARD_PAYOUTS = StateTable(
+    "board_payouts",
+    (("tenant_id", "text"), ("board", "text"), ("win", "text")),
+    (("paid_at_ms", "bigint"), ("winners", "text")),
+)
 VISIT_DAYS = StateTable(
     "visit_days",
     (("tenant_id", "text"), ("day", "integer"), ("event_id", "text"), ("card_id", "text")),
@@ -144,5 +149,5 @@ STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
     *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES),
-    *(VISIT_DAYS, EARNED_DAYS, TIER_CHANGES),
+    *(BOARD_PAYOUTS, VISIT_DAYS, EARNED_DAYS, TIER_CHANGES),
 )

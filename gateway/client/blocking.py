@@ -232,6 +232,8 @@ class Leaderboards(Blocking[events.Leaderboards]):
     """See `events.Leaderboards`."""
 
     get = _waits(events.Leaderboards.get)
+    pay_out = _waits(events.Leaderboards.pay_out)
+    payout = _waits(events.Leaderboards.payout)
 
 
 class BlockingScanSocket(Blocking[ScanSocket]):

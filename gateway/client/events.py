@@ -252,3 +252,20 @@ class Leaderboards(Noun):
     ) -> Json:
         """The top, or the ranks around a card. Windows: `all`, `day`, `day:YYYYMMDD`, `event:ID`."""
         return await self._get(path(LEADERBOARDS, board), window=window, limit=limit, around=around)
+
+    async def pay_out(
+        self,
+        board: str,
+        window: str,
+        prizes: Sequence[int],
+        *,
+        note: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Awards the prizes to the first ranks of a window that is frozen (`week:202647`), once."""
+        body = given(window=window, prizes=prizes, note=note)
+        return await self._post(path(LEADERBOARDS, board, "payout"), body, idempotency_key)
+
+    async def payout(self, board: str, window: str) -> Json:
+        """The winners of a window that was paid out."""
+        return await self._get(path(LEADERBOARDS, board, "payout"), window=window)

@@ -26,6 +26,18 @@ CREATE TABLE visit_scores (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE visit_scores IS 'tenant: visits and streaks of all time';
 
+-- Windows of leaderboards (`win`: as in `actors.windows`) that were paid out; winners as a JSON array.
+CREATE TABLE board_payouts (
+    tenant_id text COLLATE "C" NOT NULL,
+    board text COLLATE "C" NOT NULL,
+    win text COLLATE "C" NOT NULL,
+    paid_at_ms bigint NOT NULL,
+    winners text NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (tenant_id, board, win)
+);
+COMMENT ON TABLE board_payouts IS 'tenant: what leaderboards were paid out';
+
 -- What cards remember of before (`cards.visits` is a JSON array: first the count of all visits, ninth the best streak,
 -- thirteenth the latest visits, each as day, event and more).
 INSERT INTO visit_scores (tenant_id, card_id, ever, ever_reached, best, best_reached, position)

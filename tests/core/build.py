@@ -14,6 +14,7 @@ from actors.facts import CardIssued, EventCreated, Fact, TenantOpened
 from actors.judge import Judge
 from actors.kinds import Actor, id_of
 from actors.limits import Limits
+from actors.live import Views
 from actors.ports import LedgerEntry
 from actors.recent import RecentEntries
 from actors.requests import RequestMemory
@@ -56,9 +57,12 @@ def scope(
         kind = kinds[type(actor)]
         residents.actors[kind][id_of(actor, kind)] = actor
     memory = Judge(
-        residents, RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}), RecentEntries(LIMITS)
+        residents,
+        RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={}),
+        RecentEntries(LIMITS),
+        Views(1),
     )
-    known = Known(absent=set(absent))
+    known = Known(0, absent=set(absent))
     for one in (entry, *entries):
         if one is not None:
             key = ("org", one.fact.card_id, one.fact.entry_seq)

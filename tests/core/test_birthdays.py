@@ -259,7 +259,7 @@ def test_a_birthday_moves_rules_once_and_sets_the_next() -> None:
 def test_a_late_alarm_is_of_the_day_all_the_same() -> None:
     life = Life(with_rules(AwardPoints(10), when="now.month == 6 && now.day == 1 && now.hour == 0"))
     life.describe(601, MAY)
-    facts = life.wake(life.coming[1] + 3 * DAY_MS)
+    facts = life.wake(life.coming[1] + 2 * DAY_MS)
     assert points(facts) == [10]
     assert next(fact.day for fact in facts if isinstance(fact, PointsPosted)) == 20260601
 

@@ -18,6 +18,7 @@ from actors.facts import AlarmSet, CommandRefused, Fact, PointsPosted, ScanJudge
 from actors.handlers import HANDLERS
 from actors.judge import Judge
 from actors.ledger import card_alarm_ms
+from actors.live import Views
 from actors.points import decide_wake_card
 from actors.ports import LedgerEntry
 from actors.recent import RecentEntries
@@ -435,7 +436,7 @@ def at_door(ledger: Ledger, *, admission: Admission | None = None, **command: An
     event = new_event(**({"admission": admission} if admission else {}))
     residents.tenants["org"], residents.cards["card"], residents.events["event"] = ledger.tenant, ledger.card, event
     requests = RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={})
-    judge = Judge(residents, requests, RecentEntries(LIMITS))
+    judge = Judge(residents, requests, RecentEntries(LIMITS), Views(1))
     facts = judge.judge(check_in(**command), NOON, Known(is_new=True), Wants())
     assert isinstance(facts, list)
     return facts

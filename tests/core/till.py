@@ -44,7 +44,7 @@ class Till:
         for name in ("card", *(f"card{number}" for number in range(2, cards + 1))):
             self.residents.cards[name] = card(name)
         requests = RequestMemory(LIMITS, is_complete=True, forgotten_until_ms=0, claims={})
-        self._memory = Judge(self.residents, requests, RecentEntries(LIMITS))
+        self._memory = Judge(self.residents, requests, RecentEntries(LIMITS), Views(1))
         self.facts: list[Fact] = []
         self._ids = count(1)
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from actors.board_facts import BoardPaidOut, Winner
 from actors.card_facts import CardReissued, CardTierChanged, TagAssigned
 from actors.codec import decode_facts, encode_facts
 from actors.entry import Entry, sealed
@@ -105,7 +106,7 @@ async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None
     assert sum(result.live_actors for result in results) > 10
     assert sum(result.facts for result in results) >= len(system.history.answers)
     kinds = {type(done.fact).__name__ for done in system.history.answers.values()}
-    assert len(kinds) == 27, "the history has facts of nearly every kind"
+    assert len(kinds) == 28, "the history has facts of nearly every kind"
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
@@ -153,6 +154,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
 
 
 FAILED_TWICE = (RuleFailure("rule_4", 1, "when", "key_missing"),) * 2
+OTHER_WINNERS = (Winner(1, f"card_{FIRST}_5", 1, 0),)
 WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
@@ -202,6 +204,10 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     ),
     "lifts a card higher than its points": (CardTierChanged, {"reason": "points"}, {"tier": "diamond"}, "tiers"),
     "expects a birthday on another day": (CardHolderDescribed, {}, {"birthday_on": 20_290_301}, "birthdays"),
+    "pays a board out to nobody": (BoardPaidOut, {"board": "regulars"}, {"winners": ()}, "payouts"),
+    "pays a board out to others": (BoardPaidOut, {"board": "regulars"}, {"winners": OTHER_WINNERS}, "payouts"),
+    "pays less than the prize": (PointsPosted, {"amount": 21}, {"amount": 19}, "payouts"),
+    "pays a board out twice": (BoardPaidOut, {"board": "points"}, {"board": "regulars"}, "payouts"),
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),

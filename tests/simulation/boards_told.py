@@ -20,8 +20,8 @@ EVERYBODYS = {("points", "points", False), ("visits", "visits", False), ("streak
 class BoardsTold:
     """Every board at each position of the journal."""
 
-    def __init__(self) -> None:
-        self._oracle = BoardOracle()
+    def __init__(self, oracle: BoardOracle) -> None:
+        self._oracle = oracle
         self._history: dict[tuple[str, str], History] = defaultdict(History)
         # By tenant: name, metric and whether ranks are shared, of all boards that it had at any time.
         self._boards: dict[str, set[tuple[str, str, bool]]] = defaultdict(lambda: set(EVERYBODYS))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
+
+import msgspec
 
 import actors.board
 import actors.calendar
@@ -15,8 +18,10 @@ import actors.freezing
 import actors.ledger
 import actors.live
 import actors.partition
+import actors.paying_out
 from actors.board import Board, PartsBoard
 from actors.ranking import Ranking
+from actors.scope import Scope
 from actors.windows import keys_of_day
 from tests.simulation.planting import planted
 
@@ -106,4 +111,50 @@ def an_events_board_is_never_frozen() -> Iterator[None]:
 @planted
 def a_visit_of_a_frozen_day_counts_there() -> Iterator[None]:
     with patch.object(actors.checkin, "part_of_visit", lambda *told: None):
+        yield
+
+
+@planted
+def a_board_is_paid_out_before_it_is_frozen() -> Iterator[None]:
+    original = actors.paying_out._frozen_ms
+    with patch.object(actors.paying_out, "_frozen_ms", lambda *asked: min(1, original(*asked))):
+        yield
+
+
+@planted
+def prizes_go_to_cards_that_are_suspended() -> Iterator[None]:
+    original = actors.paying_out._paid
+
+    def paid(scope: Any, command: Any, rows: Any, at_ms: int) -> Any:
+        cards = scope.find_all([("card", row.card_id) for row in rows])
+        with ExitStack() as stack:
+            for card in cards:
+                stack.enter_context(patch.object(card, "state", "active"))
+            return original(scope, command, rows, at_ms)
+
+    with patch.object(actors.paying_out, "_paid", paid):
+        yield
+
+
+@planted
+def what_was_paid_out_is_forgotten() -> Iterator[None]:
+    original = Scope.find
+
+    def find(scope: Any, kind: str, own_id: str) -> Any:
+        found = original(scope, kind, own_id)
+        return None if kind == "payout" else found
+
+    with patch.object(Scope, "find", find):
+        yield
+
+
+@planted
+def a_shared_rank_has_the_next_ones_prize() -> Iterator[None]:
+    original = actors.paying_out._paid
+
+    def paid(scope: Any, command: Any, rows: Any, at_ms: int) -> Any:
+        apart = [msgspec.structs.replace(row, rank=n) for n, row in enumerate(rows[: len(command.prizes)], 1)]
+        return original(scope, command, apart, at_ms)
+
+    with patch.object(actors.paying_out, "_paid", paid):
         yield

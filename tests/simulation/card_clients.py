@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from actors.board_commands import PayOutBoard
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import CheckIn, Command
 from actors.schedule import Schedule
@@ -51,6 +52,13 @@ def some_boards(rng: Random) -> tuple[BoardTerms, ...]:
 def some_grace(rng: Random) -> int:
     """For how long after their end windows still take what is told late, in milliseconds."""
     return rng.choice((0, 200, 1_500, 48 * 3_600_000))
+
+
+def some_payout(rng: Random, head: Head, event_id: str) -> Command:
+    """A board is to be paid out, mostly over a day that is over soon after the start."""
+    window = rng.choice(("day:20260520",) * 6 + ("day:20260521", f"event:{event_id}", f"event:{event_id}"))
+    board = rng.choice(("points", "points", "visits", "streak", "regulars", "rising"))
+    return PayOutBoard(*head, board, window, rng.choice(((5, 3), (4,), (2, 2, 2), ())))
 
 
 def presented(rng: Random, command: CheckIn, serials: dict[str, int], counters: dict[str, int]) -> CheckIn:

@@ -86,7 +86,7 @@ class Checker(Watcher):
         self.first_told: set[Key] = set()
         self.opened_by: dict[int, int] = {}
         self.history: dict[Key, History] = defaultdict(History)
-        self.boards = BoardsTold()
+        self.boards = BoardsTold(self.oracle.boards)
         self.scans: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
         self.topic_views: list[tuple[Token, TopicView]] = []
@@ -175,6 +175,8 @@ class Checker(Watcher):
             self.history["event", fact.event_id].add(position, (self._event(fact.event_id), position))
         elif kind == "AlarmSet":
             self._world.note("alarm rang" if fact.rang else "alarm set")
+        elif kind == "BoardPaidOut":
+            self._world.note(f"paid out to {min(len(fact.winners), 1)}")
         elif kind == "TagEnrolled":
             pass  # seen from outside once it is a card's
         elif isinstance(fact, CouponFact):

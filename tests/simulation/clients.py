@@ -35,7 +35,16 @@ from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
 from rules.language import RuleDefinition
 from rules.model import Rule
-from tests.simulation.card_clients import TAGS, about_card, learn, presented, some_boards, some_grace, some_tiers
+from tests.simulation.card_clients import (
+    TAGS,
+    about_card,
+    learn,
+    presented,
+    some_boards,
+    some_grace,
+    some_payout,
+    some_tiers,
+)
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
@@ -177,6 +186,8 @@ class Client:
             # As the edge does it: a card's id comes from its request's.
             command = IssueCard(*head, f"card_{tenant_id}_{request_id}", "another member", "Bea", "bronze")
             command = msgspec.structs.replace(command, profile=some_profile(head))
+        elif dice < 0.923:
+            command = some_payout(rng, head, event_id)
         elif dice < 0.93:
             command = about_rules(rng, head, self._rules.get(tenant_id, {}))
         elif dice < 0.97:

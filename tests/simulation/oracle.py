@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from actors.board_commands import SetBoards
+from actors.board_commands import PayOutBoard, SetBoards
 from actors.card_commands import AssignTag, CardCommand, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.commands import (
     ChangeCardState,
@@ -35,10 +35,12 @@ from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import EventTerms
 from actors.tier_commands import SetTiers
 from actors.versions import event_version, gate_version
+from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_coupons import CouponOracle
 from tests.simulation.oracle_doors import Expected
 from tests.simulation.oracle_members import MemberOracle
+from tests.simulation.oracle_payouts import PayoutOracle
 from tests.simulation.oracle_points import PointsOracle, refused
 from tests.simulation.oracle_rules import RuleOracle
 
@@ -55,6 +57,8 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
         # Which scans were judged: at which event, and whether they let somebody in.
         self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
         self.coupons = CouponOracle(self)
+        self.boards = BoardOracle()
+        self._payouts = PayoutOracle(self, self.boards)
 
     def decide(self, command: Command, at_ms: int) -> list[Expected]:
         """What the command's facts should say. The state takes them in at once."""
@@ -68,7 +72,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
         settled: list[Expected] = []
         if isinstance(command, CheckIn) and self.cards.get(card_id, {}).get("tenant") == command.tenant_id:
             settled = self.settle_tier(card_id)
-            settled += self._alarm_of(card_id, alarm_ms)
+            settled += self.alarm_of(card_id, alarm_ms)
             alarm_ms = self.alarm(card_id)
         expected = self._decide(command)
         if isinstance(command, CheckIn):
@@ -79,7 +83,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
             alarm_ms = self.cards[card_id]["birthday_due"]
         # (A transfer sets the alarms of two cards, each after the card's entries.)
         if not isinstance(command, TransferPoints):
-            expected += self._alarm_of(card_id, alarm_ms)
+            expected += self.alarm_of(card_id, alarm_ms)
         return settled + expected
 
     def woken(self, kind: str, own_id: str, at_ms: int) -> list[Expected]:
@@ -121,10 +125,9 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
                 self.tenants[command.tenant_id]["tiers"] = command.tiers
                 return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
             case SetBoards():
-                if any(one.name == "points" for one in command.boards):
-                    return refused("terms_invalid")
-                self.tenants[command.tenant_id].update(boards=command.boards, board_grace=command.grace_ms)
-                return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
+                return self._set_boards(command)
+            case PayOutBoard():
+                return self._payouts.decide(command)
             case ChangeTenant():
                 return self._change_tenant(command)
             case IssueCard():
@@ -167,6 +170,12 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
                 return self.about_rules(command)
         return self.decide_points(command)
 
+    def _set_boards(self, command: SetBoards) -> list[Expected]:
+        if any(one.name == "points" for one in command.boards):
+            return refused("terms_invalid")
+        self.tenants[command.tenant_id].update(boards=command.boards, board_grace=command.grace_ms)
+        return [("TenantChanged", {"name": self.tenants[command.tenant_id]["name"]})]
+
     def _issue(self, command: IssueCard) -> list[Expected]:
         cards = self.cards_in_force(command.tenant_id)
         if self.tenants[command.tenant_id]["plan"] == "free" and cards >= FREE_CARDS:
@@ -181,7 +190,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
         card = self.cards[command.card_id]
         told = {"profile": card["profile"], "birthday_due_ms": card["birthday_due"]}
         issued = [("CardIssued", {**who, "cards_after": cards + 1, "number": number, **told})]
-        issued += self._alarm_of(command.card_id, 0)
+        issued += self.alarm_of(command.card_id, 0)
         reviewed = self.first_review(command.card_id, 0)
         cause, moments = f"issue:{command.request_id}", [("card_issued", {})]
         led_to = self.run(command.card_id, cause, "", self.at_ms, moments, points=0)
@@ -324,7 +333,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
         for entry_seq in scan["awards"]:
             if not any(entry["reverses"] == entry_seq for entry in self.ledgers[card_id]):
                 expected.append(self.taken_from(card_id, entry_seq))
-        return [*expected, *returned, *self._alarm_of(card_id, alarm_ms)]
+        return [*expected, *returned, *self.alarm_of(card_id, alarm_ms)]
 
 
 def _awarded(told: list[Expected]) -> int:

@@ -72,11 +72,17 @@ class BoardOracle:
             yield f"visits/{window}", self._ranked(fact, f"visits/{window}", count)
             yield f"streak/{window}", self._ranked(fact, f"streak/{window}", _longest(mine))
 
+    def ranking(self, tenant_id: str, key: str) -> Ranking:
+        """A board as it is now."""
+        scores = self._boards[tenant_id, key].items()
+        return [
+            (card, -negative) for negative, _, card in sorted((-one, at, card) for card, (one, at) in scores if one > 0)
+        ]
+
     def _ranked(self, fact: PointsPosted | ScanJudged | ScanAnnulled, key: str, score: tuple[int, int]) -> Ranking:
         board = self._boards[fact.tenant_id, key]
         board[fact.card_id] = score
-        ranked = sorted((-points, reached, card) for card, (points, reached) in board.items() if points > 0)
-        return [(card, -negative) for negative, _, card in ranked]
+        return self.ranking(fact.tenant_id, key)
 
 
 def _is_in(window: str, day: date, event_id: str) -> bool:

@@ -441,16 +441,17 @@ class PointsOracle(TierOracle):
         through = {"account": account, "drawn_on": f"{account}:transferred"}
         cause = f"transfer-to:{command.to_card_id}"
         expected.append(self._post(command, "transfer", -command.amount, cause, **spent, **through))
-        expected += self._alarm_of(command.card_id, alarms[0])
+        expected += self.alarm_of(command.card_id, alarms[0])
         expected += self.lapse(command.to_card_id)
         for expires, amount in arrives.items():
             lot = len(self.ledgers[command.to_card_id]) + 1
             lots = [(lot, amount, expires, 0)] if expires < NEVER else []
             cause = f"transfer-from:{command.card_id}"
             expected.append(self._post(command.to_card_id, "transfer", amount, cause, lots=lots, **through))
-        return [*expected, *self._alarm_of(command.to_card_id, alarms[1])]
+        return [*expected, *self.alarm_of(command.to_card_id, alarms[1])]
 
-    def _alarm_of(self, card_id: str, before: int) -> list[Expected]:
+    def alarm_of(self, card_id: str, before: int) -> list[Expected]:
+        """The card's alarm, if it is not what it was before."""
         now = self.alarm(card_id)
         return [("AlarmSet", {"entity_id": card_id, "wake_ms": now, "rang": False})] if now != before else []
 

@@ -30,6 +30,8 @@ def plain(name: str, value: Any) -> Any:
             return value.day, value.points
         case "counts" | "profile":
             return astuple(value)
+        case "winners":
+            return [astuple(one) for one in value]
         case "lots":
             return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
         case "definition":

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import structs
-
 from actors.accounts import contra_of
+from actors.board_facts import BoardPaidOut
 from actors.card import Card
 from actors.card_facts import (
     CardReissued,
@@ -50,11 +49,10 @@ from actors.tenant import Tenant
 from actors.terms import FAR_MS, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS
 from tests.simulation.journal_model import JournalModel
-from tests.simulation.oracle_boards import span_of
+from tests.simulation.postgres_boards import BoardRows
 from tests.simulation.postgres_coupons import CouponTables
 from tests.simulation.postgres_members import member_of, write_member
 from tests.simulation.postgres_rules import RuleTables
-from tests.simulation.postgres_visits import VisitRows, past_days
 from tests.simulation.world import World
 
 READ_MAX = 4
@@ -77,7 +75,7 @@ class PostgresModel:
         self.accounts: dict[tuple[str, str], tuple[int, int]] = {}
         self.events: dict[tuple[str, str], dict[str, Any]] = {}
         self.attendance: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        self.visits = VisitRows()
+        self.board_rows = BoardRows()
         self.tags: dict[tuple[str, str], tuple[str, int, int]] = {}
         # By tenant and rule: the definition (None: deleted), the points given; by card its uses. With positions.
         self.rules = RuleTables()
@@ -86,7 +84,6 @@ class PostgresModel:
         self.ledger: dict[tuple[str, str, int], PointsPosted] = {}
         self.reversed: dict[tuple[str, str, int], str] = {}
         self.alarms: dict[tuple[str, str, str], int] = {}
-        self.day_scores: dict[tuple[str, int], dict[str, BoardScore]] = {}
         self.coupons = CouponTables()
 
     def outage(self, length_ms: int) -> None:
@@ -177,6 +174,8 @@ class PostgresModel:
                 self._write_doors(fact, position)
             case _ if isinstance(fact, CouponFact):
                 self.coupons.write(fact, position)
+            case BoardPaidOut():
+                self.board_rows.pay_out(fact, position)
             case RuleSaved() | RuleDeleted() | RulesApplied() | RuleUnitsReturned():
                 self._write_rules(fact, position)
             case AlarmSet():
@@ -243,7 +242,7 @@ class PostgresModel:
     def _write_visits(self, fact: ScanJudged | ScanAnnulled, position: int) -> None:
         if fact.visits is not None:
             self.cards[fact.tenant_id, fact.card_id].update(visits=fact.visits, position=position)
-            self.visits.write(fact, position)
+            self.board_rows.write(fact, position)
 
     def _write_doors(self, fact: Any, position: int) -> None:
         key = (fact.tenant_id, fact.event_id)
@@ -293,10 +292,7 @@ class PostgresModel:
         card["position"] = position
         if fact.earned_on is not None:
             card.setdefault("earned_days", {})[fact.earned_on.day] = fact.earned_on.points
-        scores = self.day_scores.setdefault((fact.tenant_id, fact.day), {})
-        before = scores.get(fact.card_id)
-        if before is None or before.score != fact.day_earned_after:
-            scores[fact.card_id] = BoardScore(fact.card_id, fact.member_name, fact.day_earned_after, position)
+        self.board_rows.post(fact, position)
         for lot in fact.lots:
             self.lots.setdefault(key, {})[lot.lot] = (lot.expires_at_ms, lot.remaining, lot.available_from_ms)
         if fact.event_id:
@@ -339,7 +335,10 @@ class PostgresModel:
 
     def _others(self, request: LoadRequest) -> dict[OtherActor, Any]:
         tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
-        found = {key: tags.get(key[1:]) if key[0] == "tag" else self.coupons.load(*key) for key in request.others}
+        rows = {"tag": tags, "payout": self.board_rows.payouts}
+        found = {
+            key: rows[key[0]].get(key[1:]) if key[0] in rows else self.coupons.load(*key) for key in request.others
+        }
         return {key: actor for key, actor in found.items() if actor is not None}
 
     def _due(self, until_ms: int) -> tuple[Alarm, ...]:
@@ -380,7 +379,7 @@ class PostgresModel:
             *row.get("tier_due", (0, False)),
             tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
             *member_of(row),
-            past_days(self.day_scores, *key, row["day"][0]),
+            self.board_rows.past_days(*key, row["day"][0]),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:
@@ -397,17 +396,9 @@ class PostgresModel:
         kind, _, key = window.partition(":")
         if metric != "points":
             names = {card_id: row["who"][1] for (tenant, card_id), row in self.cards.items() if tenant == tenant_id}
-            return self.visits.board(tenant_id, metric, kind, key, names)
-        if kind == "day":
-            return [score for score in self.day_scores.get((tenant_id, int(key)), {}).values() if score.score > 0]
-        if kind in ("week", "month"):
-            days = [(day, scores) for (tenant, day), scores in self.day_scores.items() if tenant == tenant_id]
-            return [
-                structs.replace(score, day=day)
-                for day, scores in days
-                for score in scores.values()
-                if score.score and key == span_of(kind, day)
-            ]
+            return self.board_rows.board(tenant_id, metric, kind, key, names)
+        if kind in ("day", "week", "month"):
+            return self.board_rows.of_days(tenant_id, kind, key)
         cards = [(card_id, row) for (tenant, card_id), row in self.cards.items() if tenant == tenant_id]
         scores = []
         for card_id, row in cards:

@@ -219,6 +219,7 @@ class Run:
         stored |= {key[1]: postgres.card(key) for key in postgres.cards}
         stored |= {key[1]: postgres.event(key) for key in postgres.events}
         stored |= {tag.tag_id: tag for tag in map(postgres.tag, postgres.tags)}
+        stored |= {key[1]: payout for key, payout in postgres.board_rows.payouts.items()}
         stored |= {key[2]: postgres.coupons.load(*key) for key in postgres.coupons.everything()}
         live = {key: actor for actors in partition.residents.actors.values() for key, actor in actors.items()}
         full = {key: actor for actors in replayed.actors.values() for key, actor in actors.items()}

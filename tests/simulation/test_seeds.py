@@ -76,6 +76,7 @@ SITUATIONS = (
     *("refused code_taken", "coupon_unknown told", "redemption_unknown told", "reply CouponView"),
     "reply RedemptionView",
     *("board points", "board visits", "board streak", "board regulars", "board rising", "board_unknown told"),
+    *("paid out to 0", "paid out to 1", "refused window_open", "refused already_paid_out"),
     *("visit of a frozen day", "visit after the event"),
     *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )

@@ -148,6 +148,10 @@ async def change_what_was_earned_on_a_day(system: System) -> None:
     await system.sql("UPDATE earned_days SET points = points + 1 WHERE tenant_id = $1", SECOND)
 
 
+async def pay_more_out(system: System) -> None:
+    await system.sql("UPDATE board_payouts SET winners = replace(winners, ',21]', ',90]') WHERE tenant_id = $1", FIRST)
+
+
 async def forget_a_visit(system: System) -> None:
     await system.sql("UPDATE visit_days SET visits = 0 WHERE tenant_id = $1", FIRST)
 
@@ -381,6 +385,7 @@ PLANTED: dict[Plant, str] = {
     forgive_a_rule: "rule_failures_rows",
     forget_a_use_of_a_rule: "rule_uses_rows",
     change_what_was_earned_on_a_day: "earned_days_rows",
+    pay_more_out: "board_payouts_rows",
     forget_a_visit: "visit_days_rows",
     come_earlier_to_a_streak: "visit_scores_rows",
     count_more_visits: "leaderboards",

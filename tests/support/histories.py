@@ -12,6 +12,7 @@ from random import Random
 import msgspec
 
 from actors.accounts import contra_of
+from actors.board_facts import BoardPaidOut, Winner
 from actors.card import Card
 from actors.card_facts import (
     CardReissued,
@@ -139,11 +140,25 @@ class Author:
                 tenant_id, self._request_id(), FINGERPRINT, self._at_ms, event_id, self._terms(event_id)
             )
         kind = random.choices(
-            ("scan", "points", "card", "event", "tenant", "refused", "door", "life", "coupon", "rule", "member"),
-            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12, 6),
+            (
+                "scan",
+                "points",
+                "card",
+                "event",
+                "tenant",
+                "refused",
+                "door",
+                "life",
+                "coupon",
+                "rule",
+                "member",
+                "payout",
+            ),
+            (45, 35, 5, 5, 2, 8, 8, 12, 40, 12, 6, 3),
         )[0]
         return {
             "coupon": lambda: self._coupon(tenant_id, card_id),
+            "payout": lambda: self._payout(tenant_id, card_id),
             "scan": lambda: self._scan(tenant_id, event_id, card_id),
             "points": lambda: self._points(tenant_id, event_id, card_id),
             "card": lambda: self._card_state(tenant_id, card_id),
@@ -172,6 +187,12 @@ class Author:
                 *("RedeemPoints", card_id, "insufficient_points", random.choice(TEXTS)),
             ),
         }[kind]()
+
+    def _payout(self, tenant_id: str, card_id: str) -> Fact:
+        head = (tenant_id, self._request_id(), FINGERPRINT, self._at_ms)
+        winners = tuple(Winner(n, card_id, n, n) for n in range(1, self.random.randrange(1, 4)))
+        # Each window is paid out once.
+        return BoardPaidOut(*head, "points", f"day:{20_000_000 + self._requests}", winners, self.random.choice(TEXTS))
 
     def _coupon(self, tenant_id: str, card_id: str) -> Fact:
         request_id, text = self._request_id(), self.random.choice(TEXTS)

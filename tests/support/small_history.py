@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import msgspec
 from redis.asyncio import Redis
 
 from actors.admin import checkin_rule
+from actors.board_commands import PayOutBoard, SetBoards
 from actors.card_commands import AssignTag, ReissueCard, RemoveTag, RenewCard, SetCardTier
 from actors.codec import Message, decode_answers, encode_messages
 from actors.commands import (
@@ -45,6 +46,7 @@ from actors.rule_commands import DeleteRule, SaveRule
 from actors.terms import (
     FAR_MS,
     Admission,
+    BoardTerms,
     EventTerms,
     Gate,
     Question,
@@ -235,6 +237,20 @@ async def _tiers(teller: Teller, tenant_id: str, now_ms: int) -> None:
     await teller.do(AwardPoints(tenant_id, "", b"", card, 120))
 
 
+async def _payout(teller: Teller, tenant_id: str, clock_ms: Callable[[], int]) -> None:
+    """An event whose doors close in a moment, two who come before, and prizes for them after; and a second try."""
+    event_id, board = f"evt_paid_{tenant_id}", BoardTerms("regulars", "visits", True)
+    closed_ms = clock_ms() + 1_500
+    terms = EventTerms("Paid out", 10, doors_close_ms=closed_ms, gates=(Gate("gate_1", "G"),))
+    await teller.do(SetBoards(tenant_id, "", b"", (board,), 0), CreateEvent(tenant_id, "", b"", event_id, terms))
+    come = [CheckIn(tenant_id, "", b"", event_id, f"card_{tenant_id}_{n}", "gate_1", "dev", "entry") for n in (1, 3)]
+    await teller.do(*come)
+    await asyncio.sleep(max(0.0, (closed_ms + 50 - clock_ms()) / 1_000))
+    pay = PayOutBoard(tenant_id, "", b"", "regulars", f"event:{event_id}", (21, 11))
+    await teller.do(pay)
+    await teller.do(pay, msgspec.structs.replace(pay, board="points"))
+
+
 async def _birthdays(teller: Teller, tenant_id: str) -> None:
     """What rules may know of a member, told, and told otherwise."""
     for attributes in ("", '{"vip":"yes"}'):
@@ -319,6 +335,7 @@ async def make_history(redis_url: str, postgres_url: str) -> History:
         await _tiers(teller, SECOND, clock_ms())
         await _birthdays(teller, SECOND)
         await use_coupons(teller, FIRST, clock_ms())
+        await _payout(teller, FIRST, clock_ms)
         await _drained(journal, PostgresStore(readers))
         for number in range(PARTITION_COUNT):
             seq = next(line.durable_seq for line in host.status() if line.number == number)
