@@ -20,6 +20,7 @@ from actors.coupon_terms import CouponTerms, NewCode, PointsValue
 from actors.facts import CommandRefused, Fact, PointsPosted
 from actors.handlers import handle
 from actors.judge import Judge
+from actors.live import Views
 from actors.recent import RecentEntries
 from actors.requests import RequestMemory
 from actors.residents import Residents
