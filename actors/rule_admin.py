@@ -21,8 +21,8 @@ from rules.document import admission_error
 from rules.language import GrantCoupon, RuleDefinition, SetTier
 
 _CHANGED = "it is not as it was in any of the versions that the change is for"
-# What comes with coupons, and with alarms for whole organisations.
-_TRIGGERS_TO_COME = frozenset({"coupon_used", "schedule"})
+# What comes with alarms for whole organisations.
+_TRIGGERS_TO_COME = frozenset({"schedule"})
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -66,7 +66,7 @@ def fault_of(definition: RuleDefinition) -> str:
         if isinstance(action, SetTier) and action.tier not in get_args(Tier):
             return f"/then/{number}/tier: the tier must be one of {', '.join(get_args(Tier))}"
         if isinstance(action, GrantCoupon):
-            return f"/then/{number}/action: there are no coupons yet"
+            return f"/then/{number}/action: rules cannot grant coupons yet"
     return ""
 
 

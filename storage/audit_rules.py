@@ -18,6 +18,7 @@ from collections import Counter
 import msgspec
 
 from actors.card_facts import CardTierChanged
+from actors.coupon_facts import CouponRedeemed, RedemptionChanged
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
 from actors.member_facts import BirthdayCame
 from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleSaved, RuleStep, RuleUnitsReturned
@@ -82,6 +83,9 @@ class RulesCheck:
             self._happened[tenant_id, fact.card_id] += fact.reason == "points"
             if fact.reason == "rule":
                 self._cited.add(((tenant_id, fact.card_id, fact.cause), fact.rule))
+        elif isinstance(fact, CouponRedeemed | RedemptionChanged):
+            if fact.state == "redeemed":
+                self._causes.add((tenant_id, fact.card_id, f"coupon:{fact.redemption_id}"))
         elif isinstance(fact, BirthdayCame):
             self._causes.add((tenant_id, fact.card_id, f"birthday:{fact.came_on}"))
         elif isinstance(fact, EffectRequested):
