@@ -145,7 +145,9 @@ class Past:
             yield from self._of_coupon(fact, card)
         elif isinstance(fact, BirthdayCame):
             begins_ms = start_of_day_ms(fact.came_on, self._zone)
-            yield Told(f"birthday:{fact.came_on}", self._moment("birthday", begins_ms, fact.card_id, card))
+            yield Told(
+                f"birthday:{fact.came_on}", self._moment("birthday", begins_ms, fact.card_id, card, as_of_ms=fact.at_ms)
+            )
         elif isinstance(fact, CardIssued):
             who = {"member_id": fact.member_id, "profile": fact.profile}
             new = msgspec.structs.replace(card, tier=fact.tier, issued_at_ms=fact.at_ms, **who)
@@ -235,13 +237,14 @@ class Past:
         visits_event: int = 0,
         base_points: int = 0,
         depth: int = 0,
+        as_of_ms: int = 0,
         **views: Any,
     ) -> Moment:
         now, profile = local_time(at_ms, self._zone), card.profile
         visits = card.visits if card.visits_told or card.visits.day <= now.date else NO_VISITS
         today, this_week, _, streak = visits_on(visits, now.date)
         counts = (max(today, least), max(this_week, least), visits_event, max(visits.ever, least), max(streak, least))
-        held = sum(amount for amount, ends_ms in card.holds.values() if ends_ms > at_ms)
+        held = sum(amount for amount, ends_ms in card.holds.values() if ends_ms > (as_of_ms or at_ms))
         days = whole_days(card.issued_at_ms, at_ms)
         return Moment(
             trigger,

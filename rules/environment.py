@@ -120,9 +120,7 @@ VARIABLES: Final[dict[str, dict[str, Field]]] = {
     "coupon": {
         "id": _text("coupon.coupon_id", "the coupon that was used", _COUPON),
         "kind": _text("coupon.kind", '"points", "percent", "amount" or "item"', _COUPON),
-        "amount": _int(
-            "coupon.amount", "points, percent or dong that it was worth, 0 for an item", _COUPON, _COUNT
-        ),
+        "amount": _int("coupon.amount", "points, percent or dong that it was worth, 0 for an item", _COUPON, _COUNT),
         "bill": _text("coupon.bill", "the bill that it was used on, empty without", _COUPON),
     },
     "top_up": {"amount": _int("top_up.amount", "what was paid in", ("top_up",), _COUNT)},
