@@ -57,6 +57,7 @@ SITUATIONS = (
     *("refused rule_unknown", "refused rule_invalid"),
     *("rules at coupon_used", "units back from checkin", "units back from coupon", "units back from entry"),
     *("fact CardHolderDescribed", "fact BirthdayCame", "rules at birthday"),
+    *("fact SchedulesMoved", "rules at schedule"),
     *("tier manual", "tier points", "tier review", "tier until", "fact TierReviewed"),
     *("visit made", "visit again", "visit late", "visit taken back"),
     *(
