@@ -20,6 +20,7 @@ from actors.door_facts import DoorFact
 from actors.member_facts import MemberFact
 from actors.profiles import NO_PROFILE, Profile
 from actors.rule_facts import RuleFact, RuleUnits
+from actors.schedule_facts import SchedulesMoved
 from actors.terms import (
     Account,
     BoardPart,
@@ -313,6 +314,7 @@ Fact = (
     | TagEnrolled
     | RuleFact
     | MemberFact
+    | SchedulesMoved
     | TenantOpened
     | TenantChanged
     | CardIssued

@@ -2,8 +2,8 @@
 Pure.
 
 Rules:
-1. The points that an organisation awards for each first entry (`rules.model`) go before all rules here and count as
-   what the moment was awarded already: a rule that multiplies counts them in.
+1. The points that an organisation awards for each first entry (`rules.model`), and those of a coupon, go before all
+   rules here and count as what the moment was awarded already: a rule that multiplies counts them in.
 2. What rules gave at a moment is one moment itself: points earned, once, and one change of tier, each a level deeper.
    At `rules.limits.DEPTH_MAX` nothing fires, so a cause leads to a bounded number of moments.
 3. A limit per card is counted while a rule has one; days are those of the moment, but never earlier than the last one
@@ -53,12 +53,15 @@ from rules.outcome import HolderNotified, Outcome, PointsAwarded, TierSet, Units
 from rules.schedule import local_time
 
 EFFECTS_PER_CAUSE_MAX = 64
+# Moments that were awarded something before any rule (rule 1).
+_WITH_BASE: frozenset[Trigger] = frozenset({"checkin", "coupon_used"})
 _TIERS: Mapping[str, Tier] = {tier: tier for tier in get_args(Tier)}
 
 
 class RuleRun(Mapping[str, Uses]):
     """One cause, and all that rules make of it, on top of a draft of the card's ledger. As a mapping it tells what each
-    rule has used so far."""
+    rule has used so far. `before` is the run of another card in the same decision: budgets, failures that were told and
+    the organisation's accounts go on from there."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class RuleRun(Mapping[str, Uses]):
         event_id: str = "",
         event_earned: int = 0,
         standing: Standing | None = None,
+        before: RuleRun | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -87,12 +91,13 @@ class RuleRun(Mapping[str, Uses]):
         self._tier: str = (standing or (draft.standing if draft is not None else card)).tier
         self._day = 0
         self._cards: dict[str, RuleUse] = {}
-        self._points: dict[str, int] = {}
+        self._points: dict[str, int] = before._points if before is not None else {}
         self._effects = 0
-        self._failed: set[str] = set()
+        self._failed: set[str] = before._failed if before is not None else set()
+        self._drawn = before.ledger if before is not None else None
         self._facts: list[Fact] = []
         self.units: list[RuleUnits] = []
-        # Of the organisation's simple award, before any rule.
+        # What was awarded before any rule.
         self.base_points = 0
 
     # --- what rules have used (Mapping) -----------------------------------------------------------------------------
@@ -122,13 +127,18 @@ class RuleRun(Mapping[str, Uses]):
     def draft(self) -> LedgerDraft:
         """The card's ledger from here on; what has fallen due is posted first."""
         if self._draft is None:
-            when = (self._at_ms, None, self._happened_ms)
+            when = (self._at_ms, self._drawn, self._happened_ms)
             self._draft = LedgerDraft(self._tenant, self._card, *when, self._standing)
             self._draft.settle()
         return self._draft
 
+    @property
+    def ledger(self) -> LedgerDraft | None:
+        """The latest draft of a ledger, this card's or one before; None where nothing was posted."""
+        return self._draft if self._draft is not None else self._drawn
+
     def award_base(self, points: int, rule: str) -> None:
-        """The organisation's simple award (rule 1)."""
+        """What goes before all rules (rule 1): an award of the organisation's by `rule`, of a coupon's by ""."""
         self._award(points, rule, ())
         self.base_points += points
 
@@ -136,7 +146,7 @@ class RuleRun(Mapping[str, Uses]):
         """Has the rules look at a moment, and at what they made of it (rule 2)."""
         compiled = self._tenant.rulebook.compiled
         is_heard = compiled.listens_to(trigger)
-        awarded, tier = self.base_points if trigger == "checkin" else 0, self._tier
+        awarded, tier = self.base_points if trigger in _WITH_BASE else 0, self._tier
         if is_heard:
             moment = self._moment(trigger, depth, awarded, views)
             awarded += self._take(moment, compiled.evaluate(moment, self))

@@ -84,9 +84,13 @@ class TierView(msgspec.Struct, frozen=True, gc=False):
 
 
 class CouponView(msgspec.Struct, frozen=True, gc=False):
-    """The coupon that was used."""
+    """The coupon that was used. `kind` is "points", "percent", "amount" (money off) or "item", and `amount` how many
+    points, percent or dong it was worth, 0 for an item; `bill` is the till's name for its bill, "" for none."""
 
     coupon_id: str
+    kind: str = "item"
+    amount: int = 0
+    bill: str = ""
 
 
 class TopUpView(msgspec.Struct, frozen=True, gc=False):
@@ -105,7 +109,8 @@ class Moment(msgspec.Struct, frozen=True):
     """Something that happened to a card. `now` is `local_time(at_ms, …)` in the event's or tenant's time zone.
 
     `base_points` were awarded for this moment outside of the rules here; `Multiply` counts them in. `depth` is 0 for
-    what a request caused, and one more than its cause's for what an effect of a rule caused.
+    what a request caused, and one more than its cause's for what an effect of a rule caused. `due` are the rules that
+    came, of those that are scheduled; all, if it is empty.
     """
 
     trigger: Trigger
@@ -123,3 +128,4 @@ class Moment(msgspec.Struct, frozen=True):
     streak: StreakView | None = None
     base_points: int = 0
     depth: int = 0
+    due: tuple[str, ...] = ()

@@ -7,7 +7,8 @@ Rules:
 3. An application has a cause in its own entry, and a rule applies to one moment once: one trigger and depth under what
    happened by itself (depth 0) or a rise by points. What comes back was used, and comes back once.
 4. A version that fails is told once a day.
-5. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
+5. A redemption of a coupon keeps what rules used for it, and its rollback gives back what of that a rule still has.
+6. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
    what is to happen outside cite an application of the entry, too.
 """
 
@@ -18,9 +19,11 @@ from collections import Counter
 import msgspec
 
 from actors.card_facts import CardTierChanged
+from actors.coupon_facts import CouponRedeemed, RedemptionChanged
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
 from actors.member_facts import BirthdayCame
 from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleSaved, RuleStep, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from rules.language import RuleDefinition
 from storage.audit_checks import Findings, TenantThing
 
@@ -49,6 +52,8 @@ class RulesCheck:
         self._failed: dict[TenantThing, tuple[int, int]] = {}
         self._standing: Counter[tuple[_Cause, str, int]] = Counter()
         # Of the journal entry under way: causes, what applied at which moment, points told and posted, what is cited.
+        # The step of a round that is being read: its organisation and cause.
+        self._walked = ("", "")
         self._causes: set[_Cause] = set()
         self._moments: set[tuple[_Cause, int, str, str, int]] = set()
         # By card: how many things have happened to it, each with moments of its own.
@@ -56,9 +61,12 @@ class RulesCheck:
         self._points: Counter[tuple[_Cause, str]] = Counter()
         self._cited: set[tuple[_Cause, str]] = set()
         self._applied: set[tuple[_Cause, str]] = set()
+        self._redemptions: list[tuple[_Cause, CouponRedeemed | RedemptionChanged]] = []
 
     def end_entry(self, place: str) -> None:
-        """Rule 5."""
+        """Rules 5 and 6."""
+        for cause, fact in self._redemptions:
+            self._compare_kept(cause, fact, place)
         for (cause, rule), points in self._points.items():
             if points:
                 self._wrong(place, f"rule {rule} gave {cause} {points} more than it tells")
@@ -66,6 +74,19 @@ class RulesCheck:
             self._wrong(place, f"an effect for {cause} cites {rule}, which did not apply")
         for kept in (self._causes, self._moments, self._happened, self._points, self._cited, self._applied):
             kept.clear()
+        self._redemptions.clear()
+
+    def _compare_kept(self, cause: _Cause, fact: CouponRedeemed | RedemptionChanged, place: str) -> None:
+        if fact.state == "redeemed":
+            kept = {(units.rule_id, units.version) for units in fact.rules}
+            used = {tuple(rule.rsplit(":", 1)) for of, rule in self._applied if of == cause}
+            if {(rule_id, str(version)) for rule_id, version in kept} != used:
+                self._wrong(place, f"{cause} keeps units of {sorted(kept)}, applied were {sorted(used)}")
+            return
+        for units in fact.rules:
+            is_there = (fact.tenant_id, units.rule_id) in self._current
+            if is_there and self._standing[cause, units.rule_id, units.version]:
+                self._wrong(place, f"{units.rule_id}:{units.version} still has used what {cause} led to")
 
     def take(self, fact: Fact, place: str) -> None:
         """The next fact."""
@@ -82,6 +103,14 @@ class RulesCheck:
             self._happened[tenant_id, fact.card_id] += fact.reason == "points"
             if fact.reason == "rule":
                 self._cited.add(((tenant_id, fact.card_id, fact.cause), fact.rule))
+        elif isinstance(fact, CouponRedeemed | RedemptionChanged):
+            cause = (tenant_id, fact.card_id, f"coupon:{fact.redemption_id}")
+            if fact.state == "redeemed":
+                self._causes.add(cause)
+            if fact.state in ("redeemed", "rolled_back"):
+                self._redemptions.append((cause, fact))
+        elif isinstance(fact, SchedulesMoved):
+            self._walked = (tenant_id, f"schedule:{fact.walked_ms}")
         elif isinstance(fact, BirthdayCame):
             self._causes.add((tenant_id, fact.card_id, f"birthday:{fact.came_on}"))
         elif isinstance(fact, EffectRequested):
@@ -136,7 +165,7 @@ class RulesCheck:
         if rule is None or (rule.version, rule.state, rule.on) != (units.version, "active", fact.trigger):
             self._wrong(place, f"{units.rule_id}:{units.version} applies at {fact.trigger}, but is {rule}")
             return
-        if cause not in self._causes:
+        if cause not in self._causes and (fact.tenant_id, fact.cause) != self._walked:
             self._wrong(place, f"{units.rule_id} applies for {cause}, which is not in its entry")
         happened = self._happened[fact.tenant_id, fact.card_id]
         moment = (cause, happened, units.rule_id, fact.trigger, fact.depth)

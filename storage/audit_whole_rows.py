@@ -12,6 +12,7 @@ from actors.card_facts import CardTierChanged, TagAssigned, TagEnrolled, TagRemo
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import AlarmSet, Fact, PointsPosted, ScanJudged
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from storage.state_tables import STATE_TABLES
 
 Row = tuple[Any, ...]
@@ -54,6 +55,9 @@ class WholeRows:
         elif isinstance(fact, BoardPaidOut):
             winners = msgspec.json.encode(fact.winners).decode()
             self._set("board_payouts", (tenant_id, fact.board, fact.window), fact.at_ms, winners, position)
+        elif isinstance(fact, SchedulesMoved):
+            text = msgspec.json.encode(fact.schedules).decode()
+            self._set("rule_schedules", (tenant_id,), text, position)
         elif isinstance(fact, AlarmSet):
             self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
         elif isinstance(fact, ScanAnnulled):

@@ -117,7 +117,7 @@ COUPON_REDEMPTIONS = StateTable(
         *(("coupon_id", "text"), ("code_id", "text"), ("card_id", "text"), ("bill", "text"), ("state", "text")),
         *(("hold_until_ms", "bigint"), ("day", "bigint"), ("value", "jsonb"), ("stacking", "text")),
         *(("stacking_group", "text"), ("points_seq", "bigint")),
-        *(("began_at_ms", "bigint"), ("changed_at_ms", "bigint")),
+        *(("began_at_ms", "bigint"), ("changed_at_ms", "bigint"), ("rules", "jsonb"), ("rules_seq", "bigint")),
     ),
 )
 COUPON_TABLES = (
@@ -140,6 +140,7 @@ RULE_FAILURES = StateTable(
     (("tenant_id", "text"), ("rule_id", "text")),
     (("version", "bigint"), ("day", "integer"), ("at_ms", "bigint"), ("place", "text"), ("reason", "text")),
 )
+RULE_SCHEDULES = StateTable("rule_schedules", (("tenant_id", "text"),), (("state", "text"),))
 RULE_USES = StateTable(
     "rule_uses",
     (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
@@ -148,6 +149,6 @@ RULE_USES = StateTable(
 STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
-    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES),
+    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES, RULE_SCHEDULES),
     *(BOARD_PAYOUTS, VISIT_DAYS, EARNED_DAYS, TIER_CHANGES),
 )

@@ -181,6 +181,8 @@ class Checker(Watcher):
             pass  # seen from outside once it is a card's
         elif isinstance(fact, CouponFact):
             self._take_coupon(kind, fact, position)
+        elif kind == "SchedulesMoved":
+            pass  # nobody is shown it
         elif kind in RULE_FACTS:
             self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):
@@ -237,6 +239,8 @@ class Checker(Watcher):
     def _take_rules(self, kind: str, fact: Any, position: int) -> None:
         if kind in ("RulesApplied", "RuleUnitsReturned"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RuleUnitsReturned":
+            self._world.note(f"units back from {fact.cause.partition(':')[0]}")
         if kind == "RulesApplied":
             self._world.note(f"rules at {fact.trigger}")
             self._world.note(f"rules at depth {fact.depth}")
