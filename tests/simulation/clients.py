@@ -51,8 +51,10 @@ from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_chang
 from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.member_clients import about_holder, birthday_rule, scheduled_rule, some_profile
 from tests.simulation.rule_clients import about_rules, learn_rule
-from tests.simulation.world import World
+from tests.simulation.world import START_MS, World
 
+# When the day of the start is over, in the first of the time zones where organisations are.
+MIDNIGHT_MS = START_MS + 2_500
 BOARDS = ("points", "points", "visits", "streak", "regulars", "rising")
 TENANTS = ("org_a", "org_b")
 CARDS = {"org_a": ("card_1", "card_2", "card_3"), "org_b": ("card_4", "card_5")}
@@ -163,6 +165,8 @@ class Client:
         head = (tenant_id, request_id, b"")
         if rng.random() < 0.3:
             return self._signed(self._coupons.command(rng, self._world.now_ms, head, card_id))
+        if rng.random() < (0.06 if self._world.now_ms > MIDNIGHT_MS else 0.01):
+            return self._signed(some_payout(rng, head, event_id))
         dice = rng.random()
         command: Command
         if dice < 0.42:
@@ -186,8 +190,6 @@ class Client:
             # As the edge does it: a card's id comes from its request's.
             command = IssueCard(*head, f"card_{tenant_id}_{request_id}", "another member", "Bea", "bronze")
             command = msgspec.structs.replace(command, profile=some_profile(head))
-        elif dice < 0.923:
-            command = some_payout(rng, head, event_id)
         elif dice < 0.93:
             command = about_rules(rng, head, self._rules.get(tenant_id, {}))
             if int(head[1][-1], 16) < 4:
