@@ -51,11 +51,10 @@ def decide_pay_out(scope: Scope, command: PayOutBoard, at_ms: int) -> list[Fact]
     if not frozen_ms:
         return [_refused(command, WINDOW_OPEN, "set when the event's doors close", at_ms)]
     if at_ms < frozen_ms:
-        when = datetime.fromtimestamp(frozen_ms / 1000, UTC).isoformat(timespec="seconds")
-        return [_refused(command, WINDOW_OPEN, f"the window is frozen from {when} on", at_ms)]
+        return [_refused(command, WINDOW_OPEN, f"the window is frozen from {_written(frozen_ms)} on", at_ms)]
     payout: Payout | None = scope.find("payout", payout_id_of(command.tenant_id, command.board, command.window))
     if payout is not None:
-        return [_refused(command, ALREADY_PAID_OUT, f"it was paid out at {payout.paid_at_ms}", at_ms)]
+        return [_refused(command, ALREADY_PAID_OUT, f"it was paid out at {_written(payout.paid_at_ms)}", at_ms)]
     board: Board = scope.board(board_key(terms.metric, command.window))
     view = board.view(command.board, command.window, PAID_CARDS_MAX + 1, 0, "", is_shared=terms.is_shared)
     rows = [row for row in view.rows if row.rank <= len(command.prizes)]
@@ -92,6 +91,10 @@ def _paid(scope: Scope, command: PayOutBoard, rows: Sequence[BoardRow], at_ms: i
         facts += draft.finished()
     head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
     return [BoardPaidOut(*head, command.board, command.window, tuple(winners), command.note), *facts]
+
+
+def _written(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _refused(command: PayOutBoard, reason: str, detail: str, at_ms: int) -> CommandRefused:
