@@ -23,12 +23,12 @@ import msgspec
 
 from actors.calendar import start_of_day_ms
 from actors.card_facts import CardTierChanged
+from actors.door_condition import whole_days
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.points import TRIGGER_OF
 from actors.profiles import NO_PROFILE, Profile, attributes_of
 from actors.refusals import CARD_REVOKED, CARD_SUSPENDED
-from actors.rulebook import whole_days
 from actors.visits import NO_VISITS, Visits, visits_on
 from rules.language import Trigger
 from rules.moment import (

@@ -13,7 +13,19 @@ from tests.simulation.world import Faults
 
 # They put themselves on the list.
 import_module("tests.simulation.bugs")
-for domain in ("boards", "cards", "coupons", "decisions", "doors", "members", "points", "rules", "tiers", "visits"):
+for domain in (
+    "admission",
+    "boards",
+    "cards",
+    "coupons",
+    "decisions",
+    "doors",
+    "members",
+    "points",
+    "rules",
+    "tiers",
+    "visits",
+):
     import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
