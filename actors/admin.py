@@ -40,6 +40,7 @@ from actors.refusals import (
     QUOTA_EXCEEDED,
     TERMS_INVALID,
 )
+from actors.rounds import rescheduled
 from actors.rule_run import RuleRun
 from actors.scope import Scope
 from actors.terms import CAPACITY_MAX, CARDS_PER_FREE_TENANT_MAX, GATES_PER_EVENT_MAX, EventTerms, Gate
@@ -75,7 +76,8 @@ def decide_change_tenant(scope: Scope, command: ChangeTenant, at_ms: int) -> lis
         lapsed_grace_ms=settings.lapsed_grace_ms if command.lapsed_grace_ms is None else command.lapsed_grace_ms,
     )
     name = tenant.name if command.name is None else command.name
-    return [TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)]
+    changed = TenantChanged(command.tenant_id, command.request_id, command.fingerprint, at_ms, name, settings)
+    return [changed, *rescheduled(tenant, tenant.rulebook, settings.time_zone, at_ms)]
 
 
 def decide_change_plan(scope: Scope, command: ChangePlan, at_ms: int) -> list[Fact]:

@@ -7,6 +7,8 @@ Rules:
    What falls due is also taken into account by every other decision about the actor, so lateness changes no answer.
 3. What was read before Postgres held what the last waking led to would wake the same actors again: the next look waits
    for that.
+4. Work that takes many steps (`actors.rounds`) sets its alarm to a time that has come: the next look is then as soon as
+   rule 3 lets it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from actors.commands import Wake
+from actors.facts import AlarmSet, Fact
 from actors.limits import Limits
 from actors.ports import Alarm
 
@@ -36,6 +39,8 @@ class Agenda:
         for alarm in alarms:
             yield Wake(alarm.tenant_id, "", b"", alarm.kind, alarm.entity_id)
 
-    def woke(self, seq: int) -> None:
-        """What a waking led to is in entry `seq`."""
+    def woke(self, seq: int, facts: Iterable[Fact]) -> None:
+        """What a waking led to, `facts`, is in entry `seq`. Who is not done wants to be woken at once (rule 4)."""
         self._woken_seq = seq
+        if any(isinstance(fact, AlarmSet) and fact.rang and 0 < fact.wake_ms <= fact.at_ms for fact in facts):
+            self._next_look_ms = 0

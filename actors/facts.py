@@ -19,6 +19,7 @@ from actors.door_facts import DoorFact
 from actors.member_facts import MemberFact
 from actors.profiles import NO_PROFILE, Profile
 from actors.rule_facts import RuleFact, RuleUnits
+from actors.schedule_facts import SchedulesMoved
 from actors.terms import (
     Account,
     CardState,
@@ -306,6 +307,7 @@ Fact = (
     | TagEnrolled
     | RuleFact
     | MemberFact
+    | SchedulesMoved
     | TenantOpened
     | TenantChanged
     | CardIssued

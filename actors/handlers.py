@@ -80,6 +80,7 @@ from actors.holds import decide_capture, decide_hold, decide_release
 from actors.member_commands import DescribeCardHolder
 from actors.points import decide_award, decide_confirm, decide_redeem, decide_reverse, decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
+from actors.rounds import decide_wake_tenant
 from actors.rule_admin import decide_delete_rule, decide_save_rule
 from actors.rule_commands import DeleteRule, SaveRule
 from actors.scope import Scope
@@ -103,6 +104,7 @@ WAKINGS: dict[str, Callable[[Scope, Any, int], list[Fact]]] = {
     "card": decide_wake_card,
     "event": decide_wake_event,
     "coupon": decide_wake_coupon,
+    "tenant": decide_wake_tenant,
 }
 
 

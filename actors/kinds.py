@@ -49,6 +49,7 @@ from actors.facts import (
 )
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from actors.tag import Tag
 from actors.tenant import Tenant
 
@@ -99,6 +100,7 @@ ROUTES: dict[type, Route] = {
     RuleSaved: Route(touches=("tenant",)),
     RuleDeleted: Route(touches=("tenant",)),
     RulesApplied: Route(touches=("card", "tenant")),
+    SchedulesMoved: Route(touches=("tenant",)),
     RuleUnitsReturned: Route(touches=("card", "tenant")),
 }
 NOWHERE = Route()

@@ -353,7 +353,7 @@ class Partition:
             position += 1
         draft.facts += facts
         if waiting.token is None:
-            self._agenda.woke(seq if facts else self.durable.seq)
+            self._agenda.woke(seq if facts else self.durable.seq, facts)
             return
         assert answer is not None, "every command is answered by one of its facts"
         draft.held.append((waiting, answer))

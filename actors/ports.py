@@ -97,6 +97,8 @@ TenantEvent = tuple[str, str]
 TenantRequest = tuple[str, str]
 TenantLedgerEntry = tuple[str, str, int]
 TenantBoard = tuple[str, str]
+# Tenant, the id of a card, until when cards were issued, and how many of those after it.
+TenantWalk = tuple[str, str, int, int]
 # Kind, tenant and id, of an actor that is neither tenant nor card nor event.
 OtherActor = tuple[str, str, str]
 
@@ -104,7 +106,8 @@ OtherActor = tuple[str, str, str]
 class LoadRequest(msgspec.Struct, frozen=True):
     """Everything a partition wants to know at once. Board keys are windows as in `actors.windows`, written in
     full; ledger entries are (tenant, card, entry_seq). `alarms_until_ms` above 0 asks for at most
-    `alarms_max` actors of this partition whose alarm is set to that time or before, the longest overdue first."""
+    `alarms_max` actors of this partition whose alarm is set to that time or before, the longest overdue first. A walk
+    asks for the ids of so many of the tenant's cards, the next after an id, in their order."""
 
     tenants: tuple[str, ...] = ()
     cards: tuple[TenantCard, ...] = ()
@@ -115,6 +118,7 @@ class LoadRequest(msgspec.Struct, frozen=True):
     others: tuple[OtherActor, ...] = ()
     alarms_until_ms: int = 0
     alarms_max: int = 0
+    walks: tuple[TenantWalk, ...] = ()
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -158,6 +162,7 @@ class Loaded(msgspec.Struct, frozen=True):
     boards: dict[TenantBoard, list[BoardScore]] = msgspec.field(default_factory=dict)
     others: dict[OtherActor, Actor] = msgspec.field(default_factory=dict)
     alarms: tuple[Alarm, ...] = ()
+    walks: dict[TenantWalk, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class StoreUnavailable(Exception):

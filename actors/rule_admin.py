@@ -11,6 +11,7 @@ import msgspec
 
 from actors.facts import CommandRefused, Fact
 from actors.refusals import LIMIT_REACHED, PRECONDITION_FAILED, RULE_INVALID, RULE_UNKNOWN
+from actors.rounds import rescheduled
 from actors.rule_commands import DeleteRule, RuleCommand, SaveRule
 from actors.rule_facts import RuleDeleted, RuleSaved
 from actors.rulebook import RULE_BYTES_MAX, RULES_BYTES_MAX, Rulebook
@@ -21,8 +22,8 @@ from rules.document import admission_error
 from rules.language import GrantCoupon, RuleDefinition, SetTier
 
 _CHANGED = "it is not as it was in any of the versions that the change is for"
-# What comes with coupons, and with alarms for whole organisations.
-_TRIGGERS_TO_COME = frozenset({"coupon_used", "schedule"})
+# What comes with coupons.
+_TRIGGERS_TO_COME = frozenset({"coupon_used"})
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -44,7 +45,8 @@ def decide_save_rule(scope: Scope, command: SaveRule, at_ms: int) -> list[Fact]:
     over = _over_limit(rulebook, definition)
     if over:
         return [_refused(command, rule_id, LIMIT_REACHED, over, at_ms)]
-    return [RuleSaved(command.tenant_id, command.request_id, command.fingerprint, at_ms, definition)]
+    saved = RuleSaved(command.tenant_id, command.request_id, command.fingerprint, at_ms, definition)
+    return [saved, *_rescheduled(scope, rulebook.with_rule(definition), at_ms)]
 
 
 def decide_delete_rule(scope: Scope, command: DeleteRule, at_ms: int) -> list[Fact]:
@@ -55,7 +57,12 @@ def decide_delete_rule(scope: Scope, command: DeleteRule, at_ms: int) -> list[Fa
     if command.if_version is not None and rule_version(rule) not in command.if_version:
         return [_refused(command, command.rule_id, PRECONDITION_FAILED, _CHANGED, at_ms)]
     head = (command.tenant_id, command.request_id, command.fingerprint, at_ms)
-    return [RuleDeleted(*head, command.rule_id, rule.version)]
+    left = scope.tenant.rulebook.without(command.rule_id)
+    return [RuleDeleted(*head, command.rule_id, rule.version), *_rescheduled(scope, left, at_ms)]
+
+
+def _rescheduled(scope: Scope, rulebook: Rulebook, at_ms: int) -> list[Fact]:
+    return rescheduled(scope.tenant, rulebook, scope.tenant.settings.time_zone, at_ms)
 
 
 def fault_of(definition: RuleDefinition) -> str:

@@ -58,7 +58,8 @@ _TIERS: Mapping[str, Tier] = {tier: tier for tier in get_args(Tier)}
 
 class RuleRun(Mapping[str, Uses]):
     """One cause, and all that rules make of it, on top of a draft of the card's ledger. As a mapping it tells what each
-    rule has used so far."""
+    rule has used so far. `before` is the run of another card in the same decision: budgets, failures that were told and
+    the organisation's accounts go on from there."""
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class RuleRun(Mapping[str, Uses]):
         event_id: str = "",
         event_earned: int = 0,
         standing: Standing | None = None,
+        before: RuleRun | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -87,9 +89,10 @@ class RuleRun(Mapping[str, Uses]):
         self._tier: str = (standing or (draft.standing if draft is not None else card)).tier
         self._day = 0
         self._cards: dict[str, RuleUse] = {}
-        self._points: dict[str, int] = {}
+        self._points: dict[str, int] = before._points if before is not None else {}
         self._effects = 0
-        self._failed: set[str] = set()
+        self._failed: set[str] = before._failed if before is not None else set()
+        self._drawn = before.ledger if before is not None else None
         self._facts: list[Fact] = []
         self.units: list[RuleUnits] = []
         # Of the organisation's simple award, before any rule.
@@ -122,10 +125,15 @@ class RuleRun(Mapping[str, Uses]):
     def draft(self) -> LedgerDraft:
         """The card's ledger from here on; what has fallen due is posted first."""
         if self._draft is None:
-            when = (self._at_ms, None, self._happened_ms)
+            when = (self._at_ms, self._drawn, self._happened_ms)
             self._draft = LedgerDraft(self._tenant, self._card, *when, self._standing)
             self._draft.settle()
         return self._draft
+
+    @property
+    def ledger(self) -> LedgerDraft | None:
+        """The latest draft of a ledger, this card's or one before; None where nothing was posted."""
+        return self._draft if self._draft is not None else self._drawn
 
     def award_base(self, points: int, rule: str) -> None:
         """The organisation's simple award (rule 1)."""

@@ -138,6 +138,15 @@ class Scope:
         if is_missing:
             raise NotLoaded
 
+    def cards_after(self, card_id: str, issued_until_ms: int, count: int) -> tuple[str, ...]:
+        """The ids of the tenant's next cards after one, in their order, of those issued until then, as far as Postgres
+        knows them; fewer than `count` where there are no more."""
+        key = (self.tenant_id, card_id, issued_until_ms, count)
+        if self._known is None or key not in self._known.walks:
+            self._wants.walks.add(key)
+            raise NotLoaded
+        return self._known.walks[key]
+
     def outcome(self, request_id: str) -> Fact | None:
         """The fact that answered another request of the tenant, None where there is none."""
         key = (self.tenant_id, request_id)

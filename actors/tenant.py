@@ -5,7 +5,8 @@ entry (`actors.accounts`). State changes only in `apply`.
 they change nothing here. `issued` is the number of the card that was issued last; it only rises.
 
 `accounts` has a position of its own: it changes with every posting to any card, settings nearly never, and each is
-stored by itself. So do the rules, with the points that each has given so far and how it last failed.
+stored by itself. So do the rules, with the points that each has given so far and how it last failed; and the times at
+which those that are scheduled come next (`actors.rounds`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from actors.accounts import contra_of
 from actors.facts import CardIssued, CardStateChanged, PointsPosted, TenantChanged, TenantOpened
 from actors.rule_facts import RuleDeleted, RuleFailed, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.rulebook import NO_RULES, Rulebook
+from actors.schedule_facts import NO_SCHEDULES, Schedules, SchedulesMoved
 from actors.terms import TenantSettings
 
 _RuleFact = RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned
+_TenantFact = TenantChanged | CardIssued | CardStateChanged | PointsPosted | _RuleFact | SchedulesMoved
 
 
 class Tenant(msgspec.Struct, gc=False):
@@ -36,6 +39,8 @@ class Tenant(msgspec.Struct, gc=False):
     rule_points: dict[str, int] = {}
     rules_position: int = 0
     rule_failures: dict[str, RuleFailed] = {}
+    schedules: Schedules = NO_SCHEDULES
+    schedules_position: int = 0
 
     @classmethod
     def opened(cls, fact: TenantOpened, position: int) -> Tenant:
@@ -43,12 +48,18 @@ class Tenant(msgspec.Struct, gc=False):
         return cls(fact.tenant_id, fact.name, fact.settings, position=position)
 
     def apply(
-        self, fact: TenantChanged | CardIssued | CardStateChanged | PointsPosted | _RuleFact, position: int
+        self,
+        fact: TenantChanged | CardIssued | CardStateChanged | PointsPosted | _RuleFact | SchedulesMoved,
+        position: int,
     ) -> None:
         """Takes in a fact about this tenant or one of its cards."""
         if isinstance(fact, PointsPosted):
             if fact.amount and position > self.accounts_position:
                 self._post(fact, position)
+            return
+        if isinstance(fact, SchedulesMoved):
+            if position > self.schedules_position:
+                self.schedules, self.schedules_position = fact.schedules, position
             return
         if isinstance(fact, _RuleFact):
             is_used = not isinstance(fact, RulesApplied | RuleUnitsReturned) or fact.steps or _is_failing(fact)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from actors.codec import Message
 from actors.facts import Fact
-from actors.ports import LedgerEntry, Loaded, LoadRequest, TenantLedgerEntry, TenantRequest
+from actors.ports import LedgerEntry, Loaded, LoadRequest, TenantLedgerEntry, TenantRequest, TenantWalk
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class Wants:
     ledger_entries: set[tuple[str, str, int]] = field(default_factory=set)
     boards: set[tuple[str, str]] = field(default_factory=set)
     others: set[tuple[str, str, str]] = field(default_factory=set)
+    walks: set[TenantWalk] = field(default_factory=set)
     alarms_until_ms: int = 0
     alarms_max: int = 0
 
@@ -32,6 +33,7 @@ class Wants:
             or self.ledger_entries
             or self.boards
             or self.others
+            or self.walks
             or self.alarms_until_ms
         )
 
@@ -58,19 +60,22 @@ class Wants:
             tuple(sorted(self.others)),
             self.alarms_until_ms,
             self.alarms_max,
+            tuple(sorted(self.walks)),
         )
 
 
 @dataclass(slots=True)
 class Known:
     """What loads have told about one waiting message: ids that do not exist, whether its request id is new, the fact
-    that answered it; and by load which requests and ledger entries were asked for, and which of them there are."""
+    that answered it; by load which requests and ledger entries were asked for, and which of them there are; and walks
+    along cards."""
 
     absent: set[str] = field(default_factory=set)
     is_new: bool = False
     answer: tuple[Fact, int] | None = None
     requests: list[tuple[set[TenantRequest], dict[TenantRequest, tuple[Fact, int]]]] = field(default_factory=list)
     entries: list[tuple[set[TenantLedgerEntry], dict[TenantLedgerEntry, LedgerEntry]]] = field(default_factory=list)
+    walks: dict[TenantWalk, tuple[str, ...]] = field(default_factory=dict)
 
     def learn(self, message: Message, asked: Wants, loaded: Loaded, absent: dict[str, set[str]]) -> None:
         """Takes in what a load found; `absent` as `absent_from` tells it."""
@@ -81,6 +86,7 @@ class Known:
         if request in asked.requests:
             self.answer = loaded.requests.get(request)
             self.is_new = self.answer is None
+        self.walks |= loaded.walks
         if asked.requests:
             self.requests.append((asked.requests, loaded.requests))
         if asked.ledger_entries:

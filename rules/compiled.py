@@ -238,9 +238,9 @@ def _judge(place: _Place, moment: Moment, uses: Mapping[str, Uses], run: _Run) -
 
 def _candidate(rule: CompiledRule, moment: Moment, uses: Mapping[str, Uses], run: _Run) -> _Candidate | None:
     """What the rule would give, if it would apply by itself; a failure or a limit in its way is noted."""
-    if not rule.is_valid_at(moment.at_ms):
-        return None
     definition = rule.definition
+    if not rule.is_valid_at(moment.at_ms) or (moment.due and definition.rule_id not in moment.due):
+        return None
     where = "when"
     effects: list[Effect] = []
     points = 0

@@ -98,7 +98,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
 
 class Schedule(msgspec.Struct, frozen=True, array_like=True):
     """When a rule of trigger `schedule` comes: at `minute` of the local day (0 … 1439), on these ISO weekdays (1 =
-    Monday) or on these days of the month; with neither, every day. See `rules.schedule` for months and clocks that
+    Monday) or on these days of the month; with neither, every day. See `actors.schedule` for months and clocks that
     lack such a time."""
 
     minute: int

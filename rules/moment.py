@@ -105,7 +105,8 @@ class Moment(msgspec.Struct, frozen=True):
     """Something that happened to a card. `now` is `local_time(at_ms, …)` in the event's or tenant's time zone.
 
     `base_points` were awarded for this moment outside of the rules here; `Multiply` counts them in. `depth` is 0 for
-    what a request caused, and one more than its cause's for what an effect of a rule caused.
+    what a request caused, and one more than its cause's for what an effect of a rule caused. `due` are the rules that
+    came, of those that are scheduled; all, if it is empty.
     """
 
     trigger: Trigger
@@ -123,3 +124,4 @@ class Moment(msgspec.Struct, frozen=True):
     streak: StreakView | None = None
     base_points: int = 0
     depth: int = 0
+    due: tuple[str, ...] = ()

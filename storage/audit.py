@@ -52,6 +52,7 @@ from storage.audit_rows import (
     normalised,
 )
 from storage.audit_rules import RulesCheck
+from storage.audit_schedules import ScheduleCheck
 from storage.audit_tiers import TierCheck
 from storage.audit_visits import VisitsCheck
 from storage.postgres import Connection, Pool
@@ -85,6 +86,7 @@ CHECKS: dict[str, str] = {
     "tiers": "what counts in the window is what was earned there, and tiers follow from it",
     "visits": "visits are the first admissions of a card at an event on a day; days, weeks, months and streaks follow",
     "rules": "no limit of a rule is exceeded; every effect cites a version that there was, and a cause, once",
+    "schedules": "scheduled rules come at their times, once for each card",
     "birthdays": "a birthday comes once a year, on its day, for active cards",
     "tags": "a tag is one card's, a card has one, and each accepted counter is above those before",
     "tenants_apart": "nothing references another tenant",
@@ -159,6 +161,7 @@ class Replay:
         self._rules = RulesCheck(findings)
         self._tiers = TierCheck(findings)
         self._birthdays = BirthdayCheck(findings)
+        self._schedules = ScheduleCheck(findings)
         self.states = StateRows()
         self.entries = self.facts = 0
         self.is_whole = True
@@ -193,6 +196,7 @@ class Replay:
             self._visits.take(fact, place)
             self._tiers.take(fact, place)
             self._birthdays.take(fact, place)
+            self._schedules.take(fact, place)
             self._rules.take(fact, place)
             self.states.take(self.partition, fact, position)
             for listener in self._listeners:

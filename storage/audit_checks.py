@@ -31,8 +31,10 @@ from actors.facts import (
 )
 from actors.ids import partition_of
 from actors.kinds import NOWHERE, ROUTES, id_of
+from actors.member_facts import BirthdayCame
 from actors.refusals import COMMAND_REASONS
 from actors.rule_facts import EffectRequested, RulesApplied, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from actors.terms import EntryKind, TenantSettings
 
 FINDINGS_KEPT_PER_CHECK_MAX = 10
@@ -147,6 +149,7 @@ class Ownership:
 # What another fact, or the time, may lead to.
 _CAUSED = (
     *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved, CardTierChanged, TierReviewed),
+    *(BirthdayCame, SchedulesMoved),
     *(CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged),
     *(RulesApplied, EffectRequested, RuleUnitsReturned),
 )

@@ -11,6 +11,7 @@ from actors.card_facts import CardTierChanged, TagAssigned, TagEnrolled, TagRemo
 from actors.door_facts import AdmissionListChanged, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.facts import AlarmSet, Fact, PointsPosted, ScanJudged
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from storage.state_tables import STATE_TABLES
 
 Row = tuple[Any, ...]
@@ -47,6 +48,9 @@ class WholeRows:
                 self._set("tier_changes", (tenant_id, fact.card_id, position), *change, *why, position)
         elif isinstance(fact, RuleSaved | RuleDeleted | RulesApplied | RuleUnitsReturned):
             self._rule(fact, position)
+        elif isinstance(fact, SchedulesMoved):
+            text = msgspec.json.encode(fact.schedules).decode()
+            self._set("rule_schedules", (tenant_id,), text, position)
         elif isinstance(fact, AlarmSet):
             self._set("alarms", (tenant_id, fact.kind, fact.entity_id), partition, fact.wake_ms, position)
         elif isinstance(fact, ScanAnnulled):

@@ -6,9 +6,10 @@ that the conformance suite compares two ways to the same answer. No call awaits 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
 
+from actors.card import Card
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Event
@@ -107,10 +108,16 @@ class MemoryStore:
             boards={key: _board(projected, *key) for key in request.boards},
             others={key: deepcopy(actor) for key in request.others if (actor := world.actors[key[0]].get(key[1:]))},
             alarms=projected.due(request.alarms_until_ms)[: request.alarms_max],
+            walks={key: _walk(world.cards.values(), *key) for key in request.walks},
         )
 
     def _of(self, partition: int) -> _Projected:
         return self._partitions.setdefault(partition, _Projected())
+
+
+def _walk(cards: Iterable[Card], tenant_id: str, after: str, until_ms: int, count: int) -> tuple[str, ...]:
+    own = (card for card in cards if card.tenant_id == tenant_id and card.issued_at_ms <= until_ms)
+    return tuple(sorted(card.card_id for card in own if card.card_id > after)[:count])
 
 
 def _board(projected: _Projected, tenant_id: str, window: str) -> list[BoardScore]:

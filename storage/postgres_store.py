@@ -59,6 +59,9 @@ SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_
     t.birthday_on, t.birthday_due_ms, t.birthday_year, t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
 """
+_WALK = """
+SELECT card_id FROM cards WHERE tenant_id = $1 AND card_id > $2 AND issued_at_ms <= $3 ORDER BY card_id LIMIT $4
+"""
 _LOTS = """
 SELECT t.tenant_id, t.card_id, t.lot, t.remaining, t.expires_at_ms, t.available_from_ms
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN lots AS t USING (tenant_id, card_id)
@@ -163,6 +166,7 @@ class PostgresStore:
                 boards={key: await _board(connection, *key) if _can_exist(key) else [] for key in request.boards},
                 others=await load_others(connection, list(filter(_can_exist, request.others))),
                 alarms=await _alarms(connection, partition, request),
+                walks={key: await _walk(connection, *key) if _can_exist(key[:2]) else () for key in request.walks},
             )
 
     @asynccontextmanager
@@ -301,6 +305,10 @@ async def _alarms(connection: Connection, partition: int, request: LoadRequest) 
         return ()
     rows = await connection.fetch(_ALARMS, partition, request.alarms_until_ms, request.alarms_max)
     return tuple(Alarm(*row) for row in rows)
+
+
+async def _walk(connection: Connection, tenant_id: str, after: str, until_ms: int, count: int) -> tuple[str, ...]:
+    return tuple(row[0] for row in await connection.fetch(_WALK, tenant_id, after, until_ms, count))
 
 
 async def _board(connection: Connection, tenant_id: str, window: str) -> list[BoardScore]:

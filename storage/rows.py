@@ -38,13 +38,14 @@ from actors.facts import (
 from actors.ids import FACTS_PER_ENTRY_MAX, claimed_ahead_ms, position_of
 from actors.member_facts import MemberFact
 from actors.rule_facts import RuleFact
+from actors.schedule_facts import SchedulesMoved
 from actors.tiers import TierFact
 from storage.row_batch import DayScore, EventChange, RowBatch, TenantRow
 from storage.rows_cards import card_change, take_card_change, take_tag, take_tap, take_visits
 from storage.rows_coupons import coupon_rows
 from storage.rows_doors import take_door_fact, take_scan
 from storage.rows_points import take_accounts
-from storage.rows_rules import take_rule_fact
+from storage.rows_rules import take_rule_fact, take_schedules
 from storage.state_tables import ALARMS
 
 
@@ -119,6 +120,8 @@ def _take_in(batch: RowBatch, facts: Sequence[Fact], position: int) -> None:
             _tenant(batch, fact, position)
         elif isinstance(fact, RuleFact):
             take_rule_fact(batch, fact, position)
+        elif isinstance(fact, SchedulesMoved):
+            take_schedules(batch, fact, position)
         elif isinstance(fact, AlarmSet):
             batch.set_state(
                 ALARMS, (fact.tenant_id, fact.kind, fact.entity_id, batch.partition, fact.wake_ms, position)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RulesApplied, RuleSaved
+from actors.schedule_facts import SchedulesMoved
 from storage.row_batch import RowBatch
 from storage.rows_cards import card_change
-from storage.state_tables import RULE_FAILURES, RULE_POINTS, RULE_USES, RULE_VERSIONS, RULES
+from storage.state_tables import RULE_FAILURES, RULE_POINTS, RULE_SCHEDULES, RULE_USES, RULE_VERSIONS, RULES
+
+
+def take_schedules(batch: RowBatch, fact: SchedulesMoved, position: int) -> None:
+    """When scheduled rules come, and how far a round is."""
+    batch.set_state(RULE_SCHEDULES, (fact.tenant_id, msgspec.json.encode(fact.schedules).decode(), position))
 
 
 def take_rule_fact(batch: RowBatch, fact: RuleFact, position: int) -> None:

@@ -130,6 +130,7 @@ RULE_FAILURES = StateTable(
     (("tenant_id", "text"), ("rule_id", "text")),
     (("version", "bigint"), ("day", "integer"), ("at_ms", "bigint"), ("place", "text"), ("reason", "text")),
 )
+RULE_SCHEDULES = StateTable("rule_schedules", (("tenant_id", "text"),), (("state", "text"),))
 RULE_USES = StateTable(
     "rule_uses",
     (("tenant_id", "text"), ("card_id", "text"), ("rule_id", "text")),
@@ -138,6 +139,6 @@ RULE_USES = StateTable(
 STATE_TABLES = (
     *(ALARMS, EVENT_ZONES, ADMISSION_LIST, ANNULMENTS, ANSWERS, TENANT_ACCOUNTS, HOLDS, TAGS),
     *COUPON_TABLES,
-    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES),
+    *(RULES, RULE_VERSIONS, RULE_POINTS, RULE_FAILURES, RULE_USES, RULE_SCHEDULES),
     *(EARNED_DAYS, TIER_CHANGES),
 )

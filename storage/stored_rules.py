@@ -1,5 +1,5 @@
-"""Loading what belongs to organisations' rules: the definitions, the points they gave, how they failed, and cards' uses
-of them."""
+"""Loading what belongs to organisations' rules: the definitions, the points they gave, how they failed, when they
+come, and cards' uses of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from actors.rule_facts import RuleFailed, RuleUse
 from actors.rulebook import Rulebook
+from actors.schedule_facts import Schedules
 from actors.tenant import Tenant
 from rules.language import RuleDefinition
 from storage.postgres import Connection
@@ -29,7 +30,9 @@ SELECT t.tenant_id, t.card_id, t.rule_id, t.times, t.day, t.day_times
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN rule_uses AS t USING (tenant_id, card_id)
 ORDER BY t.tenant_id, t.card_id, t.rule_id
 """
+_SCHEDULES = "SELECT tenant_id, state, position FROM rule_schedules WHERE tenant_id = ANY($1::text[])"
 _decoder = msgspec.json.Decoder(RuleDefinition)
+_schedules_decoder = msgspec.json.Decoder(Schedules)
 
 
 async def add_rules(connection: Connection, tenants: Mapping[str, Tenant]) -> None:
@@ -52,6 +55,9 @@ async def add_rules(connection: Connection, tenants: Mapping[str, Tenant]) -> No
         tenant.rules_position = max(tenant.rules_position, position)
         if is_there:
             tenant.rule_failures[rule_id] = RuleFailed(*failed)
+    for tenant_id, state, position in await connection.fetch(_SCHEDULES, list(tenants)):
+        tenants[tenant_id].schedules = _schedules_decoder.decode(state)
+        tenants[tenant_id].schedules_position = position
 
 
 async def uses_of(

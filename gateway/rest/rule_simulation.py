@@ -127,9 +127,9 @@ async def simulate_rule(body: SimulationBody, call: RuleWriter, request: Request
     with nothing used, and what rules give starts no further rules. Nothing is saved, posted or sent.
 
     Over a span of time it is held against what was recorded: admissions, exits, postings, tiers that changed, cards
-    issued, at most 20,000 of them; `span.read_until` tells how far that went, and another request goes on from there.
-    Scans that were annulled since are among them. Begin with a local midnight: visits before the span are not
-    known."""
+    issued, birthdays, at most 20,000 of them; `span.read_until` tells how far that went, and another request goes on
+    from there. Rules on `schedule` have no past; make moments up for them. Scans that were annulled since are among
+    them. Begin with a local midnight: visits before the span are not known."""
     draft, others = await _draft(call, body)
     tenant = await call.query(GetTenant(call.tenant_id), TenantView)
     zone = tenant.settings.time_zone

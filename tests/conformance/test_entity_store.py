@@ -191,6 +191,25 @@ def _scores_by_hand(author: Author, tenant: str, window: str) -> list[BoardScore
     return [BoardScore(card, names[card], *score) for card, score in scores.items()]
 
 
+async def test_a_walk_tells_the_next_cards_in_their_order(stage: Stage) -> None:
+    author = Author(1)
+    await feed_in_batches(stage, author, author.entries(ENTRIES))
+    own = sorted(card_id for tenant_id, card_id in author.world.cards if tenant_id == "org_A")
+    assert len(own) > 3
+    issued_ms = author.world.cards["org_A", own[1]].issued_at_ms
+    early = [one for one in own if author.world.cards["org_A", one].issued_at_ms <= issued_ms]
+    expected = {
+        ("org_A", "", 1 << 60, 100): tuple(own),
+        ("org_A", "", 1 << 60, 2): tuple(own[:2]),
+        ("org_A", own[0], 1 << 60, 2): tuple(own[1:3]),
+        ("org_A", own[-1], 1 << 60, 2): (),
+        ("org_A", "", issued_ms, 100): tuple(early),
+        ("org_C", "", 1 << 60, 2): (),
+    }
+    loaded = await stage.store.load(PARTITION, LoadRequest(walks=tuple(expected)))
+    assert loaded.walks == expected
+
+
 async def test_another_tenants_ids_are_absent(stage: Stage) -> None:
     """One tenant's keys under the other's name: they are as absent as those that never were."""
     author = Author(1, ("org_A",))

@@ -17,7 +17,7 @@ from actors.profiles import Profile
 from actors.rule_facts import RulesApplied, RuleSaved
 from actors.terms import TenantSettings
 from rules.language import AwardPoints
-from storage.audit_checks import Findings
+from storage.audit_checks import Findings, RequestCheck
 from storage.audit_members import BirthdayCheck
 from storage.audit_rules import RulesCheck
 from storage.replay import WorldState
@@ -100,4 +100,14 @@ def test_the_auditor_of_rules_knows_the_cause() -> None:
     for fact in [RuleSaved("org", "save", b"", MAY, rule), *life.wake(life.coming[1])]:
         check.take(fact, "fact")
     check.end_entry("entry")
+    assert found.kept == []
+
+
+def test_a_birthday_answers_nobody_and_that_is_right() -> None:
+    found = Findings(1)
+    check = RequestCheck(found)
+    life = Life()
+    life.describe(601, MAY)
+    for fact in life.wake(life.coming[1]):
+        check.take(fact, "fact")
     assert found.kept == []

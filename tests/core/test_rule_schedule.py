@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.language import Schedule
-from rules.schedule import LocalTime, local_time, next_due_ms
+from actors import rounds
+from rules.language import Notify, RuleDefinition, Schedule
+from rules.schedule import LocalTime, local_time
 from tests.core.rule_moments import ms
 
 BERLIN = "Europe/Berlin"
+NEWS = {"rule_id": "rule", "version": 1, "name": "News", "on": "schedule", "when": "true", "state": "active"}
 SAIGON = "Asia/Ho_Chi_Minh"
+
+
+def next_due_ms(schedule: Schedule, zone: str, after_ms: int) -> int:
+    return rounds.next_due_ms(RuleDefinition(**NEWS, then=(Notify("x"),), schedule=schedule), zone, after_ms)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,18 @@ async def test_rules_see_a_member_at_the_door(system: System) -> None:
     assert after["points"]["awarded"] == before + 7
 
 
+async def test_scheduled_rules_are_taken(system: System) -> None:
+    key = (await system.open_org())["key"]
+    rule: dict[str, Any] = {"name": "News", "on": "schedule", "then": [{"action": "notify", "text": "News"}]}
+    rule |= {"schedule": {"at": "09:30", "days_of_month": [31]}, "state": "active"}
+    made = await system.made("POST", "/v1/rules", {"rule": rule}, key)
+    assert made["rule"]["schedule"] == {"at": "09:30", "days_of_month": [31]}
+    report = await system.made(
+        "POST", "/v1/rules:simulate", {"rule": rule, "moments": [{"at": "2026-05-31T09:30:00+07:00"}]}, key
+    )
+    assert report["applied"] == 2, "the draft, beside the active one"
+
+
 async def test_rules_on_birthdays_are_taken(system: System) -> None:
     key = (await system.open_org())["key"]
     rule = {"name": "Wishes", "on": "birthday", "then": [{"action": "notify", "text": "All the best"}]}

@@ -211,7 +211,7 @@ async def test_moments_that_are_made_up(system: System, org: Any) -> None:
     ("change", "pointer"),
     [
         ({"rule": NOTES | {"when": "nonsense"}}, "#/rule/when"),
-        ({"rule": NOTES | {"on": "schedule", "schedule": {"at": "10:00"}}}, "#/rule/on"),
+        ({"rule": NOTES | {"on": "coupon_used"}}, "#/rule/on"),
         ({"moments": []}, "#/moments"),
         ({"moments": [{"at": "2026-05-19T18:00:00Z"}] * (limits.SIMULATION_MOMENTS_MAX + 1)}, "#/moments"),
         ({"moments": [{}]}, "#/moments/0"),

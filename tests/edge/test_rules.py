@@ -63,7 +63,7 @@ async def test_what_is_wrong_is_told_with_pointer_line_and_column(system: System
     [
         ({"then": [{"action": "set_tier", "tier": "paper"}]}, "#/rule/then/0/tier"),
         ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/rule/then/0/action"),
-        ({"on": "schedule", "when": "true", "schedule": {"at": "10:00"}}, "#/rule/on"),
+        ({"on": "coupon_used", "when": "true"}, "#/rule/on"),
     ],
 )
 async def test_what_is_not_possible_here_is_told(

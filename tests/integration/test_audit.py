@@ -19,7 +19,8 @@ from actors.entry import Entry, sealed
 from actors.facts import CardIssued, CardStateChanged, Fact, PointsPosted, ScanJudged
 from actors.member_facts import CardHolderDescribed
 from actors.rule_facts import EffectRequested, RuleDeleted, RuleFailure, RulesApplied, RuleUnitsReturned
-from actors.terms import EarnedDay
+from actors.schedule_facts import RuleDue, Schedules, SchedulesMoved
+from actors.terms import FAR_MS, EarnedDay
 from gateway.render import verdict_frame
 from serve.audit import outcome_of
 from storage.acks import AckBook, canonical
@@ -153,6 +154,7 @@ def first_of(fact_type: type[Any], /, **having: object) -> Callable[[Fact], bool
 
 
 FAILED_TWICE = (RuleFailure("rule_4", 1, "when", "key_missing"),) * 2
+NO_SUCH_RULE = Schedules((RuleDue("no", FAR_MS),))
 WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "spends below zero": (PointsPosted, {"kind": "redeem"}, {"amount": -10_000, "balance_after": -9_840}, "ledger"),
     "balance is no sum": (PointsPosted, {"kind": "award", "cause": "request"}, {"balance_after": 1}, "ledger"),
@@ -202,6 +204,12 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     ),
     "lifts a card higher than its points": (CardTierChanged, {"reason": "points"}, {"tier": "diamond"}, "tiers"),
     "expects a birthday on another day": (CardHolderDescribed, {}, {"birthday_on": 20_290_301}, "birthdays"),
+    "expects a rule that is gone": (
+        SchedulesMoved,
+        {},
+        {"schedules": Schedules((RuleDue("no", FAR_MS),))},
+        "schedules",
+    ),
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),

@@ -178,6 +178,8 @@ class Checker(Watcher):
             pass  # seen from outside once it is a card's
         elif isinstance(fact, CouponFact):
             self._take_coupon(kind, fact, position)
+        elif kind == "SchedulesMoved":
+            pass  # nobody is shown it
         elif kind in RULE_FACTS:
             self._take_rules(kind, fact, position)
         elif kind in ("TenantOpened", "TenantChanged"):

@@ -39,7 +39,7 @@ from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
 from tests.simulation.hosts import HostModel, Supervisor, Token
-from tests.simulation.member_clients import about_holder, birthday_rule, some_profile
+from tests.simulation.member_clients import about_holder, birthday_rule, scheduled_rule, some_profile
 from tests.simulation.rule_clients import about_rules, learn_rule
 from tests.simulation.world import World
 
@@ -177,6 +177,8 @@ class Client:
             command = msgspec.structs.replace(command, profile=some_profile(head))
         elif dice < 0.93:
             command = about_rules(rng, head, self._rules.get(tenant_id, {}))
+            if int(head[1][-1], 16) < 4:
+                command = scheduled_rule(head)
         elif dice < 0.97:
             command = self._change_event(head, event_id)
         elif dice < 0.98:
@@ -393,6 +395,7 @@ def founding_commands(client: Client) -> list[Command]:
     for tenant_id in TENANTS:
         commands += [about_rules(world.rng, head(tenant_id), {}) for _ in range(world.rng.choice((0, 1, 4)))]
         commands += [birthday_rule(head(tenant_id)) for _ in range(world.rng.choice((0, 1)))]
+        commands += [scheduled_rule(head(tenant_id)) for _ in range(world.rng.choice((0, 0, 1, 2)))]
         for card_id in CARDS[tenant_id]:
             until = world.rng.choice((0, 0, 0, world.now_ms + 3_000))
             own = head(tenant_id)

@@ -9,7 +9,7 @@ from actors.commands import RenameCardHolder
 from actors.member_commands import DescribeCardHolder
 from actors.profiles import Profile
 from actors.rule_commands import SaveRule
-from rules.language import AwardPoints, Limits, Notify, RuleDefinition, SetTier
+from rules.language import AwardPoints, Limits, Notify, RuleDefinition, Schedule, SetTier
 
 BIRTHDAYS = (521, 521, 521, 521, 520, 522, 229, 1231, 0)
 ATTRIBUTES = ("", "", '{"vip":1}', '{"vip":2}')
@@ -30,6 +30,23 @@ def about_holder(rng: Random, head: Head, card_id: str) -> RenameCardHolder | De
     if dice < 0.3:
         return RenameCardHolder(*head, card_id, name)
     return DescribeCardHolder(*head, card_id, Profile(231) if dice < 0.35 else some_profile(head))
+
+
+# Noon in one zone is midnight in another: these all come soon after the start, where the clocks are right for it.
+MINUTES = (0, 0, 0, 780, 1_020, 1)
+
+
+def scheduled_rule(head: Head) -> SaveRule:
+    """A rule that comes at a local time."""
+    rng = Random(head[1])
+    days: dict[str, tuple[int, ...]] = rng.choice(({}, {"weekdays": (3, 4)}, {"days_of_month": (20, 21, 31)}))
+    when = rng.choice(("true", "true", "card.tier == 'gold'", "member.attributes.vip == 1"))
+    action = rng.choice((AwardPoints(6), AwardPoints(9, "", 1), Notify("news"), SetTier("silver")))
+    limits = Limits(per_card=rng.choice((0, 1)), points_budget=rng.choice((0, 20)))
+    told = {"rule_id": f"rule_{head[1]}", "version": 0, "name": "News", "on": "schedule", "when": when}
+    schedule = Schedule(rng.choice(MINUTES), **days)
+    definition = RuleDefinition(**told, then=(action,), limits=limits, state="active", schedule=schedule)
+    return SaveRule(*head, definition, True)
 
 
 def birthday_rule(head: Head) -> SaveRule:

@@ -40,12 +40,13 @@ from tests.simulation.oracle_doors import CONDITIONS, Expected
 from tests.simulation.oracle_members import MemberOracle
 from tests.simulation.oracle_points import PointsOracle, refused
 from tests.simulation.oracle_rules import RuleOracle
+from tests.simulation.oracle_schedules import ScheduleOracle
 
 # How many cards a tenant on the Free plan may have here; so few that they are used up all the time.
 FREE_CARDS = 4
 
 
-class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
+class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle, ScheduleOracle):
     """State after a prefix of the journal."""
 
     def __init__(self) -> None:
@@ -90,6 +91,9 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
             terms = self.events[own_id]["terms"]
             leaving = self.inside(own_id) and terms["exit_all_minute"] >= 0
             wake_ms, led_to = exit_ms(terms, at_ms), self.leave(own_id) if leaving else []
+        elif kind == "tenant":
+            led_to = self.scheduled(own_id)
+            wake_ms = self.wakes(own_id)
         else:
             is_birthday = 0 < self.cards[own_id]["birthday_due"] <= at_ms
             led_to = self.birthday(own_id) if is_birthday else self.lapse(own_id)
@@ -156,7 +160,9 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
             case ReissueCard() | RenewCard() | SetCardTier() | AssignTag() | RemoveTag():
                 return self._tiers_by_rules(command)
             case SaveRule() | DeleteRule():
-                return self.about_rules(command)
+                before = dict(self.rules.get(command.tenant_id, {}))
+                told = self.about_rules(command)
+                return [*told, *self.rescheduled(command.tenant_id, before, self._zone_of(command.tenant_id))]
         return self.decide_points(command)
 
     def _issue(self, command: IssueCard) -> list[Expected]:
@@ -165,7 +171,13 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
             return refused("quota_exceeded")
         who = {name: getattr(command, name) for name in ("member_id", "member_name", "tier")}
         valid = (command.valid_from_ms, command.valid_until_ms)
-        self.cards[command.card_id] = {**who, "tenant": command.tenant_id, "valid": valid, "state": "active"}
+        self.cards[command.card_id] = {
+            **who,
+            "tenant": command.tenant_id,
+            "valid": valid,
+            "state": "active",
+            "issued": self.at_ms,
+        }
         self.cards[command.card_id].update(points=0, wallet=0, earned=0, lots={}, holds={})
         self.cards[command.card_id].update(attention="", serial=0, tag="", tier_due=0, tier_held=False)
         number = self.number(command.tenant_id)
@@ -195,7 +207,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
         return sum(card["tenant"] == tenant_id and card["state"] != "revoked" for card in self.cards.values())
 
     def _change_tenant(self, command: ChangeTenant) -> list[Expected]:
-        tenant = self.tenants[command.tenant_id]
+        tenant, zone = self.tenants[command.tenant_id], self._zone_of(command.tenant_id)
         for name in ("name", "time_zone", "overdraft_max"):
             if getattr(command, name) is not None:
                 tenant[name] = getattr(command, name)
@@ -206,7 +218,11 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle):
             others = [rule for rule in tenant["points"] if rule[0] != "rule_checkin"]
             version = max(versions, default=0) + 1
             tenant["points"] = [*others, ("rule_checkin", version, command.checkin_points, True)]
-        return [("TenantChanged", {"name": tenant["name"]})]
+        changed: Expected = ("TenantChanged", {"name": tenant["name"]})
+        return [changed, *self.rescheduled(command.tenant_id, self.rules.get(command.tenant_id, {}), zone)]
+
+    def _zone_of(self, tenant_id: str) -> str:
+        return str(self.tenants[tenant_id]["time_zone"])
 
     def _change_event(self, command: ChangeEvent) -> list[Expected]:
         event = self.events[command.event_id]

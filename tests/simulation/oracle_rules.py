@@ -155,6 +155,8 @@ class RuleOracle:
         rules = [
             r for r in self.rules.get(card["tenant"], {}).values() if r["on"] == trigger and r["state"] == "active"
         ]
+        if trigger == "schedule":
+            rules = [r for r in rules if r["rule_id"] in seen["due"]]
         given += self._rules(trigger, sorted(rules, key=_order), {**seen, "tier": before}, given, depth)
         if depth == 2:
             return

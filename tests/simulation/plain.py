@@ -32,6 +32,8 @@ def plain(name: str, value: Any) -> Any:
             return astuple(value)
         case "lots":
             return {lot.lot: (lot.expires_at_ms, lot.remaining, lot.available_from_ms) for lot in value}
+        case "schedules":
+            return [(one.rule_id, one.due_ms) for one in value.dues], (astuple(value.round) if value.round else None)
         case "definition":
             return asdict(value)
         case "rules":

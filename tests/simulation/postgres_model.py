@@ -45,6 +45,7 @@ from actors.ids import claimed_ahead_ms, position_of
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
+from actors.schedule_facts import SchedulesMoved
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, EarnedDay, Hold, Lot
@@ -177,6 +178,8 @@ class PostgresModel:
                 self.coupons.write(fact, position)
             case RuleSaved() | RuleDeleted() | RulesApplied() | RuleUnitsReturned():
                 self._write_rules(fact, position)
+            case SchedulesMoved():
+                self.rules.write_schedules(fact, position)
             case AlarmSet():
                 self.alarms[fact.tenant_id, fact.kind, fact.entity_id] = fact.wake_ms
 
@@ -332,12 +335,19 @@ class PostgresModel:
             {key: self._board(*key) for key in request.boards},
             self._others(request),
             self._due(request.alarms_until_ms)[: request.alarms_max],
+            {key: self._walk(*key) for key in request.walks},
         )
 
     def _others(self, request: LoadRequest) -> dict[OtherActor, Any]:
         tags = {(tag.tenant_id, tag.tag_id): tag for tag in map(self.tag, self.tags)}
         found = {key: tags.get(key[1:]) if key[0] == "tag" else self.coupons.load(*key) for key in request.others}
         return {key: actor for key, actor in found.items() if actor is not None}
+
+    def _walk(self, tenant_id: str, after: str, until_ms: int, count: int) -> tuple[str, ...]:
+        own = [
+            card_id for (owner, card_id), row in self.cards.items() if owner == tenant_id and row["issued"] <= until_ms
+        ]
+        return tuple(sorted(card_id for card_id in own if card_id > after)[:count])
 
     def _due(self, until_ms: int) -> tuple[Alarm, ...]:
         due = [Alarm(wake_ms, *key) for key, wake_ms in self.alarms.items() if 0 < wake_ms <= until_ms]

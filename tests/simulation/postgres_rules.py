@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.rule_facts import RuleDeleted, RuleFailed, RuleSaved, RuleUse
 from actors.rulebook import Rulebook
+from actors.schedule_facts import NO_SCHEDULES, Schedules, SchedulesMoved
 from rules.language import RuleDefinition
 
 
@@ -17,6 +18,7 @@ class RuleTables:
         self._points: dict[tuple[str, str], tuple[int, int]] = {}
         self._failures: dict[tuple[str, str], tuple[RuleFailed, int]] = {}
         self._uses: dict[tuple[str, str], dict[str, RuleUse]] = {}
+        self._schedules: dict[str, tuple[Schedules, int]] = {}
 
     def write(self, fact: Any, position: int) -> None:
         """Takes in a fact about rules."""
@@ -34,15 +36,20 @@ class RuleTables:
                 if step.use is not None:
                     self._uses.setdefault((tenant_id, fact.card_id), {})[step.use.rule_id] = step.use
 
-    def of(self, tenant_id: str) -> tuple[Rulebook, dict[str, int], int, dict[str, RuleFailed]]:
-        """As a `Tenant` has them, the position of the latest in the third place."""
+    def write_schedules(self, fact: SchedulesMoved, position: int) -> None:
+        """When scheduled rules come."""
+        self._schedules[fact.tenant_id] = (fact.schedules, position)
+
+    def of(self, tenant_id: str) -> tuple[Rulebook, dict[str, int], int, dict[str, RuleFailed], Schedules, int]:
+        """As a `Tenant` has them, the position of the latest in the third place, and of the schedules in the last."""
         rules = _own(self._rules, tenant_id)
         points, failures = _own(self._points, tenant_id), _own(self._failures, tenant_id)
         there = {rule_id: definition for rule_id, (definition, _) in sorted(rules.items()) if definition is not None}
         changed = max((row[1] for rows in (rules, points, failures) for row in rows.values()), default=0)
         given = {rule_id: row[0] for rule_id, row in points.items() if rule_id in there}
         failed = {rule_id: row[0] for rule_id, row in failures.items() if rule_id in there}
-        return Rulebook(tuple(there.values())), given, changed, failed
+        schedules = self._schedules.get(tenant_id, (NO_SCHEDULES, 0))
+        return Rulebook(tuple(there.values())), given, changed, failed, *schedules
 
     def uses(self, card: tuple[str, str]) -> tuple[RuleUse, ...]:
         """A card's uses of rules."""

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from actors import admin, doors, live, live_sources
+from actors import admin, doors, live, live_sources, rounds
 from actors.codec import decode_facts
 from actors.commands import Command
 from actors.digests import digest_of
@@ -35,6 +35,7 @@ from tests.simulation.hosts import HostModel, Supervisor, Trouble
 from tests.simulation.journal_model import JournalModel
 from tests.simulation.oracle import FREE_CARDS
 from tests.simulation.oracle_doors import ANNUL_MS
+from tests.simulation.oracle_schedules import STEP_CARDS, STEP_FACTS
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX, PostgresModel, Projector
 from tests.simulation.world import START_MS, Faults, Violation, World
 
@@ -93,6 +94,7 @@ def small_world() -> Iterator[None]:
         live_sources: {"CHANGES_PER_UPDATE_MAX": 2, "CHANGES_WAITING_MAX": 3},
         admin: {"CARDS_PER_FREE_TENANT_MAX": FREE_CARDS},
         doors: {"ANNUL_MS_MAX": ANNUL_MS},
+        rounds: {"CARDS_PER_STEP_MAX": STEP_CARDS, "FACTS_PER_STEP_MAX": STEP_FACTS},
     }
     with ExitStack() as changed:
         for module, values in smaller.items():

@@ -13,19 +13,11 @@ from tests.simulation.world import Faults
 
 # They put themselves on the list.
 import_module("tests.simulation.bugs")
-for domain in (
-    "admission",
-    "boards",
-    "cards",
-    "coupons",
-    "decisions",
-    "doors",
-    "members",
-    "points",
-    "rules",
-    "tiers",
-    "visits",
-):
+DOMAINS = (
+    *("admission", "boards", "cards", "coupons", "decisions", "doors", "members", "points", "rules", "schedules"),
+    *("tiers", "visits"),
+)
+for domain in DOMAINS:
     import_module(f"tests.simulation.bugs_of_{domain}")
 
 SEEDS_MAX = 200
@@ -42,7 +34,8 @@ RARE = {
     "chain_not_verified": Parts(Faults(projector_crash=0.5)),
     # Where nothing goes wrong and nobody is put away, clients come as far as a card that is issued again.
     "scanners_are_not_told_of_a_new_credential": Parts(Faults(), ALL_RESIDENT),
-    "every_revocation_makes_room": Parts(Faults(), ALL_RESIDENT),
+    "suspended_cards_have_birthdays": Parts(Faults()),
+    "every_revocation_makes_room": Parts(Faults()),
     # Where hardly anything stays in memory, and clients wait for what is loaded slowly.
     "tail_dropped_under_a_load": Parts(Faults(load_slow=0.7), {**NOTHING_RESIDENT, **PATIENT}),
     "real_hint_lost_with_its_projector": Parts(Faults(projector_crash=0.3), {"journal_bytes_max": 1_500}),

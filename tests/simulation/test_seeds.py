@@ -56,6 +56,7 @@ SITUATIONS = (
     *("rules at depth 1", "rules at depth 2", "rule failed key_missing", "rule failed amount_out_of_range"),
     *("refused rule_unknown", "refused rule_invalid"),
     *("fact CardHolderDescribed", "fact BirthdayCame", "rules at birthday"),
+    *("fact SchedulesMoved", "rules at schedule"),
     *("tier manual", "tier points", "tier review", "tier until", "fact TierReviewed"),
     *("visit made", "visit again", "visit late", "visit taken back"),
     *(

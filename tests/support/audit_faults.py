@@ -120,6 +120,10 @@ async def forget_visits(system: System) -> None:
     await system.sql("UPDATE cards SET visits = '' WHERE tenant_id = $1 AND visits <> ''", FIRST)
 
 
+async def put_a_schedule_off(system: System) -> None:
+    await system.sql("UPDATE rule_schedules SET state = '[[],null]' WHERE tenant_id = $1", SECOND)
+
+
 async def forget_a_profile(system: System) -> None:
     await system.sql("UPDATE cards SET profile = '' WHERE card_id = $1", f"card_{SECOND}_5")
 
@@ -362,6 +366,7 @@ PLANTED: dict[Plant, str] = {
     wind_a_tag_back: "tags_rows",
     give_an_old_credential_back: "postgres_state",
     forget_visits: "cards_rows",
+    put_a_schedule_off: "rule_schedules_rows",
     forget_a_profile: "cards_rows",
     rewrite_a_rule: "rules_rows",
     lose_a_version_of_a_rule: "rule_versions_rows",

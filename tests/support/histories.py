@@ -44,6 +44,7 @@ from actors.facts import (
 from actors.ids import position_of
 from actors.member_facts import BirthdayCame, CardHolderDescribed, MemberFact
 from actors.profiles import NO_PROFILE, Profile
+from actors.schedule_facts import Round, RuleDue, Schedules, SchedulesMoved
 from actors.terms import (
     FAR_MS,
     POOL,
@@ -234,10 +235,14 @@ class Author:
             return TagAssigned(*head, uid, tag.counter)
         return CardReissued(*head, card.serial + 1, card.state)
 
-    def _member(self, tenant_id: str, card_id: str) -> MemberFact:
-        """What rules may know of a card's holder, and a birthday that comes."""
+    def _member(self, tenant_id: str, card_id: str) -> MemberFact | SchedulesMoved:
+        """What rules may know of a card's holder, a birthday that comes, and rules that are scheduled."""
         random, on = self.random, self.random.choice((0, 20_270_228))
         head = (tenant_id, self._request_id(), FINGERPRINT, self._at_ms, card_id)
+        if random.random() < 0.2:
+            walk = random.choice((None, Round(START_MS, ("rule_1", "rule_2"), card_id)))
+            schedules = Schedules((RuleDue("rule_1", START_MS),), walk)
+            return SchedulesMoved(tenant_id, "", b"", self._at_ms, schedules)
         if random.random() < 0.5:
             caused = (tenant_id, "", b"", self._at_ms, card_id)
             return BirthdayCame(*caused, random.choice((0, 20_260_228)), on, START_MS if on else 0)

@@ -56,7 +56,7 @@ from actors.terms import (
 )
 from actors.tier_commands import SetTiers
 from rules.language import AwardPoints as RuleAward
-from rules.language import Limits, Notify, RuleDefinition
+from rules.language import Limits, Notify, RuleDefinition, Schedule
 from storage.migrate import migrate
 from storage.postgres import reader_pool, writer_pool
 from storage.postgres_store import PostgresStore
@@ -236,7 +236,18 @@ async def _tiers(teller: Teller, tenant_id: str, now_ms: int) -> None:
 
 
 async def _birthdays(teller: Teller, tenant_id: str) -> None:
-    """What rules may know of a member, told, and told otherwise."""
+    """What rules may know of a member, told, and told otherwise; and a rule that comes at a local time."""
+    rule = RuleDefinition(
+        rule_id="rule_9",
+        version=0,
+        name="News",
+        on="schedule",
+        when="true",
+        then=(Notify("", "News"),),
+        state="active",
+        schedule=Schedule(540, days_of_month=(31,)),
+    )
+    await teller.do(SaveRule(tenant_id, "", b"", rule, True))
     for attributes in ("", '{"vip":"yes"}'):
         profile = Profile(229, 1992, attributes)
         await teller.do(DescribeCardHolder(tenant_id, "", b"", f"card_{tenant_id}_5", profile))
