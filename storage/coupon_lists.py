@@ -32,7 +32,7 @@ WHERE t.tenant_id = $1 AND t.card_id = $2 AND t.card_id <> '' AND t.position < $
 """
 # Ids go up with time. A hold whose time is over has lapsed, posted or not.
 _REDEMPTIONS = """
-SELECT t.redemption_id, t.coupon_id, t.card_id, t.bill, t.state, t.hold_until_ms, t.points_seq, t.changed_at_ms, t.value
+SELECT t.value, t.redemption_id, t.coupon_id, t.card_id, t.bill, t.state, t.hold_until_ms, t.points_seq, t.changed_at_ms
 FROM coupon_redemptions AS t
 WHERE t.tenant_id = $1 AND t.coupon_id = $2 AND ($3 = '' OR t.redemption_id < $3)
 """
@@ -70,6 +70,7 @@ class CodeRow(msgspec.Struct, frozen=True):
 class RedemptionRow(msgspec.Struct, frozen=True):
     """A redemption as projected; `at_ms` is since when it is in its state."""
 
+    value: CouponValue
     redemption_id: str
     coupon_id: str
     card_id: str
@@ -78,7 +79,6 @@ class RedemptionRow(msgspec.Struct, frozen=True):
     hold_until_ms: int
     points_seq: int
     at_ms: int
-    value: CouponValue
 
 
 async def coupons(connection: Connection, tenant_id: str, after: str, count: int) -> list[CouponRow]:
@@ -126,7 +126,7 @@ async def redemptions(
         query += f" AND t.state = {place(state)}"
     query += f" ORDER BY t.redemption_id DESC LIMIT {place(count)}"
     rows = await connection.fetch(query, *values)
-    return [RedemptionRow(*told, _value_decoder.decode(value)) for *told, value in rows]
+    return [RedemptionRow(_value_decoder.decode(row[0]), *row[1:]) for row in rows]
 
 
 def _before(after: str) -> int:
