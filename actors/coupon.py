@@ -34,6 +34,7 @@ from actors.coupon_terms import (
     RedemptionState,
     Stacking,
 )
+from actors.rule_facts import RuleUnits
 
 _CODE_STATES: dict[RedemptionState, CodeState] = {"on_hold": "on_hold", "redeemed": "redeemed"}
 
@@ -191,6 +192,8 @@ class Redemption(msgspec.Struct, gc=False):
     points_seq: int
     began_at_ms: int
     changed_at_ms: int
+    rules: tuple[RuleUnits, ...] = ()
+    rules_seq: int = 0
     position: int = 0
 
     @classmethod
@@ -208,6 +211,7 @@ class Redemption(msgspec.Struct, gc=False):
         self.state = fact.state
         self.hold_until_ms = fact.hold_until_ms
         self.points_seq = fact.points_seq
+        self.rules, self.rules_seq = fact.rules, fact.rules_seq
         self.changed_at_ms = fact.at_ms
 
 
@@ -216,7 +220,7 @@ def told(fact: CouponRedeemed | RedemptionChanged, began_at_ms: int) -> tuple[An
     return (
         *(fact.tenant_id, fact.redemption_id, fact.coupon_id, fact.code_id, fact.card_id, fact.bill, fact.state),
         *(fact.hold_until_ms, fact.day, fact.value, fact.stacking, fact.group, fact.points_seq),
-        *(began_at_ms, fact.at_ms),
+        *(began_at_ms, fact.at_ms, fact.rules, fact.rules_seq),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState, Stacking
+from actors.rule_facts import RuleUnits
 
 
 def use_id_of(coupon_id: str, card_id: str) -> str:
@@ -109,7 +110,8 @@ class CouponRedeemed(msgspec.Struct, frozen=True, array_like=True, tag=46, gc=Fa
     """A coupon was redeemed (`state` "redeemed"), or is on hold until `hold_until_ms`.
 
     `code_id` is "" for a shared code. `day` is the local day against which it counts; `card_uses` what the card has
-    used of the coupon after it. `points_seq` is the ledger entry that awarded its points, 0 without.
+    used of the coupon after it. `points_seq` is the ledger entry that awarded its points, `rules_seq` the first that a
+    rule awarded for it, 0 without; `rules` is what rules used for it.
     """
 
     tenant_id: str
@@ -130,6 +132,8 @@ class CouponRedeemed(msgspec.Struct, frozen=True, array_like=True, tag=46, gc=Fa
     counts: CouponCounts
     card_uses: int
     points_seq: int = 0
+    rules: tuple[RuleUnits, ...] = ()
+    rules_seq: int = 0
 
     @property
     def coupon_use_id(self) -> str:
@@ -166,6 +170,8 @@ class RedemptionChanged(msgspec.Struct, frozen=True, array_like=True, tag=47, gc
     points_seq: int
     began_at_ms: int
     note: str = ""
+    rules: tuple[RuleUnits, ...] = ()
+    rules_seq: int = 0
 
     @property
     def coupon_use_id(self) -> str:

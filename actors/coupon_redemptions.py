@@ -6,13 +6,12 @@ Rules:
 2. Limits count redemptions in force and open holds. A redemption counts for the local day on which it was begun; taken
    back, it makes room on that day only while that day is the one that is counted (a coupon remembers its last).
 3. A coupon's day never goes back, whatever becomes of its tenant's time zone: uses then count for the later day.
-4. What a redemption is worth is settled when it begins; points are awarded when it is in force, and taken back with it.
+4. What a redemption is worth is settled when it begins; what it gives (`actors.coupon_rules`) is given when it is in
+   force, and taken back with it.
 5. A redemption ends once: later attempts say how it ended.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import msgspec
 
@@ -28,6 +27,7 @@ from actors.coupon_facts import (
     bill_id_of,
     use_id_of,
 )
+from actors.coupon_rules import NO_GAINS, Gains, gained, taken_back
 from actors.coupon_terms import (
     COUPONS_PER_BILL_MAX,
     HOLD_MS_MAX,
@@ -38,8 +38,7 @@ from actors.coupon_terms import (
 )
 from actors.coupons import refused
 from actors.facts import AlarmSet, Fact
-from actors.ledger import BALANCE_MAX, COUPON_CAUSE, LedgerDraft
-from actors.points import take_back
+from actors.ledger import BALANCE_MAX
 from actors.refusals import (
     ALREADY_ROLLED_BACK,
     CARD_NOT_ACTIVE,
@@ -61,7 +60,6 @@ from actors.refusals import (
     LIMIT_REACHED,
 )
 from actors.scope import Scope
-from actors.tenant import Tenant
 
 Refusal = tuple[str, str]
 _ENDED: dict[RedemptionState, Refusal] = {
@@ -70,16 +68,6 @@ _ENDED: dict[RedemptionState, Refusal] = {
     "lapsed": (HOLD_LAPSED, "the hold has lapsed"),
     "rolled_back": (ALREADY_ROLLED_BACK, "the redemption was rolled back"),
 }
-
-
-class Postings(NamedTuple):
-    """What is posted to the card with a redemption; `entry_seq` is the award's entry, 0 without."""
-
-    facts: tuple[Fact, ...] = ()
-    entry_seq: int = 0
-
-
-NO_POINTS = Postings()
 
 
 class CouponDraft:
@@ -123,9 +111,9 @@ class CouponDraft:
         return 0 if use is None else self.uses.get(use.coupon_use_id, use.uses)
 
     def begin(
-        self, command: RedeemCoupon, code: Code, use: CouponUse | None, bill: Bill | None, day: int, points: Postings
+        self, command: RedeemCoupon, code: Code, use: CouponUse | None, bill: Bill | None, day: int, gains: Gains
     ) -> None:
-        """A redemption, or its hold, on local day `day`; `points` are the postings that it leads to."""
+        """A redemption, or its hold, on local day `day`; `gains` are what it gives."""
         terms, counts, is_hold = self._coupon.terms, self.counts, command.hold_until_ms > 0
         head = (command.tenant_id, "", b"", self._at_ms)
         if use is None:
@@ -149,9 +137,11 @@ class CouponDraft:
             group=terms.group,
             counts=self.counts,
             card_uses=self.uses_of(use) + 1,
-            points_seq=points.entry_seq,
+            points_seq=gains.entry_seq,
+            rules=gains.rules,
+            rules_seq=gains.rules_seq,
         )
-        self.facts += [redeemed, *points.facts]
+        self.facts += [redeemed, *gains.facts]
         if is_hold:
             self._open_until_ms[command.redemption_id] = command.hold_until_ms
 
@@ -161,7 +151,7 @@ class CouponDraft:
         use: CouponUse,
         state: RedemptionState,
         request: tuple[str, bytes] = ("", b""),
-        points: Postings = NO_POINTS,
+        gains: Gains = NO_GAINS,
         note: str = "",
     ) -> None:
         """What becomes of a redemption: all but its capture gives back what it counted for."""
@@ -183,11 +173,13 @@ class CouponDraft:
             group=redemption.group,
             counts=self.counts,
             card_uses=self.uses[use.coupon_use_id],
-            points_seq=points.entry_seq or redemption.points_seq,
+            points_seq=gains.entry_seq or redemption.points_seq,
             began_at_ms=redemption.began_at_ms,
             note=note,
+            rules=gains.rules or redemption.rules,
+            rules_seq=gains.rules_seq or redemption.rules_seq,
         )
-        self.facts += [changed, *points.facts]
+        self.facts += [changed, *gains.facts]
 
     def finished(self, *more: Fact) -> list[Fact]:
         """The facts, `more`, and the coupon's alarm where they change it."""
@@ -230,25 +222,26 @@ def decide_redeem_coupon(scope: Scope, command: RedeemCoupon, at_ms: int) -> lis
         refusal = (LIMIT_REACHED, f"a coupon has at most {HOLDS_PER_COUPON_MAX} open holds")
     if refusal:
         return draft.finished(refused(command, command.code_id, *refusal, at_ms))
-    points = NO_POINTS
-    if isinstance(coupon.terms.value, PointsValue) and not command.hold_until_ms:
-        points = _award(tenant, card, coupon.terms.value.points, command.redemption_id, at_ms)
-    draft.begin(command, code, use, bill, day, points)
+    gains = NO_GAINS
+    if not command.hold_until_ms:
+        used = (coupon.coupon_id, coupon.terms.value, command.bill)
+        gains = gained(tenant, card, used, command.redemption_id, at_ms)
+    draft.begin(command, code, use, bill, day, gains)
     return draft.finished()
 
 
 def decide_capture_coupon(scope: Scope, command: CaptureCoupon, at_ms: int) -> list[Fact]:
-    """A hold is redeemed; what it gives in points is awarded now. Or refuses: how it ended, the balance's limit."""
+    """A hold is redeemed; what it gives is given now. Or refuses: how it ended, the balance's limit."""
     redemption: Redemption = scope.actors["redemption"]
     draft, use, card = _at_hand(scope, redemption, at_ms)
     refusal = _hold_ended(redemption, draft)
-    points = NO_POINTS
     if not refusal and isinstance(redemption.value, PointsValue):
         refusal = _balance_refusal(card, redemption.value.points)
-        points = _award(scope.tenant, card, redemption.value.points, redemption.redemption_id, at_ms)
     if refusal:
         return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
-    draft.change(redemption, use, "redeemed", (command.request_id, command.fingerprint), points)
+    used = (redemption.coupon_id, redemption.value, redemption.bill)
+    gains = gained(scope.tenant, card, used, redemption.redemption_id, at_ms)
+    draft.change(redemption, use, "redeemed", (command.request_id, command.fingerprint), gains)
     return draft.finished()
 
 
@@ -272,9 +265,9 @@ def decide_rollback_coupon(scope: Scope, command: RollbackCoupon, at_ms: int) ->
         if redemption.state == "rolled_back":
             refusal = _ENDED["rolled_back"]
         return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
-    points = _reversal(scope, card, redemption, at_ms) if redemption.points_seq else NO_POINTS
+    back = taken_back(scope, card, redemption, at_ms)
     request = (command.request_id, command.fingerprint)
-    draft.change(redemption, use, "rolled_back", request, points, command.note)
+    draft.change(redemption, use, "rolled_back", request, back, command.note)
     return draft.finished()
 
 
@@ -362,20 +355,3 @@ def _hold_ended(redemption: Redemption, draft: CouponDraft) -> Refusal | None:
 
 def _uses_on(day: int, counted_day: int, uses: int) -> int:
     return uses if day == counted_day else 0
-
-
-def _award(tenant: Tenant, card: Card, points: int, redemption_id: str, at_ms: int) -> Postings:
-    ledger = LedgerDraft(tenant, card, at_ms)
-    ledger.settle()
-    award = ledger.post("award", points, COUPON_CAUSE + redemption_id, earned=points, earned_day=ledger.day)
-    return Postings(tuple(ledger.finished()), award.entry_seq)
-
-
-def _reversal(scope: Scope, card: Card, redemption: Redemption, at_ms: int) -> Postings:
-    """Takes back what the award gave, as any reversal does (`actors.points.take_back`)."""
-    entry = scope.ledger_entry(card.card_id, redemption.points_seq)
-    assert entry is not None, "what a redemption awarded is in the ledger"
-    ledger = LedgerDraft(scope.tenant, card, at_ms)
-    ledger.settle()
-    take_back(scope.tenant, ledger, entry.fact, 0)
-    return Postings(tuple(ledger.finished()), redemption.points_seq)

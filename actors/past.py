@@ -2,9 +2,10 @@
 
 Rules:
 1. Moments are those that requests led to: admissions, exits, postings, changes of a tier by people or by points, cards
-   issued; and birthdays. What rules made of them is none, so a span without rules and one with them have the same
-   moments.
-2. Of what an admission earned, the simple award is its base; that makes a moment of `points_earned`, too.
+   issued, coupons used; and birthdays. What rules made of them is none, so a span without rules and one with them have
+   the same moments.
+2. Of what an admission earned, the simple award is its base, and so are a coupon's points of its use; that makes a
+   moment of `points_earned`, too.
 3. Cards are what the facts say, before each one's effects. What no fact of the span has told yet is as `CardThen` has
    it: balances, score and tier exactly. Of the points what is pending, or was held since before the span, counts as
    if it could be spent.
@@ -23,8 +24,12 @@ import msgspec
 
 from actors.calendar import start_of_day_ms
 from actors.card_facts import CardTierChanged
+from actors.coupon_facts import CouponRedeemed, RedemptionChanged
+from actors.coupon_rules import coupon_view
+from actors.coupon_terms import PointsValue
 from actors.door_condition import whole_days
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
+from actors.ledger import COUPON_CAUSE
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.points import TRIGGER_OF
 from actors.profiles import NO_PROFILE, Profile, attributes_of
@@ -45,7 +50,10 @@ from rules.moment import (
 )
 from rules.schedule import local_time
 
-PastFact: TypeAlias = ScanJudged | PointsPosted | CardTierChanged | CardIssued | CardHolderDescribed | BirthdayCame
+_Used: TypeAlias = CouponRedeemed | RedemptionChanged
+PastFact: TypeAlias = (
+    ScanJudged | PointsPosted | CardTierChanged | CardIssued | CardHolderDescribed | BirthdayCame | _Used
+)
 _NOT_ACTIVE = (CARD_REVOKED, CARD_SUSPENDED)
 _MOVES_RULES = ("manual", "points")
 
@@ -84,6 +92,7 @@ def past_facts(facts: Iterable[Fact], tenant_id: str) -> list[PastFact]:
         and (
             isinstance(fact, PointsPosted | CardTierChanged | CardIssued | CardHolderDescribed)
             or (isinstance(fact, BirthdayCame) and fact.came_on)
+            or (isinstance(fact, CouponRedeemed | RedemptionChanged) and fact.state == "redeemed")
             or (isinstance(fact, ScanJudged) and not fact.reason)
         )
     ]
@@ -132,9 +141,13 @@ class Past:
                 yield Told(
                     cause, self._moment("tier_changed", fact.at_ms, fact.card_id, after, depth=int(is_rise), tier=tier)
                 )
+        elif isinstance(fact, CouponRedeemed | RedemptionChanged):
+            yield from self._of_coupon(fact, card)
         elif isinstance(fact, BirthdayCame):
             begins_ms = start_of_day_ms(fact.came_on, self._zone)
-            yield Told(f"birthday:{fact.came_on}", self._moment("birthday", begins_ms, fact.card_id, card))
+            yield Told(
+                f"birthday:{fact.came_on}", self._moment("birthday", begins_ms, fact.card_id, card, as_of_ms=fact.at_ms)
+            )
         elif isinstance(fact, CardIssued):
             who = {"member_id": fact.member_id, "profile": fact.profile}
             new = msgspec.structs.replace(card, tier=fact.tier, issued_at_ms=fact.at_ms, **who)
@@ -195,6 +208,14 @@ class Past:
             streak = StreakView(visits.streak)
             yield Told(cause, self._moment("streak_reached", at_ms, fact.card_id, before, least=1, streak=streak))
 
+    def _of_coupon(self, fact: _Used, card: CardThen) -> Iterator[Told]:
+        base = fact.value.points if isinstance(fact.value, PointsValue) else 0
+        coupon, cause = coupon_view(fact.coupon_id, fact.value, fact.bill), COUPON_CAUSE + fact.redemption_id
+        at = (fact.at_ms, fact.card_id, card)
+        yield Told(cause, self._moment("coupon_used", *at, base_points=base, coupon=coupon))
+        if base:
+            yield Told(cause, self._moment("points_earned", *at, depth=1, points=PointsView(base)))
+
     def _of_posting(self, fact: PointsPosted, card: CardThen) -> Iterator[Told]:
         trigger = TRIGGER_OF.get(fact.kind)
         if trigger is None or not fact.request_id or not fact.amount:
@@ -216,13 +237,14 @@ class Past:
         visits_event: int = 0,
         base_points: int = 0,
         depth: int = 0,
+        as_of_ms: int = 0,
         **views: Any,
     ) -> Moment:
         now, profile = local_time(at_ms, self._zone), card.profile
         visits = card.visits if card.visits_told or card.visits.day <= now.date else NO_VISITS
         today, this_week, _, streak = visits_on(visits, now.date)
         counts = (max(today, least), max(this_week, least), visits_event, max(visits.ever, least), max(streak, least))
-        held = sum(amount for amount, ends_ms in card.holds.values() if ends_ms > at_ms)
+        held = sum(amount for amount, ends_ms in card.holds.values() if ends_ms > (as_of_ms or at_ms))
         days = whole_days(card.issued_at_ms, at_ms)
         return Moment(
             trigger,

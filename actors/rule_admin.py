@@ -22,8 +22,6 @@ from rules.document import admission_error
 from rules.language import GrantCoupon, RuleDefinition, SetTier
 
 _CHANGED = "it is not as it was in any of the versions that the change is for"
-# What comes with coupons.
-_TRIGGERS_TO_COME = frozenset({"coupon_used"})
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -67,13 +65,11 @@ def _rescheduled(scope: Scope, rulebook: Rulebook, at_ms: int) -> list[Fact]:
 
 def fault_of(definition: RuleDefinition) -> str:
     """What of a rule that reads well is not possible here, "" for nothing."""
-    if definition.on in _TRIGGERS_TO_COME:
-        return f"/on: there is nothing yet that triggers {definition.on}"
     for number, action in enumerate(definition.then):
         if isinstance(action, SetTier) and action.tier not in get_args(Tier):
             return f"/then/{number}/tier: the tier must be one of {', '.join(get_args(Tier))}"
         if isinstance(action, GrantCoupon):
-            return f"/then/{number}/action: there are no coupons yet"
+            return f"/then/{number}/action: rules cannot grant coupons yet"
     return ""
 
 

@@ -1,8 +1,8 @@
 """Facts about an organisation's rules: what they are, and what they did. Rules as in `actors.facts`.
 
 `cause` is what happened: "checkin:<scan id>", "exit:<scan id>", "entry:<entry seq>", "tier:<request id>",
-"issue:<request id>" "birthday:<local day>" or
-"schedule:<when it came>"; what rules led to has the cause of the rule.
+"issue:<request id>", "coupon:<redemption id>", "birthday:<local day>" or "schedule:<when it came>"; what rules led to
+has the cause of the rule.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 Pure.
 
 Rules:
-1. The points that an organisation awards for each first entry (`rules.model`) go before all rules here and count as
-   what the moment was awarded already: a rule that multiplies counts them in.
+1. The points that an organisation awards for each first entry (`rules.model`), and those of a coupon, go before all
+   rules here and count as what the moment was awarded already: a rule that multiplies counts them in.
 2. What rules gave at a moment is one moment itself: points earned, once, and one change of tier, each a level deeper.
    At `rules.limits.DEPTH_MAX` nothing fires, so a cause leads to a bounded number of moments.
 3. A limit per card is counted while a rule has one; days are those of the moment, but never earlier than the last one
@@ -53,6 +53,8 @@ from rules.outcome import HolderNotified, Outcome, PointsAwarded, TierSet, Units
 from rules.schedule import local_time
 
 EFFECTS_PER_CAUSE_MAX = 64
+# Moments that were awarded something before any rule (rule 1).
+_WITH_BASE: frozenset[Trigger] = frozenset({"checkin", "coupon_used"})
 _TIERS: Mapping[str, Tier] = {tier: tier for tier in get_args(Tier)}
 
 
@@ -95,7 +97,7 @@ class RuleRun(Mapping[str, Uses]):
         self._drawn = before.ledger if before is not None else None
         self._facts: list[Fact] = []
         self.units: list[RuleUnits] = []
-        # Of the organisation's simple award, before any rule.
+        # What was awarded before any rule.
         self.base_points = 0
 
     # --- what rules have used (Mapping) -----------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class RuleRun(Mapping[str, Uses]):
         return self._draft if self._draft is not None else self._drawn
 
     def award_base(self, points: int, rule: str) -> None:
-        """The organisation's simple award (rule 1)."""
+        """What goes before all rules (rule 1): an award of the organisation's by `rule`, of a coupon's by ""."""
         self._award(points, rule, ())
         self.base_points += points
 
@@ -144,7 +146,7 @@ class RuleRun(Mapping[str, Uses]):
         """Has the rules look at a moment, and at what they made of it (rule 2)."""
         compiled = self._tenant.rulebook.compiled
         is_heard = compiled.listens_to(trigger)
-        awarded, tier = self.base_points if trigger == "checkin" else 0, self._tier
+        awarded, tier = self.base_points if trigger in _WITH_BASE else 0, self._tier
         if is_heard:
             moment = self._moment(trigger, depth, awarded, views)
             awarded += self._take(moment, compiled.evaluate(moment, self))

@@ -33,6 +33,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 _DOOR: Final[tuple[Trigger, ...]] = ("checkin", "exit")
 _POINTS: Final[tuple[Trigger, ...]] = ("points_earned", "points_spent")
+_COUPON: Final[tuple[Trigger, ...]] = ("coupon_used",)
 _COUNT: Final = (0, limits.INTEGER_MAX)
 _TIME: Final = (0, limits.INTEGER_MAX)
 
@@ -116,7 +117,12 @@ VARIABLES: Final[dict[str, dict[str, Field]]] = {
         "from": _text("tier.before", "the tier before", ("tier_changed",)),
         "to": _text("tier.after", "the tier now", ("tier_changed",)),
     },
-    "coupon": {"id": _text("coupon.coupon_id", "the coupon that was used", ("coupon_used",))},
+    "coupon": {
+        "id": _text("coupon.coupon_id", "the coupon that was used", _COUPON),
+        "kind": _text("coupon.kind", '"points", "percent", "amount" or "item"', _COUPON),
+        "amount": _int("coupon.amount", "points, percent or dong that it was worth, 0 for an item", _COUPON, _COUNT),
+        "bill": _text("coupon.bill", "the bill that it was used on, empty without", _COUPON),
+    },
     "top_up": {"amount": _int("top_up.amount", "what was paid in", ("top_up",), _COUNT)},
     "streak": {"days": _int("streak.days", "how long the streak is", ("streak_reached",), _COUNT)},
 }

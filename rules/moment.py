@@ -84,9 +84,13 @@ class TierView(msgspec.Struct, frozen=True, gc=False):
 
 
 class CouponView(msgspec.Struct, frozen=True, gc=False):
-    """The coupon that was used."""
+    """The coupon that was used. `kind` is "points", "percent", "amount" (money off) or "item", and `amount` how many
+    points, percent or dong it was worth, 0 for an item; `bill` is the till's name for its bill, "" for none."""
 
     coupon_id: str
+    kind: str = "item"
+    amount: int = 0
+    bill: str = ""
 
 
 class TopUpView(msgspec.Struct, frozen=True, gc=False):

@@ -100,6 +100,9 @@ class _Tier(_Document, frozen=True, rename={"before": "from", "after": "to"}):
 
 class _Coupon(_Document, frozen=True):
     id: _Text = "coupon"
+    kind: Literal["points", "percent", "amount", "item"] = "item"
+    amount: _Count = 0
+    bill: _Text = ""
 
 
 class _TopUp(_Document, frozen=True):
@@ -151,7 +154,7 @@ def _made(told: _MomentDocument, trigger: Trigger, at_ms: int, time_zone: str) -
     has = fields_of(trigger)
     card, member, counts = told.card, told.member, told.counts
     event, scan = told.event or _Event(), told.scan or _Scan()
-    points, tier = told.points or _Points(), told.tier or _Tier()
+    points, tier, coupon = told.points or _Points(), told.tier or _Tier(), told.coupon or _Coupon()
     is_exit = trigger == "exit"
     return Moment(
         trigger,
@@ -166,7 +169,7 @@ def _made(told: _MomentDocument, trigger: Trigger, at_ms: int, time_zone: str) -
         ScanView(scan.gate_id, "exit" if is_exit else "entry", scan.device_id, scan.offline) if "scan" in has else None,
         PointsView(points.amount, points.account) if "points" in has else None,
         TierView(tier.before, tier.after) if "tier" in has else None,
-        CouponView((told.coupon or _Coupon()).id) if "coupon" in has else None,
+        CouponView(coupon.id, coupon.kind, coupon.amount, coupon.bill) if "coupon" in has else None,
         TopUpView((told.top_up or _TopUp()).amount) if "top_up" in has else None,
         StreakView((told.streak or _Streak()).days) if "streak" in has else None,
         base_points=told.awarded,

@@ -27,6 +27,7 @@ from actors.coupon_facts import (
 from actors.coupon_terms import AmountValue, CouponCounts, CouponTerms, CouponValue
 from actors.facts import Fact, PointsPosted
 from actors.ledger import COUPON_CAUSE
+from actors.rule_facts import RuleUnits
 from storage.audit_checks import Findings
 from storage.replay import WorldState
 
@@ -200,7 +201,7 @@ class CouponCheck:
             self._add(f"{place}: card {fact.card_id} has {fact.card_uses} uses, counted {uses}")
 
     def _posted(self, fact: PointsPosted, place: str) -> None:
-        if fact.kind == "award" and fact.cause.startswith(COUPON_CAUSE):
+        if fact.kind == "award" and not fact.rule and fact.cause.startswith(COUPON_CAUSE):
             key = (fact.tenant_id, fact.cause.removeprefix(COUPON_CAUSE))
             if self._awards.pop(key, None) != (fact.card_id, fact.entry_seq, "award"):
                 self._add(f"{place} awards points for redemption {key[1]}, which announced none")
@@ -299,7 +300,7 @@ def _redemption(redemption: Redemption, position: int) -> Row:
         *(redemption.tenant_id, redemption.redemption_id, redemption.coupon_id, redemption.code_id),
         *(redemption.card_id, redemption.bill, redemption.state, redemption.hold_until_ms, redemption.day),
         *(redemption.value, redemption.stacking, redemption.group, redemption.points_seq),
-        *(redemption.began_at_ms, redemption.changed_at_ms, position),
+        *(redemption.began_at_ms, redemption.changed_at_ms, redemption.rules, redemption.rules_seq, position),
     )
 
 
@@ -308,5 +309,7 @@ def normalised(table: str, row: Row) -> Row:
     if table == "coupons":
         return (*row[:2], msgspec.json.decode(row[2], type=CouponTerms), *row[3:])
     if table == "coupon_redemptions":
-        return (*row[:9], msgspec.json.decode(row[9], type=CouponValue), *row[10:])
+        value = msgspec.json.decode(row[9], type=CouponValue)
+        rules = msgspec.json.decode(row[15], type=tuple[RuleUnits, ...])
+        return (*row[:9], value, *row[10:15], rules, *row[16:])
     return row

@@ -7,7 +7,8 @@ Rules:
 3. An application has a cause in its own entry, and a rule applies to one moment once: one trigger and depth under what
    happened by itself (depth 0) or a rise by points. What comes back was used, and comes back once.
 4. A version that fails is told once a day.
-5. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
+5. A redemption of a coupon keeps what rules used for it, and its rollback gives back what of that a rule still has.
+6. The points that an entry's applications tell are posted in it, and no others cite a rule of these; another tier and
    what is to happen outside cite an application of the entry, too.
 """
 
@@ -18,6 +19,7 @@ from collections import Counter
 import msgspec
 
 from actors.card_facts import CardTierChanged
+from actors.coupon_facts import CouponRedeemed, RedemptionChanged
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
 from actors.member_facts import BirthdayCame
 from actors.rule_facts import EffectRequested, RuleDeleted, RulesApplied, RuleSaved, RuleStep, RuleUnitsReturned
@@ -59,9 +61,12 @@ class RulesCheck:
         self._points: Counter[tuple[_Cause, str]] = Counter()
         self._cited: set[tuple[_Cause, str]] = set()
         self._applied: set[tuple[_Cause, str]] = set()
+        self._redemptions: list[tuple[_Cause, CouponRedeemed | RedemptionChanged]] = []
 
     def end_entry(self, place: str) -> None:
-        """Rule 5."""
+        """Rules 5 and 6."""
+        for cause, fact in self._redemptions:
+            self._compare_kept(cause, fact, place)
         for (cause, rule), points in self._points.items():
             if points:
                 self._wrong(place, f"rule {rule} gave {cause} {points} more than it tells")
@@ -69,6 +74,19 @@ class RulesCheck:
             self._wrong(place, f"an effect for {cause} cites {rule}, which did not apply")
         for kept in (self._causes, self._moments, self._happened, self._points, self._cited, self._applied):
             kept.clear()
+        self._redemptions.clear()
+
+    def _compare_kept(self, cause: _Cause, fact: CouponRedeemed | RedemptionChanged, place: str) -> None:
+        if fact.state == "redeemed":
+            kept = {(units.rule_id, units.version) for units in fact.rules}
+            used = {tuple(rule.rsplit(":", 1)) for of, rule in self._applied if of == cause}
+            if {(rule_id, str(version)) for rule_id, version in kept} != used:
+                self._wrong(place, f"{cause} keeps units of {sorted(kept)}, applied were {sorted(used)}")
+            return
+        for units in fact.rules:
+            is_there = (fact.tenant_id, units.rule_id) in self._current
+            if is_there and self._standing[cause, units.rule_id, units.version]:
+                self._wrong(place, f"{units.rule_id}:{units.version} still has used what {cause} led to")
 
     def take(self, fact: Fact, place: str) -> None:
         """The next fact."""
@@ -85,6 +103,12 @@ class RulesCheck:
             self._happened[tenant_id, fact.card_id] += fact.reason == "points"
             if fact.reason == "rule":
                 self._cited.add(((tenant_id, fact.card_id, fact.cause), fact.rule))
+        elif isinstance(fact, CouponRedeemed | RedemptionChanged):
+            cause = (tenant_id, fact.card_id, f"coupon:{fact.redemption_id}")
+            if fact.state == "redeemed":
+                self._causes.add(cause)
+            if fact.state in ("redeemed", "rolled_back"):
+                self._redemptions.append((cause, fact))
         elif isinstance(fact, SchedulesMoved):
             self._walked = (tenant_id, f"schedule:{fact.walked_ms}")
         elif isinstance(fact, BirthdayCame):

@@ -10,12 +10,14 @@ import msgspec
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_terms import BillCoupon, CouponCounts, CouponTerms, CouponValue, Hold
 from actors.kinds import Actor
+from actors.rule_facts import RuleUnits
 from storage.postgres import Connection
 
 Key = tuple[str, str]
 
 _terms_decoder = msgspec.json.Decoder(CouponTerms)
 _value_decoder: msgspec.json.Decoder[CouponValue] = msgspec.json.Decoder(CouponValue)
+_rules_decoder = msgspec.json.Decoder(tuple[RuleUnits, ...])
 
 _COUPONS = """
 SELECT t.tenant_id, t.coupon_id, t.terms, c.issued, c.redeemed, c.on_hold, c.day, c.day_uses,
@@ -51,7 +53,8 @@ WHERE t.bill <> ''
 """
 _REDEMPTIONS = """
 SELECT t.tenant_id, t.redemption_id, t.coupon_id, t.code_id, t.card_id, t.bill, t.state, t.hold_until_ms, t.day,
-    t.value, t.stacking, t.stacking_group, t.points_seq, t.began_at_ms, t.changed_at_ms, t.position
+    t.value, t.stacking, t.stacking_group, t.points_seq, t.began_at_ms, t.changed_at_ms, t.rules, t.rules_seq,
+    t.position
 FROM unnest($1::text[], $2::text[]) AS u (tenant_id, redemption_id)
 JOIN coupon_redemptions AS t USING (tenant_id, redemption_id)
 """
@@ -100,7 +103,7 @@ async def load_redemptions(connection: Connection, keys: Sequence[Key]) -> dict[
     found: dict[Key, Actor] = {}
     for row in await connection.fetch(_REDEMPTIONS, *_columns(keys)):
         values: list[Any] = list(row)
-        values[9] = _value_decoder.decode(values[9])
+        values[9], values[15] = _value_decoder.decode(values[9]), _rules_decoder.decode(values[15])
         found[values[0], values[1]] = Redemption(*values)
     return found
 

@@ -32,7 +32,8 @@ from storage.state_tables import (
     StateTable,
 )
 
-_VALUE = [name for name, _ in (*COUPON_REDEMPTIONS.key, *COUPON_REDEMPTIONS.values)].index("value")
+_COLUMNS = [name for name, _ in (*COUPON_REDEMPTIONS.key, *COUPON_REDEMPTIONS.values)]
+_AS_JSON = (_COLUMNS.index("value"), _COLUMNS.index("rules"))
 
 
 def coupon_rows(fact: CouponFact, position: int) -> Iterator[tuple[StateTable, Row]]:
@@ -61,7 +62,8 @@ def coupon_rows(fact: CouponFact, position: int) -> Iterator[tuple[StateTable, R
 def _redemption(fact: CouponRedeemed | RedemptionChanged, position: int) -> Iterator[tuple[StateTable, Row]]:
     tenant_id = fact.tenant_id
     values = list(told(fact, fact.began_at_ms if isinstance(fact, RedemptionChanged) else fact.at_ms))
-    values[_VALUE] = _json(fact.value)
+    for place in _AS_JSON:
+        values[place] = _json(values[place])
     yield COUPON_REDEMPTIONS, (*values, position)
     yield COUPON_COUNTS, _counts(tenant_id, fact.coupon_id, fact.counts, position)
     yield COUPON_USES, (tenant_id, fact.coupon_id, fact.card_id, fact.card_uses, position)

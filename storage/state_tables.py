@@ -107,7 +107,7 @@ COUPON_REDEMPTIONS = StateTable(
         *(("coupon_id", "text"), ("code_id", "text"), ("card_id", "text"), ("bill", "text"), ("state", "text")),
         *(("hold_until_ms", "bigint"), ("day", "bigint"), ("value", "jsonb"), ("stacking", "text")),
         *(("stacking_group", "text"), ("points_seq", "bigint")),
-        *(("began_at_ms", "bigint"), ("changed_at_ms", "bigint")),
+        *(("began_at_ms", "bigint"), ("changed_at_ms", "bigint"), ("rules", "jsonb"), ("rules_seq", "bigint")),
     ),
 )
 COUPON_TABLES = (

@@ -30,6 +30,7 @@ CONDITIONS = {
     "card_issued": "card.tier == 'gold'",
     "tier_changed": "tier.to == 'diamond'",
     "streak_reached": "streak.days == 1",
+    "coupon_used": "coupon.kind == 'points' && coupon.amount == 20",
 }
 
 
@@ -70,6 +71,9 @@ async def evening(system: System, key: str) -> list[Any]:
     await system.made("POST", f"{wallet}/top-up", {"amount": 900}, key)
     await system.made("POST", f"{wallet}/pay", {"amount": 100}, key)
     await system.made("POST", f"/v1/cards/{cards[1]['id']}/tier", {"tier": "diamond"}, key)
+    for shared, value in (("TWENTY", {"type": "points", "points": 20}), ("FREETEA", {"type": "item", "text": "A tea"})):
+        await system.made("POST", "/v1/coupons", {"name": shared, "value": value, "shared_code": shared}, key)
+        await system.made("POST", "/v1/coupons/redeem", {"code": shared, "card_id": cards[2]["id"]}, key)
     return cards
 
 
@@ -211,7 +215,7 @@ async def test_moments_that_are_made_up(system: System, org: Any) -> None:
     ("change", "pointer"),
     [
         ({"rule": NOTES | {"when": "nonsense"}}, "#/rule/when"),
-        ({"rule": NOTES | {"on": "coupon_used"}}, "#/rule/on"),
+        ({"rule": NOTES | {"on": "noon"}}, "#/rule/on"),
         ({"moments": []}, "#/moments"),
         ({"moments": [{"at": "2026-05-19T18:00:00Z"}] * (limits.SIMULATION_MOMENTS_MAX + 1)}, "#/moments"),
         ({"moments": [{}]}, "#/moments/0"),

@@ -63,7 +63,6 @@ async def test_what_is_wrong_is_told_with_pointer_line_and_column(system: System
     [
         ({"then": [{"action": "set_tier", "tier": "paper"}]}, "#/rule/then/0/tier"),
         ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/rule/then/0/action"),
-        ({"on": "coupon_used", "when": "true"}, "#/rule/on"),
     ],
 )
 async def test_what_is_not_possible_here_is_told(
@@ -94,6 +93,22 @@ async def test_rules_give_points_within_their_budget(system: System, org: Any) -
     assert given[0] - given[2] == 5
     assert given[0] == given[1]
     assert (await system.made("GET", f"/v1/rules/{rule['id']}", token=key))["points_given"] == 10
+
+
+async def test_a_coupons_use_moves_rules_until_it_is_rolled_back(system: System, org: Any) -> None:
+    key = org["key"]
+    coupon = {"name": "Tea", "value": {"type": "points", "points": 20}, "shared_code": "FREETEA"}
+    coupon_id = (await system.made("POST", "/v1/coupons", coupon, key))["id"]
+    values = {"coupon": coupon_id, "points": 7}
+    filled = await system.made("POST", "/v1/rules/templates/coupon_thanks/fill", {"values": values}, key)
+    rule = await system.made("POST", "/v1/rules", {"rule": filled["rule"] | {"state": "active"}}, key)
+    card_id = (await system.made("POST", "/v1/cards", {"member": {"name": "Lan"}}, key))["id"]
+    used = await system.made("POST", "/v1/coupons/redeem", {"code": "FREETEA", "card_id": card_id}, key)
+    assert (await system.made("GET", f"/v1/cards/{card_id}/balance", token=key))["balance"] == 27
+    assert (await system.made("GET", f"/v1/rules/{rule['id']}", token=key))["points_given"] == 7
+    await system.made("POST", f"/v1/coupons/redemptions/{used['id']}/rollback", {}, key)
+    assert (await system.made("GET", f"/v1/cards/{card_id}/balance", token=key))["balance"] == 0
+    assert (await system.made("GET", f"/v1/rules/{rule['id']}", token=key))["points_given"] == 0
 
 
 async def test_templates_are_filled_and_taken(system: System, org: Any) -> None:

@@ -11,7 +11,8 @@ import msgspec
 from actors import coupon_redemptions
 from actors.coupon import Bill, Coupon, CouponUse
 from actors.coupon_commands import RollbackCoupon
-from actors.coupon_redemptions import NO_POINTS, CouponDraft
+from actors.coupon_redemptions import CouponDraft
+from actors.coupon_rules import NO_GAINS
 from actors.coupon_terms import CouponCounts
 from actors.handlers import HANDLERS
 from tests.simulation.planting import around, deciding, planted
@@ -80,7 +81,7 @@ def coupon_hold_that_lapsed_stays_on_its_bill() -> Iterator[None]:
 
 @planted
 def coupon_points_stay_after_the_rollback() -> Iterator[None]:
-    with patch.object(coupon_redemptions, "_reversal", lambda *_: NO_POINTS):
+    with patch.object(coupon_redemptions, "taken_back", lambda *_: NO_GAINS):
         yield
 
 

@@ -235,6 +235,8 @@ class Checker(Watcher):
     def _take_rules(self, kind: str, fact: Any, position: int) -> None:
         if kind in ("RulesApplied", "RuleUnitsReturned"):
             self.history["card", fact.card_id].add(position, self._card(fact.card_id))
+        if kind == "RuleUnitsReturned":
+            self._world.note(f"units back from {fact.cause.partition(':')[0]}")
         if kind == "RulesApplied":
             self._world.note(f"rules at {fact.trigger}")
             self._world.note(f"rules at depth {fact.depth}")

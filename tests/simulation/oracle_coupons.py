@@ -132,6 +132,8 @@ class CouponOracle:
             "counts": self.counts(one["coupon"]),
             "card_uses": self._uses(one["coupon"], one["card"]),
             "points_seq": one["points_seq"],
+            "rules": one["rules"],
+            "rules_seq": one["rules_seq"],
             **more,
         }
 
@@ -219,6 +221,8 @@ class CouponOracle:
             "kind": (terms["stacking"], terms["group"]),
             "value": terms["value"],
             "points_seq": 0,
+            "rules": [],
+            "rules_seq": 0,
         }
         posted = [] if command.hold_until_ms else self._give(one)
         return [*expected, ("CouponRedeemed", self._shown(one, hold_until_ms=command.hold_until_ms)), *posted]
@@ -255,15 +259,31 @@ class CouponOracle:
         return next((reason for is_broken, reason in checks if is_broken), "")
 
     def _give(self, one: dict[str, Any]) -> list[Expected]:
-        """The points that a redemption gives."""
-        points = getattr(one["value"], "points", 0)
-        if not points:
+        """What a redemption gives, rules included."""
+        oracle, card_id, cause = self._oracle, one["card"], f"coupon:{one['id']}"
+        points, card = getattr(one["value"], "points", 0), oracle.cards[one["card"]]
+        is_active = card["state"] == "active"
+        if not points and not (is_active and oracle.has_rules_on(one["tenant"], "coupon_used")):
             return []
-        oracle = self._oracle
-        lapsed = oracle.lapse(one["card"])
-        awarded = oracle.awarded(one["card"], points, f"coupon:{one['id']}")
-        one["points_seq"] = awarded[0][1]["entry_seq"]
-        return [*lapsed, *awarded]
+        before, told = oracle.seen(card_id), oracle.lapse(card_id)
+        if is_active:
+            base = [("", points)] if points else []
+            more = {"held": True, "base": base, **before}
+            moments: list[tuple[str, dict[str, Any]]] = [("coupon_used", {"coupon": self._used(one)})]
+            given = oracle.run(card_id, cause, "", oracle.at_ms, moments, **more)
+        else:
+            given = oracle.awarded(card_id, points, cause)
+        awards = [(fields["rule"], fields["entry_seq"]) for _, fields in given if fields.get("kind") == "award"]
+        one["points_seq"] = next((seq for rule, seq in awards if not rule), 0)
+        one["rules_seq"] = next((seq for rule, seq in awards if rule), 0)
+        one["rules"] = oracle.units(card_id, cause)
+        return [*told, *given]
+
+    @staticmethod
+    def _used(one: dict[str, Any]) -> tuple[str, str, int, str]:
+        """What rules see of the coupon. (Here coupons are worth points or an item.)"""
+        points = getattr(one["value"], "points", 0)
+        return one["coupon"], "points" if points else "item", points, one["bill"]
 
     def _end(self, command: CaptureCoupon | ReleaseCoupon | RollbackCoupon) -> list[Expected]:
         one = self.redemptions[command.redemption_id]
@@ -289,10 +309,12 @@ class CouponOracle:
         return [("RedemptionChanged", self._shown(one)), *posted]
 
     def _take_back(self, one: dict[str, Any]) -> list[Expected]:
-        if not one["points_seq"]:
-            return []
-        lapsed = self._oracle.lapse(one["card"])
-        return [*lapsed, self._oracle.taken_from(one["card"], one["points_seq"])]
+        oracle, card_id, cause = self._oracle, one["card"], f"coupon:{one['id']}"
+        ledger = oracle.ledgers[card_id]
+        given = [entry["entry_seq"] for entry in ledger if entry["cause"] == cause and entry["kind"] == "award"]
+        told = oracle.lapse(card_id) if given else []
+        told += [oracle.taken_from(card_id, entry_seq) for entry_seq in given]
+        return [*told, *oracle.returned(card_id, cause)]
 
 
 def _alarm(own_id: str, wake_ms: int) -> Expected:

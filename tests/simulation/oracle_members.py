@@ -37,7 +37,7 @@ class MemberOracle:
     def settle_tier(self, card_id: str) -> list[Expected]:
         raise NotImplementedError
 
-    def has_birthday_rules(self, tenant_id: str) -> bool:
+    def has_rules_on(self, tenant_id: str, trigger: str) -> bool:
         raise NotImplementedError
 
     def born(self, card_id: str, profile: Any) -> None:
@@ -81,7 +81,7 @@ class MemberOracle:
         before, when = self.seen(card_id), min(begins, self.at_ms)
         reviewed = self.settle_tier(card_id)
         lapsed = self.lapse(card_id, when)
-        if not is_active or not self.has_birthday_rules(card["tenant"]):
+        if not is_active or not self.has_rules_on(card["tenant"], "birthday"):
             return [*reviewed, came, *lapsed]
         moments: list[tuple[str, dict[str, Any]]] = [("birthday", {})]
         return [

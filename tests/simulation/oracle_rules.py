@@ -37,6 +37,9 @@ MEANINGS: dict[str, Callable[[Any], Any]] = {
     "top_up.amount / 10": lambda m: m["amount"] // 10,
     "tier.to == 'gold'": lambda m: m["tier"] == "gold",
     "streak.days * 2": lambda m: m["streak"] * 2,
+    "coupon.kind == 'item' && coupon.bill != ''": lambda m: m["coupon"][1] == "item" and m["coupon"][3] != "",
+    "coupon.id == 'cpn_1' || coupon.id == 'cpn_3'": lambda m: m["coupon"][0] in ("cpn_1", "cpn_3"),
+    "coupon.amount + 1": lambda m: m["coupon"][2] + 1,
 }
 
 
@@ -102,9 +105,9 @@ class RuleOracle:
         rules[told.rule_id] = rule
         return [("RuleSaved", {"definition": rule})]
 
-    def has_birthday_rules(self, tenant_id: str) -> bool:
-        """Whether any rule is moved by birthdays."""
-        return any(r["on"] == "birthday" and r["state"] == "active" for r in self.rules.get(tenant_id, {}).values())
+    def has_rules_on(self, tenant_id: str, trigger: str) -> bool:
+        """Whether any rule is moved by such a thing."""
+        return any(r["on"] == trigger and r["state"] == "active" for r in self.rules.get(tenant_id, {}).values())
 
     # --- what they do -----------------------------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class RuleOracle:
         for rule, points in base:
             self._give(points, rule, 0)
         for trigger, told in moments:
-            given = sum(points for _, points in base) if trigger == "checkin" else 0
+            given = sum(points for _, points in base) if trigger in ("checkin", "coupon_used") else 0
             self._moment(trigger, {**seen, **told}, given, 0)
         return self._rounds(card_id, seen, list(more.get("root", ())))
 

@@ -62,6 +62,7 @@ class CouponTables:
             "until": fact.hold_until_ms,
             "rest": (fact.day, fact.value, fact.stacking, fact.group, fact.points_seq),
             "times": (began_ms, fact.at_ms),
+            "rules": (fact.rules, fact.rules_seq),
             "position": position,
         }
         self.coupons[tenant_id, fact.coupon_id].update(counts=fact.counts, position=position)
@@ -101,9 +102,8 @@ class CouponTables:
                 one = self.redemptions.get(key)
                 if one is None:
                     return None
-                return Redemption(
-                    *key, *one["what"], one["state"], one["until"], *one["rest"], *one["times"], one["position"]
-                )
+                last = (*one["rest"], *one["times"], *one["rules"], one["position"])
+                return Redemption(*key, *one["what"], one["state"], one["until"], *last)
         raise AssertionError(kind)
 
     def _coupon(self, key: Key) -> Coupon | None:

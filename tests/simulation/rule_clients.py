@@ -31,6 +31,15 @@ DEFINITIONS: tuple[dict[str, Any], ...] = (
     {"on": "tier_changed", "then": (SetTier("silver"),), "limits": Limits(per_card=1), "priority": 2},
     {"on": "card_issued", "then": (AwardPoints(6),)},
     {"on": "streak_reached", "then": (AwardPoints(0, "streak.days * 2"),)},
+    {"on": "coupon_used", "then": (AwardPoints(0, "coupon.amount + 1"), Multiply(2_000))},
+    {"on": "coupon_used", "then": (AwardPoints(3, "", 1),), "limits": Limits(per_card=2, points_budget=12)},
+    {
+        "on": "coupon_used",
+        "when": "coupon.kind == 'item' && coupon.bill != ''",
+        "then": (Notify("", "Enjoy!"), SetTier("gold")),
+        "limits": Limits(per_card_per_day=1),
+    },
+    {"on": "coupon_used", "when": "coupon.id == 'cpn_1' || coupon.id == 'cpn_3'", "then": (CallWebhook("till"),)},
 )
 
 

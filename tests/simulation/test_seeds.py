@@ -55,6 +55,7 @@ SITUATIONS = (
     *("rules at tier_changed", "rules at card_issued", "rules at streak_reached", "a rule with a limit"),
     *("rules at depth 1", "rules at depth 2", "rule failed key_missing", "rule failed amount_out_of_range"),
     *("refused rule_unknown", "refused rule_invalid"),
+    *("rules at coupon_used", "units back from checkin", "units back from coupon", "units back from entry"),
     *("fact CardHolderDescribed", "fact BirthdayCame", "rules at birthday"),
     *("fact SchedulesMoved", "rules at schedule"),
     *("tier manual", "tier points", "tier review", "tier until", "fact TierReviewed"),

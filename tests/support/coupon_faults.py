@@ -19,6 +19,8 @@ from actors.coupon_commands import (
 from actors.coupon_facts import CodesIssued, CouponRedeemed, RedemptionChanged
 from actors.coupon_terms import CouponCounts, CouponTerms, ItemValue, NewCode, PointsValue
 from actors.replies import Reply
+from actors.rule_commands import SaveRule
+from rules.language import AwardPoints, RuleDefinition
 
 
 class Asks(Protocol):
@@ -50,6 +52,16 @@ async def use_coupons(teller: Asks, tenant_id: str, now_ms: int) -> None:
     await teller.do(DefineCoupon(*head, tea, terms), DefineCoupon(*head, points, shared, code(9)))
     await teller.do(IssueCoupons(*head, tea, tuple(NewCode(code(number), "tail") for number in range(6))))
     await teller.do(ChangeCoupon(*head, tea, name="Good tea"))
+    thanks = RuleDefinition(
+        rule_id="rule_thanks",
+        version=0,
+        name="Thanks",
+        on="coupon_used",
+        when="coupon.bill != ''",
+        then=(AwardPoints(2),),
+        state="active",
+    )
+    await teller.do(SaveRule(*head, thanks, True))
     await teller.do(redeem(0, code(0), 1, "bill"), redeem(1, code(1), 1, "", now_ms + 3_600_000), redeem(2, code(2), 1))
     await teller.do(redeem(3, code(2), 3, "", now_ms + 3_600_000), redeem(4, code(3), 4), redeem(5, code(0), 4))
     await teller.do(
@@ -82,6 +94,7 @@ ROW_FAULTS: dict[Any, str] = {
         ("DELETE FROM coupon_code_states WHERE state = 'redeemed'", "coupon_code_states_rows"),
         ("UPDATE coupon_uses SET uses = 0 WHERE uses > 0", "coupon_uses_rows"),
         ("UPDATE coupon_bills SET begun_at_ms = 1", "coupon_bills_rows"),
+        ("UPDATE coupon_redemptions SET rules = '[]'", "coupon_redemptions_rows"),
         ("UPDATE coupon_redemptions SET state = 'redeemed' WHERE state = 'rolled_back'", "coupon_redemptions_rows"),
     )
 }
@@ -92,5 +105,6 @@ WRONG_COUPON_FACTS: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any], s
     "announces points and gives none": (CouponRedeemed, {"points_seq": 0}, {"points_seq": 1}, "coupons"),
     "stands alone beside another": (CouponRedeemed, {"bill": "till", "card_uses": 2}, {"stacking": "alone"}, "coupons"),
     "rolls back what was released": (RedemptionChanged, {"state": "released"}, {"state": "rolled_back"}, "coupons"),
+    "forgets what rules used": (CouponRedeemed, {"bill": "bill", "state": "redeemed"}, {"rules": ()}, "rules"),
     "lapses before its time": (RedemptionChanged, {"state": "released"}, {"state": "lapsed"}, "coupons"),
 }

@@ -29,6 +29,7 @@ from actors.coupon_terms import (
     PointsValue,
     RedemptionState,
 )
+from actors.rule_facts import RuleUnits
 from storage.replay import WorldState
 
 FINGERPRINT = b"coupons!"
@@ -92,6 +93,8 @@ def coupon_fact(
         ),
         card_uses=use.uses + 1,
         points_seq=random.choice((0, 3)),
+        rules=random.choice(((), (RuleUnits("rule_1", 2, 5, 20_261_121), RuleUnits("rule_2", 1, 0)))),
+        rules_seq=random.choice((0, 4)),
     )
 
 
@@ -121,6 +124,8 @@ def _changed(
         points_seq=random.choice((redemption.points_seq, 7)),
         began_at_ms=redemption.began_at_ms,
         note=text,
+        rules=redemption.rules or random.choice(((), (RuleUnits("rule_3", 1, 7),))),
+        rules_seq=redemption.rules_seq,
     )
 
 
