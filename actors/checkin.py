@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from actors.admission import is_eligible
 from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
@@ -57,7 +58,7 @@ def decide_check_in(
     """The verdict on a scan, followed by the points it earned; before it, where the scan is the first of a session,
     that everybody left the one before. `card` is None when no such card exists, `tag` unless the card's was tapped."""
     door, before = come_to_door(event, command.card_id, command.gate_id, at_ms, tag)
-    reason = reason_against(card, door, command, at_ms)
+    reason = reason_against(tenant, card, door, command, at_ms, at_ms)
     forced = ""
     if reason and command.forced_by and command.direction == "entry" and reason not in NEVER_FORCED:
         forced, reason = reason, _no_room(door)
@@ -122,8 +123,8 @@ def visit_of(tenant: Tenant, card: Card, event: Event, seen_ms: int, at_ms: int)
     return visits, day, part_of_visit(tenant.settings, event.terms, BoardPart(day, event.event_id), seen_ms, at_ms)
 
 
-def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) -> str:
-    """Why the scan is refused, "" if it is not."""
+def reason_against(tenant: Tenant, card: Card | None, door: Door, command: CheckIn, at_ms: int, now_ms: int) -> str:
+    """Why the scan of `at_ms` is refused at `now_ms`, "" if it is not."""
     if card is None or (command.serial != card.serial and door.tag is None):
         return CREDENTIAL_INVALID
     if command.valid_from_ms > at_ms or 0 < command.valid_until_ms <= at_ms:
@@ -134,11 +135,11 @@ def reason_against(card: Card | None, door: Door, command: CheckIn, at_ms: int) 
         return CARD_REVOKED if card.state == "revoked" else CARD_SUSPENDED
     if card.valid_from_ms > at_ms or 0 < card.valid_until_ms <= at_ms:
         return CARD_EXPIRED
-    return (
-        _reason_at_door(door.event, command, at_ms)
-        or _reason_of_admission(door.event, card, command)
-        or _reason_of_attendance(door, command)
-    )
+    reason = _reason_at_door(door.event, command, at_ms)
+    if not reason and command.direction == "entry":
+        is_move = _is_move(door)
+        reason = "" if is_eligible(tenant, card, door, command, at_ms, now_ms, is_move=is_move) else NOT_ELIGIBLE
+    return reason or _reason_of_attendance(door, command)
 
 
 def _reason_at_door(event: Event, command: CheckIn, at_ms: int) -> str:
@@ -157,15 +158,6 @@ def _reason_at_door(event: Event, command: CheckIn, at_ms: int) -> str:
             return GATE_UNKNOWN
         return "" if gate.is_open else GATE_CLOSED
     return ""
-
-
-def _reason_of_admission(event: Event, card: Card, command: CheckIn) -> str:
-    admission = event.terms.admission
-    if command.direction == "exit":
-        return ""
-    if admission.tiers and card.tier not in admission.tiers:
-        return NOT_ELIGIBLE
-    return NOT_ELIGIBLE if admission.list_only and card.card_id not in event.listed else ""
 
 
 def _reason_of_attendance(door: Door, command: CheckIn) -> str:
@@ -277,7 +269,7 @@ def _with_words(
         answered = attended.answered if attended is not None else ()
         questions = tuple(one.question_id for one in terms.questions if one.question_id not in answered)
     was_inside = not reason and command.direction == "entry" and door.seen.is_inside and not details.is_move
-    if message or attention or questions or forced or was_inside or door.session_id:
+    if message or attention or questions or forced or was_inside or door.session_id or door.condition_failure:
         return msgspec.structs.replace(
             details,
             session_id=door.session_id,
@@ -287,6 +279,7 @@ def _with_words(
             attention=attention,
             questions=questions,
             was_inside=was_inside,
+            condition_failure=door.condition_failure,
         )
     return None if details is _NO_DETAILS or not terms.zones else details
 

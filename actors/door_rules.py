@@ -32,13 +32,14 @@ from rules.moment import EventView, ScanView, StreakView
 
 class Door(msgspec.Struct, gc=False):
     """What a scan meets: the event, the card's attendance of the session, and the gate's zone ("": none); and the
-    card's tag, where that was tapped."""
+    card's tag, where that was tapped. `condition_failure`: why the admission rule's condition had no value."""
 
     event: Event
     seen: Attendance
     zone_id: str = ""
     session_id: str = ""
     tag: Tag | None = None
+    condition_failure: str = ""
 
 
 def earned_by(

@@ -12,6 +12,7 @@ from actors.terms import (
     ZONES_PER_EVENT_MAX,
     EventTerms,
 )
+from rules.limits import EXPRESSION_CHARS_MAX
 
 _MINUTES_PER_DAY = 24 * 60
 
@@ -54,4 +55,16 @@ def _fault_of_the_rest(terms: EventTerms) -> str:
     question_ids = [question.question_id for question in terms.questions]
     if len(question_ids) > QUESTIONS_PER_EVENT_MAX:
         return f"an event has at most {QUESTIONS_PER_EVENT_MAX} questions"
-    return "two questions have the same id" if len(set(question_ids)) < len(question_ids) else ""
+    if len(set(question_ids)) < len(question_ids):
+        return "two questions have the same id"
+    return _fault_of_condition(terms)
+
+
+def _fault_of_condition(terms: EventTerms) -> str:
+    condition = terms.admission.condition
+    if len(condition) > EXPRESSION_CHARS_MAX:
+        return f"an admission condition has at most {EXPRESSION_CHARS_MAX} characters"
+    error = terms.admission.compiled.error if condition else None
+    if error is None:
+        return ""
+    return f"the admission condition: {error.message} (line {error.line}, column {error.column})"

@@ -145,7 +145,8 @@ class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
     unless that was a replay).
 
     `forced`: the reason that `forced_by` overrode. `message` is the admission rule's own, `attention` the card's,
-    `questions` those not answered yet.
+    `questions` those not answered yet. `condition_failure`: why the admission rule's condition had no value (a reason
+    of `rules.conditions`).
     """
 
     zone_id: str = ""
@@ -166,6 +167,7 @@ class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
     was_inside: bool = False
     tag_uid: str = ""
     tag_counter: int = 0
+    condition_failure: str = ""
 
 
 class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):

@@ -39,7 +39,7 @@ def decide_offline(
     door, before = come_to_door(event, command.card_id, command.gate_id, seen_ms, tag)
     if command.offline_reason or card is None:
         return [*before, _unchanged(card, door, command, at_ms, seen_ms)]
-    conflict = reason_against(card, door, command, seen_ms)
+    conflict = reason_against(tenant, card, door, command, seen_ms, at_ms)
     if command.direction == "exit":
         left = exit_rules(tenant, card, door, command, at_ms, seen_ms)
         return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
@@ -92,6 +92,7 @@ def _moved(
         is_latest_entry=is_entry and seen_ms >= seen.admitted_at_ms,
         attention=card.attention,
         was_inside=is_entry and seen.is_inside and not zones.is_move,
+        condition_failure=door.condition_failure,
     )
     return scan_fact(
         card,

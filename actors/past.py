@@ -27,13 +27,13 @@ from actors.card_facts import CardTierChanged
 from actors.coupon_facts import CouponRedeemed, RedemptionChanged
 from actors.coupon_rules import coupon_view
 from actors.coupon_terms import PointsValue
+from actors.door_condition import whole_days
 from actors.facts import CardIssued, Fact, PointsPosted, ScanJudged
 from actors.ledger import COUPON_CAUSE
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.points import TRIGGER_OF
 from actors.profiles import NO_PROFILE, Profile, attributes_of
 from actors.refusals import CARD_REVOKED, CARD_SUSPENDED
-from actors.rulebook import whole_days
 from actors.visits import NO_VISITS, Visits, visits_on
 from rules.language import Trigger
 from rules.moment import (

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from actors.card import Card
 from actors.card_facts import CardTierChanged
+from actors.door_condition import DAY_MS, whole_days
 from actors.facts import Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft, card_alarm
 from actors.profiles import attributes_of
@@ -41,7 +42,6 @@ from actors.rule_facts import (
     RuleUnitsReturned,
     RuleUse,
 )
-from actors.rulebook import DAY_MS, whole_days
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, Lot, Tier
 from actors.tiers import Standing, review_ms

@@ -7,10 +7,12 @@ Rules:
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from actors.door_condition import DoorCondition
 from actors.schedule import Schedule
 from rules.model import Rule
 
@@ -163,13 +165,20 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     doors_close_ms: int
 
 
-class Admission(msgspec.Struct, frozen=True, array_like=True):
-    """Who may come in: cards of these tiers (none named: of any), and with `list_only` those on the event's list.
-    `message` is what the scanner shows to others."""
+class Admission(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """Who may come in: cards of these tiers (none named: of any), with `list_only` those on the event's list, and those
+    for which `condition` is true ("": all; CEL as of `actors.door_condition`). `message` is what the scanner shows to
+    others."""
 
     tiers: tuple[Tier, ...] = ()
     list_only: bool = False
     message: str = ""
+    condition: str = ""
+
+    @cached_property
+    def compiled(self) -> DoorCondition:
+        """The condition, compiled when it is first asked and kept with it. Equal texts compile to the same."""
+        return DoorCondition(self.condition)
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):

@@ -1,14 +1,15 @@
-"""Read queries for lists of coupons and codes; the rules are those of `storage.logs`."""
+"""Read queries for lists of coupons, codes and redemptions; the rules are those of `storage.logs`."""
 
 from __future__ import annotations
 
 import msgspec
 
-from actors.coupon_terms import CouponCounts, CouponTerms
+from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState
 from storage.logs import BIGINT_MAX, BadCursor
 from storage.postgres import Connection
 
 _terms_decoder = msgspec.json.Decoder(CouponTerms)
+_value_decoder: msgspec.json.Decoder[CouponValue] = msgspec.json.Decoder(CouponValue)
 
 _COUPONS = """
 SELECT t.coupon_id, t.terms, c.issued, c.redeemed, c.on_hold, c.day, c.day_uses
@@ -29,6 +30,16 @@ _OF_CARD = f"""
 SELECT {_CODE_COLUMNS}
 WHERE t.tenant_id = $1 AND t.card_id = $2 AND t.card_id <> '' AND t.position < $3 ORDER BY t.position DESC LIMIT $4
 """
+# Ids go up with time. A hold whose time is over has lapsed, posted or not.
+_REDEMPTIONS = """
+SELECT t.value, t.redemption_id, t.coupon_id, t.card_id, t.bill, t.state, t.hold_until_ms, t.points_seq, t.changed_at_ms
+FROM coupon_redemptions AS t
+WHERE t.tenant_id = $1 AND t.coupon_id = $2 AND ($3 = '' OR t.redemption_id < $3)
+"""
+_OF_STATE: dict[RedemptionState, str] = {
+    "on_hold": " AND t.state = 'on_hold' AND t.hold_until_ms > {now}",
+    "lapsed": " AND (t.state = 'lapsed' OR t.state = 'on_hold' AND t.hold_until_ms <= {now})",
+}
 
 
 class CouponRow(msgspec.Struct, frozen=True):
@@ -56,6 +67,20 @@ class CodeRow(msgspec.Struct, frozen=True):
     name: str
 
 
+class RedemptionRow(msgspec.Struct, frozen=True):
+    """A redemption as projected; `at_ms` is since when it is in its state."""
+
+    value: CouponValue
+    redemption_id: str
+    coupon_id: str
+    card_id: str
+    bill: str
+    state: RedemptionState
+    hold_until_ms: int
+    points_seq: int
+    at_ms: int
+
+
 async def coupons(connection: Connection, tenant_id: str, after: str, count: int) -> list[CouponRow]:
     """Coupons, by id."""
     rows = await connection.fetch(_COUPONS, tenant_id, after, count)
@@ -72,6 +97,36 @@ async def codes_of_coupon(
 async def codes_of_card(connection: Connection, tenant_id: str, card_id: str, after: str, count: int) -> list[CodeRow]:
     """The codes that were issued for a card, newest first. Raises `storage.logs.BadCursor`."""
     return [CodeRow(*row) for row in await connection.fetch(_OF_CARD, tenant_id, card_id, _before(after), count)]
+
+
+async def redemptions(
+    connection: Connection,
+    tenant_id: str,
+    coupon_id: str,
+    after: str,
+    count: int,
+    *,
+    card_id: str = "",
+    state: RedemptionState | None = None,
+    now_ms: int,
+) -> list[RedemptionRow]:
+    """The redemptions of a coupon, newest first: those of a card, in a state as of `now_ms`."""
+    query = _REDEMPTIONS
+    values: list[object] = [tenant_id, coupon_id, after]
+
+    def place(value: object) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    if card_id:
+        query += f" AND t.card_id = {place(card_id)}"
+    if state in _OF_STATE:
+        query += _OF_STATE[state].format(now=place(now_ms))
+    elif state is not None:
+        query += f" AND t.state = {place(state)}"
+    query += f" ORDER BY t.redemption_id DESC LIMIT {place(count)}"
+    rows = await connection.fetch(query, *values)
+    return [RedemptionRow(_value_decoder.decode(row[0]), *row[1:]) for row in rows]
 
 
 def _before(after: str) -> int:

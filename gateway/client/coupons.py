@@ -55,6 +55,12 @@ class Coupons(Noun):
         """The codes of a coupon, newest first."""
         return self._caller.items(path(COUPONS, coupon_id, "codes"))
 
+    def redemptions(
+        self, coupon_id: str, *, state: str | None = None, card_id: str | None = None
+    ) -> AsyncIterator[Json]:
+        """The redemptions of a coupon and its holds, newest first; those in a state, those of a card."""
+        return self._caller.items(path(COUPONS, coupon_id, "redemptions"), state=state, card_id=card_id)
+
     def of_card(self, card_id: str) -> AsyncIterator[Json]:
         """The codes that were issued for a card, newest first."""
         return self._caller.items(path("/v1/cards", card_id, "coupons"))

@@ -31,9 +31,11 @@ class Events(Noun):
         doors_close: Time = None,
         reentry: str | None = None,
         strict_exit: bool | None = None,
+        admission: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """A new one; `gates` are their names."""
+        """A new one; `gates` are their names, `admission` says who is let in: `tiers`, `list_only`, `condition` (CEL),
+        `message`."""
         body = given(
             name=name,
             capacity=capacity,
@@ -43,6 +45,7 @@ class Events(Noun):
             doors_close=doors_close,
             reentry=reentry,
             strict_exit=strict_exit,
+            admission=admission,
         )
         return await self._post(EVENTS, body, idempotency_key)
 
@@ -57,8 +60,8 @@ class Events(Noun):
     async def change(
         self, event_id: str, /, *, if_match: str | None = None, idempotency_key: str | None = None, **changes: Any
     ) -> Tagged:
-        """Changes what is given: the fields of `create` but `gates`, and `state`. `doors_open`, `doors_close` and
-        `exit_all_at` may be None: none any more."""
+        """Changes what is given: the fields of `create` but `gates`, and `state`. `doors_open`, `doors_close`,
+        `exit_all_at` and `admission` may be None: none any more."""
         return await self._patch(path(EVENTS, event_id), changed(**changes), idempotency_key, if_match)
 
     async def add_gate(self, event_id: str, name: str, *, idempotency_key: str | None = None) -> Json:

@@ -25,6 +25,7 @@ from gateway import limits
 from gateway.coupon_codes import SHARED_PATTERN
 from gateway.render import rfc3339, rfc3339_or_none
 from gateway.rest.common import Body, Name, Time, View, ms
+from storage.coupon_lists import RedemptionRow
 
 State = Literal["draft", "active", "paused", "ended"]
 Vnd = Annotated[int, Field(ge=0, le=limits.SAFE_INTEGER_MAX)]
@@ -198,7 +199,9 @@ def coupon_view(coupon_id: str, terms: CouponTerms, counts: CouponCounts) -> Cou
     )
 
 
-def redemption_view(fact: CouponRedeemed | RedemptionChanged | EngineView, now_ms: int = 0) -> RedemptionView:
+def redemption_view(
+    fact: CouponRedeemed | RedemptionChanged | EngineView | RedemptionRow, now_ms: int = 0
+) -> RedemptionView:
     """A redemption as clients see it. A hold whose end lies before `now_ms` has lapsed, posted or not."""
     is_lapsed = fact.state == "on_hold" and fact.hold_until_ms <= now_ms
     return RedemptionView(

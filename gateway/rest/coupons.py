@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -25,8 +25,14 @@ from actors.coupon_commands import (
     ReleaseCoupon,
     RollbackCoupon,
 )
-from actors.coupon_facts import CodesIssued, CouponChanged, CouponDefined, CouponRedeemed, RedemptionChanged
-from actors.coupon_terms import CODES_PER_COMMAND_MAX, CouponCounts, NewCode
+from actors.coupon_facts import (
+    CodesIssued,
+    CouponChanged,
+    CouponDefined,
+    CouponRedeemed,
+    RedemptionChanged,
+)
+from actors.coupon_terms import CODES_PER_COMMAND_MAX, CouponCounts, NewCode, RedemptionState
 from actors.queries import GetCard, GetCoupon, GetRedemption
 from actors.refusals import CARD_UNKNOWN, COUPON_UNKNOWN
 from actors.replies import CardView as EngineCardView
@@ -48,8 +54,9 @@ from gateway.rest.coupon_views import (
     redemption_view,
 )
 from gateway.rest.preconditions import Copied, Editing, tag_of
+from gateway.rest.scans import IdFilter
 from storage import coupon_lists
-from storage.coupon_lists import CodeRow, CouponRow
+from storage.coupon_lists import CodeRow, CouponRow, RedemptionRow
 
 Manager = Annotated[Call, Depends(Allowed("coupons.manage"))]
 Issuer = Annotated[Call, Depends(Allowed("coupons.issue"))]
@@ -132,6 +139,14 @@ class CodePage(View):
     """A page of codes. `stale`: what was just confirmed may be missing."""
 
     items: list[CodeView]
+    next_cursor: str | None
+    stale: bool
+
+
+class RedemptionPage(View):
+    """A page of redemptions. `stale`: what was just confirmed may be missing."""
+
+    items: list[RedemptionView]
     next_cursor: str | None
     stale: bool
 
@@ -237,6 +252,31 @@ async def codes(
         page = await page_of(scope, cursor, limit, read, lambda row: str(row.position))
     items = [_code_view(call, row) for row in page.rows]
     return CodePage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
+
+
+@router.get("/{coupon_id}/redemptions", summary="A coupon's redemptions")
+async def redemptions(
+    coupon_id: PathId,
+    call: Reader,
+    state: Annotated[RedemptionState | None, Query()] = None,
+    card_id: IdFilter = None,
+    limit: Limit = limits.PAGE_ITEMS_DEFAULT,
+    cursor: Cursor = None,
+) -> RedemptionPage:
+    """Newest first, holds too, whatever became of them; with `state` and `card_id` only such."""
+    await call.query(GetCoupon(call.tenant_id, coupon_id), EngineCouponView)
+    is_fresh = await call.is_fresh()
+    now_ms = call.parts.clock_ms()
+    async with call.cold.connection() as connection:
+
+        async def read(after: str, count: int) -> list[RedemptionRow]:
+            of = (connection, call.tenant_id, coupon_id, after, count)
+            return await coupon_lists.redemptions(*of, card_id=card_id or "", state=state, now_ms=now_ms)
+
+        scope = ("redemptions", call.tenant_id, coupon_id, state, card_id)
+        page = await page_of(scope, cursor, limit, read, lambda row: row.redemption_id)
+    items = [redemption_view(row, now_ms) for row in page.rows]
+    return RedemptionPage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
 
 
 @router.post("/redeem", summary="Redeem a coupon, or hold it")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from actors.terms import (
@@ -31,6 +31,7 @@ from gateway import limits
 from gateway.ids import derived_id
 from gateway.render import rfc3339
 from gateway.rest.common import Body, Id, Name, Note, Time, View, ms
+from rules.limits import EXPRESSION_CHARS_MAX
 
 LocalTime = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["04:00"])]
 
@@ -58,13 +59,31 @@ class SessionFields(Body):
         return self
 
 
+def _condition(value: str) -> str:
+    error = Admission(condition=value).compiled.error if value else None
+    if error is not None:
+        about = {"message": error.message, "line": error.line, "column": error.column}
+        raise PydanticCustomError("expression", "{message} (line {line}, column {column})", about)
+    return value
+
+
+Condition = Annotated[
+    str,
+    Field(min_length=1, max_length=EXPRESSION_CHARS_MAX, examples=["card.points >= 100 && now.hour < 22"]),
+    AfterValidator(_condition),
+]
+
+
 class AdmissionFields(Body):
-    """Who is let in: cards of these `tiers` (none named: of any), and with `list_only` those on the event's list.
-    `message` is what the scanner shows to others."""
+    """Who is let in: cards of these `tiers` (none named: of any), with `list_only` those on the event's list, and those
+    for which `condition` is true: CEL of `card`, `member`, `event`, `scan`, `counts` and `now`, as in rules on
+    check-ins. One that cannot be computed (an attribute is missing) says no. `message` is what the scanner shows to
+    others."""
 
     tiers: Annotated[list[Tier], Field(max_length=5)] = Field(default_factory=list)
     list_only: bool = False
     message: Note = ""
+    condition: Condition | None = None
 
 
 class QuestionFields(Body):
@@ -81,7 +100,7 @@ class DoorFields(Body):
 
     zones: Annotated[list[ZoneFields], Field(max_length=ZONES_PER_EVENT_MAX)] | None = None
     sessions: Annotated[list[SessionFields], Field(max_length=SESSIONS_PER_EVENT_MAX)] | None = None
-    admission: AdmissionFields | None = None
+    admission: AdmissionFields | None = Field(None, description="Replaces the whole of it; null: everybody is let in.")
     exit_all_at: LocalTime | None = Field(
         None, description="Everybody is taken to have left at this time of day, in the event's time zone; null: never."
     )
@@ -106,9 +125,11 @@ class DoorFields(Body):
         return tuple(sorted(made, key=lambda session: session.doors_open_ms))
 
     def admission_of(self) -> Admission | None:
-        """The admission rule asked for."""
+        """The admission rule asked for: the one that lets everybody in where null was, None where nothing was."""
         asked = self.admission
-        return None if asked is None else Admission(tuple(asked.tiers), asked.list_only, asked.message)
+        if asked is None:
+            return Admission() if "admission" in self.model_fields_set else None
+        return Admission(tuple(asked.tiers), asked.list_only, asked.message, asked.condition or "")
 
     def exit_all_minute(self) -> int | None:
         """The minute of the day asked for; `NEVER` where null was, None where nothing was."""
@@ -157,6 +178,7 @@ class AdmissionView(View):
     tiers: list[str]
     list_only: bool
     message: str
+    condition: str | None
 
 
 class QuestionView(View):
@@ -193,7 +215,10 @@ def door_view(terms: EventTerms) -> DoorView:
             for one in terms.sessions
         ],
         admission=AdmissionView(
-            tiers=list(terms.admission.tiers), list_only=terms.admission.list_only, message=terms.admission.message
+            tiers=list(terms.admission.tiers),
+            list_only=terms.admission.list_only,
+            message=terms.admission.message,
+            condition=terms.admission.condition or None,
         ),
         exit_all_at=None if minute == NEVER else f"{minute // 60:02d}:{minute % 60:02d}",
         questions=[

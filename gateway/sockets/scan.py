@@ -293,7 +293,11 @@ def _event_map(event: EventView) -> dict[str, Any]:
             {"id": one.session_id, "name": one.name, "doors_open": one.doors_open_ms, "doors_close": one.doors_close_ms}
             for one in terms.sessions
         ],
-        "admission": {"tiers": list(terms.admission.tiers), "list_only": terms.admission.list_only},
+        "admission": {
+            "tiers": list(terms.admission.tiers),
+            "list_only": terms.admission.list_only,
+            "condition": terms.admission.condition or None,
+        },
         "questions": [
             {"id": one.question_id, "text": one.text, "choices": list(one.choices), "required": one.is_required}
             for one in terms.questions

@@ -37,7 +37,8 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """Who is let in: cards of these tiers (none named: of any), and with `list_only` those on the list."""
+    """Who is let in: cards of these tiers (none named: of any), and with `list_only` those on the list. A `condition`
+    is about more than a scanner knows; its no becomes a conflict when the scan is uploaded."""
 
     tiers: tuple[str, ...] = ()
     list_only: bool = False

@@ -14,9 +14,10 @@ import actors.door_rules
 from actors.admin import checkin_rule
 from actors.calendar import local_day
 from actors.checkin import decide_check_in
+from actors.door_condition import DOOR_PATHS
 from actors.facts import Fact, PointsPosted
 from actors.profiles import NO_PROFILE, Profile
-from actors.rulebook import _PATHS, Rulebook
+from actors.rulebook import Rulebook
 from actors.visits import NO_VISITS, Visits, admitted
 from rules.environment import VARIABLES
 from rules.language import AwardPoints, RuleDefinition
@@ -138,4 +139,4 @@ def test_what_cannot_be_told_quickly_is_asked_in_full() -> None:
 
 def test_every_plain_field_of_an_admission_can_be_told_quickly() -> None:
     fields = {".".join(VARIABLES[name.partition(".")[0]][name.partition(".")[2]].path) for name in names()}
-    assert fields <= set(_PATHS)
+    assert fields <= set(DOOR_PATHS)

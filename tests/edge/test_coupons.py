@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from gateway.client import AsyncMasterVip
 from gateway.render import rfc3339
 from tests.edge.in_process import System
+from tests.support.serving import serving
 
 TEA = {"type": "item", "text": "A tea"}
 
@@ -63,6 +65,63 @@ async def test_a_hold_is_captured_or_released(system: System) -> None:
     assert released["state"] == "released"
     assert await system.made("GET", f"/v1/coupons/redemptions/{other['id']}", token=key) == released
     assert (await redeem(system, key, second, card_id)).status == 200
+
+
+async def test_the_redemptions_of_a_coupon_are_listed_by_state_and_card(system: System) -> None:
+    key = (await system.open_org())["key"]
+    coupon_id, other_id = await coupon(system, key), await coupon(system, key)
+    texts, (foreign,) = await codes(system, key, coupon_id, count=5), await codes(system, key, other_id, count=1)
+    lan, minh = await card(system, key), await card(system, key)
+    until = rfc3339(system.clock.wall_ms() + 60_000)
+    done = (await redeem(system, key, texts[0], lan, bill_id="till-1")).json()
+    back = (await redeem(system, key, texts[1], minh)).json()
+    back = await system.made("POST", f"/v1/coupons/redemptions/{back['id']}/rollback", {"note": "wrong"}, key)
+    held = (await redeem(system, key, texts[2], lan, hold_until=until)).json()
+    freed = (await redeem(system, key, texts[3], minh, hold_until=until)).json()
+    freed = await system.made("POST", f"/v1/coupons/redemptions/{freed['id']}/release", token=key)
+    await redeem(system, key, foreign, lan)
+    path = f"/v1/coupons/{coupon_id}/redemptions"
+
+    async def listed(query: str = "") -> Any:
+        page = await system.made("GET", path + query, token=key)
+        assert page["stale"] is False, "what was just confirmed is there"
+        return page["items"]
+
+    everything = [freed, held, back, done]
+    assert await listed() == everything
+    for state, wanted in (("redeemed", [done]), ("rolled_back", [back]), ("on_hold", [held]), ("released", [freed])):
+        assert await listed(f"?state={state}") == wanted
+    assert await listed("?state=lapsed") == []
+    assert await listed(f"?card_id={lan}") == [held, done]
+    assert await listed(f"?card_id={minh}&state=released") == [freed]
+    first = await system.made("GET", f"{path}?limit=3", token=key)
+    second = await system.made("GET", f"{path}?limit=3&cursor={first['next_cursor']}", token=key)
+    assert (first["items"] + second["items"], second["next_cursor"]) == (everything, None)
+    async with serving(system.app) as server, AsyncMasterVip(f"http://127.0.0.1:{server.port}", key) as vip:
+        assert [item async for item in vip.coupons.redemptions(coupon_id)] == everything
+        found = vip.coupons.redemptions(coupon_id, state="on_hold", card_id=lan)
+        assert [item async for item in found] == [held]
+    # A cursor is good for the list that it comes from.
+    for query in ("&state=redeemed", f"&card_id={lan}"):
+        answer = await system.call("GET", f"{path}?cursor={first['next_cursor']}{query}", None, key)
+        assert answer.status == 400
+    assert (await system.call("GET", f"{path}?state=eaten", None, key)).status == 400
+    unknown = await system.call("GET", "/v1/coupons/cpn_none/redemptions", None, key)
+    assert (unknown.status, unknown.json()["code"]) == (404, "coupon_unknown")
+
+
+async def test_a_hold_whose_time_is_over_is_listed_as_lapsed(system: System) -> None:
+    key = (await system.open_org())["key"]
+    coupon_id, card_id = await coupon(system, key), await card(system, key)
+    (code,) = await codes(system, key, coupon_id, count=1)
+    until = rfc3339(system.clock.wall_ms() + 60_000)
+    held = (await redeem(system, key, code, card_id, hold_until=until)).json()
+    path = f"/v1/coupons/{coupon_id}/redemptions"
+    await system.made("GET", path, token=key)  # projected
+    await system.parts.pool.execute("UPDATE coupon_redemptions SET hold_until_ms = 1000")
+    (item,) = (await system.made("GET", f"{path}?state=lapsed", token=key))["items"]
+    assert (item["id"], item["state"], item["at"]) == (held["id"], "lapsed", "1970-01-01T00:00:01.000Z")
+    assert (await system.made("GET", f"{path}?state=on_hold", token=key))["items"] == []
 
 
 async def test_the_same_request_gives_the_same_codes_and_another_id_others(system: System) -> None:

@@ -92,6 +92,58 @@ async def test_the_list_decides_and_a_supervisor_overrides(system: System) -> No
     assert (forced["verdict"], forced["forced"]) == ("admitted", "not_eligible")
 
 
+async def test_a_condition_decides_who_is_let_in(system: System) -> None:
+    rule = {"condition": "card.points >= 5 || scan.gate_id == ''", "message": "Collect five points first"}
+    org, event, (lan, minh, _) = await set_up(system)
+    path, north = f"/v1/events/{event['id']}", {"gate_id": event["gates"][0]["id"]}
+    async with serving(system.app) as server, AsyncMasterVip(f"http://127.0.0.1:{server.port}", org["key"]) as vip:
+        made = await vip.events.create("Ball", 5, admission=rule)
+        shown = {"tiers": [], "list_only": False, **rule}
+        assert (made["admission"], (await vip.events.get(made["id"]))["admission"]) == (shown, shown)
+        assert (await vip.events.change(event["id"], admission=rule))["admission"] == shown
+        refused = await scan(system, org, event, lan, **north)
+        assert (refused["reason"], refused["message"]) == ("not_eligible", "Collect five points first")
+        assert (await scan(system, org, event, minh))["verdict"] == "admitted"
+        await vip.cards.award(lan["id"], 5)
+        assert (await scan(system, org, event, lan, **north))["verdict"] == "admitted"
+        # A rule that is given replaces the one there was, and null lets everybody in.
+        for admission in ({"condition": None}, {"tiers": []}, None):
+            await vip.events.change(event["id"], admission=rule)
+            cleared = await vip.events.change(event["id"], admission=admission)
+            assert cleared["admission"] == {"tiers": [], "list_only": False, "message": "", "condition": None}
+        assert (await vip.events.change(event["id"], name="Late"))["admission"]["condition"] is None
+    for condition, told in (
+        ("card.points >=\n  'many'", "(line 1, column 13)"),
+        ("points.amount > 5", "(line 1, column 1)"),
+        ("card.points", "(line 1, column 6)"),
+        ("", "at least 1 character"),
+        ("true || " * 500 + "true", "at most 2000 characters"),
+    ):
+        for method, where, more in (("POST", "/v1/events", {"name": "x", "capacity": 1}), ("PATCH", path, {})):
+            body = {**more, "admission": {"condition": condition}}
+            answer = await system.call(method, where, body, org["key"])
+            assert answer.status == 400
+            (error,) = answer.json()["errors"]
+            assert error["pointer"] == "#/admission/condition"
+            assert told in error["detail"]
+
+
+async def test_a_scanner_is_told_that_there_is_a_condition(system: System) -> None:
+    org, event, _ = await set_up(system, admission={"condition": "card.points >= 5"})
+    asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, org["key"])
+    device = await system.made("POST", "/v1/devices/pair", {"code": asked["pairing_code"]})
+    async with (
+        serving(system.app) as server,
+        AsyncMasterVip(f"http://127.0.0.1:{server.port}", device["token"]) as vip,
+        vip.scan_socket(event["id"]) as door,
+    ):
+        assert door.welcome["event"]["admission"] == {
+            "tiers": [],
+            "list_only": False,
+            "condition": "card.points >= 5",
+        }
+
+
 async def test_only_supervisors_force(system: System) -> None:
     org, event, (lan, _, _) = await set_up(system)
     asked = await system.made("POST", f"/v1/events/{event['id']}/devices", {}, org["key"])

@@ -62,6 +62,7 @@ PLAIN: dict[str, Any] = {
     "POST /v1/events/{event_id}/answers answer": {"question_id": "q_1", "answer": "nuts"},
     "attention": "Greet by name",
     "choice": "yes",
+    "condition": "card.points >= 0",
     "current_password": PASSWORD,
     "bill_id": "till-1",
     "birthday": "1990-02-28",

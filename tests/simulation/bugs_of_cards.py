@@ -25,10 +25,10 @@ from tests.simulation.planting import around, deciding, planted
 def an_old_credential_still_opens() -> Iterator[None]:
     original = actors.checkin.reason_against
 
-    def reason(card: Any, door: Any, command: Any, at_ms: int) -> str:
+    def reason(tenant: Any, card: Any, door: Any, command: Any, at_ms: int, now_ms: int) -> str:
         if card is not None:
             command = msgspec.structs.replace(command, serial=card.serial)
-        return original(card, door, command, at_ms)
+        return original(tenant, card, door, command, at_ms, now_ms)
 
     with patch.object(actors.checkin, "reason_against", reason):
         yield
@@ -48,9 +48,10 @@ def a_serial_is_given_twice() -> Iterator[None]:
 def a_tap_is_good_twice() -> Iterator[None]:
     original = actors.checkin.reason_against
 
-    def reason(card: Any, door: Any, command: Any, at_ms: int) -> str:
+    def reason(tenant: Any, card: Any, door: Any, command: Any, at_ms: int, now_ms: int) -> str:
         more = command.tag_counter + (door.tag is not None and command.tag_counter == door.tag.counter)
-        return original(card, door, msgspec.structs.replace(command, tag_counter=more), at_ms)
+        command = msgspec.structs.replace(command, tag_counter=more)
+        return original(tenant, card, door, command, at_ms, now_ms)
 
     with patch.object(actors.checkin, "reason_against", reason):
         yield

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import msgspec
 
+import actors.door_condition
 import actors.doors
 import actors.points
 import actors.rule_run
@@ -118,7 +119,7 @@ def failures_are_not_recorded() -> Iterator[None]:
 
 @planted
 def a_door_is_told_too_quickly_that_no_rule_is_meant() -> Iterator[None]:
-    with patch.dict(actors.rulebook._PATHS, {"counts.visits_week": "visits.today - visits.today"}):
+    with patch.dict(actors.door_condition.DOOR_PATHS, {"counts.visits_week": "visits.today - visits.today"}):
         yield
 
 

@@ -58,7 +58,7 @@ DOOR_FACTS = (
 )
 NOTED_DETAILS = (
     *("is_offline", "is_move", "conflict", "forced", "tag_uid", "left_zone_id", "session_id", "questions"),
-    "message",
+    *("message", "condition_failure"),
 )
 CARD_FACTS = (
     *("CardHolderRenamed", "CardNoted", "CardReissued", "CardRenewed", "CardTierChanged", "TierReviewed"),

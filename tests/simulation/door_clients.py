@@ -15,6 +15,12 @@ Head = tuple[str, str, bytes]
 DAY_MS = 24 * 3_600_000
 ZONES = (Zone("zone_a", "Floor", 1), Zone("zone_b", "Balcony"))
 SESSIONS = tuple(Session(f"ses_{n}", f"Show {n}", START_MS + 1_700 * n, START_MS + 1_700 * n + 1_600) for n in range(8))
+CONDITIONAL = (
+    Admission(condition="card.points < 20", message="Too rich"),
+    Admission(condition="counts.visits_event <= 2 || card.tier == 'gold'"),
+    Admission(condition="member.attributes.vip == 1 && scan.gate_id != 'gate_2'"),
+    Admission(condition="card.colour == 'red'"),  # there is no such thing
+)
 QUESTIONS = (Question("q_1", "Any allergies?"), Question("q_2", "Vegan?", ("yes", "no")))
 
 
@@ -62,6 +68,7 @@ def terms_change(rng: Random) -> dict[str, Any]:
             {"gate": Gate("gate_b", "Balcony", rng.random() < 0.9, "zone_b")},
             {"sessions": rng.choice((SESSIONS, SESSIONS[:2], ()))},
             {"admission": rng.choice((Admission(), Admission(("gold",)), Admission((), True, "Members only")))},
+            {"admission": rng.choice(CONDITIONAL)},
             {"exit_all_minute": rng.choice((-1, 0, 0, 10))},
             {"questions": rng.choice((QUESTIONS, QUESTIONS[:1], ()))},
         )

@@ -38,7 +38,7 @@ from actors.versions import event_version, gate_version
 from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_coupons import CouponOracle
-from tests.simulation.oracle_doors import Expected
+from tests.simulation.oracle_doors import CONDITIONS, Expected
 from tests.simulation.oracle_members import MemberOracle
 from tests.simulation.oracle_payouts import PayoutOracle
 from tests.simulation.oracle_points import PointsOracle, refused
@@ -264,7 +264,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle, ScheduleOracle)
         if any(gate.zone_id and gate.zone_id not in people for gate in terms["gates"]):
             return refused("terms_invalid")
         placed = {visit["zone"] for key, visit in self.visits.items() if key[0] == command.event_id}
-        if placed - {""} - set(people):
+        if placed - {""} - set(people) or terms["admission"].condition not in ("", *CONDITIONS):
             return refused("terms_invalid")
         before, event["terms"] = event["terms"], terms
         return [("EventChanged", {"event_id": command.event_id}), *self._exit_alarm(command.event_id, before)]

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from actors.commands import CheckIn
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from tests.simulation.oracle_points import Expected, refused
+from tests.simulation.oracle_rules import Failed
 from tests.simulation.oracle_visits import VisitOracle
 
 UNFORCIBLE = (
@@ -19,6 +21,12 @@ UNFORCIBLE = (
     "full",
     "not_inside",
 )
+# What the conditions of `tests.simulation.door_clients` mean.
+CONDITIONS: dict[str, Callable[[Any], bool]] = {
+    "card.points < 20": lambda m: m["points"] < 20,
+    "counts.visits_event <= 2 || card.tier == 'gold'": lambda m: m["visits_event"] < 3 or m["tier"] == "gold",
+    "member.attributes.vip == 1 && scan.gate_id != 'gate_2'": lambda m: _is_vip(m) and m["gate_id"] != "gate_2",
+}
 # So short that some come too late.
 ANNUL_MS = 700
 
@@ -30,6 +38,8 @@ class DoorOracle(VisitOracle):
     cards: dict[str, dict[str, Any]]
     events: dict[str, dict[str, Any]]
     at_ms: int
+    known: Callable[[str], dict[str, Any]]
+    available: Callable[[dict[str, Any], str], int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +91,8 @@ class DoorOracle(VisitOracle):
         not_good, tapped = self.shown(command, card) if card else ("credential_invalid", {})
         reason = self._reason(command, event, card, visit, when, zone, not_good)
         told: dict[str, Any] = {"session_id": session, **tapped}
+        if reason == "not_eligible":
+            told["condition_failure"] = self._condition(command, event, card, visit, zone)[1]
         if card and card["attention"]:
             told["attention"] = card["attention"]
         if command.is_offline:
@@ -152,7 +164,9 @@ class DoorOracle(VisitOracle):
         told["is_offline"] = True
         if command.offline_reason:
             event["refused"] += 1
+            # Nobody asks the rule about somebody whom the scanner sent away.
             told.pop("attention", None)
+            told.pop("condition_failure", None)
             return [self._scan(command, event, card, visit, command.offline_reason, 0, (0, "", ""), told, when)]
         if reason:
             told["conflict"] = reason
@@ -319,12 +333,28 @@ class DoorOracle(VisitOracle):
             (command.gate_id and not gates.get(command.gate_id, True), "gate_closed"),
             (entering and admission.tiers and card["tier"] not in admission.tiers, "not_eligible"),
             (entering and admission.list_only and command.card_id not in event["listed"], "not_eligible"),
+            (not self._condition(command, event, card, visit, zone)[0], "not_eligible"),
             (again and terms["reentry"] == "none" and visit["entries"] > 0, "already_admitted"),
             (again and terms["reentry"] != "multiple" and visit["inside"], "already_admitted"),
             (not entering and terms["strict_exit"] and not visit["inside"], "not_inside"),
             (entering and not self._room(command.event_id, event, visit, zone), "full"),
         )
         return next((reason for is_broken, reason in checks if is_broken), "")
+
+    def _condition(self, command: CheckIn, event: Any, card: Any, visit: Any, zone: str) -> tuple[bool, str]:
+        """What the event's condition says of an entry, and why it could say nothing."""
+        admission = event["terms"]["admission"]
+        by_tier = not admission.tiers or card["tier"] in admission.tiers
+        by_list = not admission.list_only or command.card_id in event["listed"]
+        if command.direction == "exit" or not admission.condition or not by_tier or not by_list:
+            return True, ""
+        moving = bool(zone) and visit["inside"] and visit["zone"] != zone
+        seen = {"tier": card["tier"], "points": self.available(card, "points"), "gate_id": command.gate_id}
+        seen.update(visits_event=visit["entries"] + (not moving), **self.known(command.card_id))
+        try:
+            return CONDITIONS[admission.condition](seen), ""
+        except Failed as failed:
+            return False, str(failed)
 
     # --- the rest ---------------------------------------------------------------------------------------------------
 
@@ -411,3 +441,12 @@ def _unseen() -> dict[str, Any]:
 
 def _is_valid(now_ms: int, from_ms: int, until_ms: int) -> bool:
     return from_ms <= now_ms and (until_ms == 0 or now_ms < until_ms)
+
+
+def _is_vip(seen: Any) -> bool:
+    if "vip" in seen["attributes"]:
+        return bool(seen["attributes"]["vip"] == 1)
+    # An "and" with a side that is false is false, whatever the other is.
+    if seen["gate_id"] == "gate_2":
+        return False
+    raise Failed("key_missing")

@@ -49,7 +49,7 @@ SITUATIONS = (
     *("refused capacity_invalid", "refused expiry_invalid", "refused quota_exceeded", "the last card of a plan"),
     *("fact CardHolderRenamed", "alarm set", "alarm rang"),
     *("scan not_eligible", "scan is_offline", "scan is_move", "scan conflict", "scan forced", "scan left_zone_id"),
-    *("scan session_id", "scan questions", "scan message", "scan uploaded late"),
+    *("scan session_id", "scan questions", "scan message", "scan uploaded late", "scan condition_failure"),
     *("fact RuleSaved", "fact RuleDeleted", "fact RulesApplied", "fact EffectRequested", "fact RuleUnitsReturned"),
     *("rules at checkin", "rules at exit", "rules at points_earned", "rules at points_spent", "rules at top_up"),
     *("rules at tier_changed", "rules at card_issued", "rules at streak_reached", "a rule with a limit"),
