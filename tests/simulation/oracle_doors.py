@@ -162,7 +162,9 @@ class DoorOracle(VisitOracle):
         told["is_offline"] = True
         if command.offline_reason:
             event["refused"] += 1
+            # Nobody asks the rule about somebody whom the scanner sent away.
             told.pop("attention", None)
+            told.pop("condition_failure", None)
             return [self._scan(command, event, card, visit, command.offline_reason, 0, (0, "", ""), told, when)]
         if reason:
             told["conflict"] = reason
