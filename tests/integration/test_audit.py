@@ -210,12 +210,7 @@ WRONG_FACTS: dict[str, tuple[Any, ...]] = {
     "pays a board out to others": (BoardPaidOut, {"board": "regulars"}, {"winners": OTHER_WINNERS}, "payouts"),
     "pays less than the prize": (PointsPosted, {"amount": 21}, {"amount": 19}, "payouts"),
     "pays a board out twice": (BoardPaidOut, {"board": "points"}, {"board": "regulars"}, "payouts"),
-    "expects a rule that is gone": (
-        SchedulesMoved,
-        {},
-        {"schedules": Schedules((RuleDue("no", FAR_MS),))},
-        "schedules",
-    ),
+    "expects a rule that is gone": (SchedulesMoved, {}, {"schedules": NO_SUCH_RULE}, "schedules"),
     "a rule applies without a cause": (RulesApplied, {}, {"cause": "checkin:none"}, "rules"),
     "a rule gives more than is posted": (PointsPosted, {"rule": "rule_1:1"}, {"amount": 3}, "rules"),
     "an effect cites another version": (EffectRequested, {}, {"version": 9}, "rules"),
