@@ -5,7 +5,7 @@ Rules:
 2. A change costs the same, and so does a look, however many cards there are and have changed (`actors.ranking`).
 3. Over a week or a month, and for visits and streaks over any time that ends, a score is made of the card's parts, by
    day and event, in whatever order they came: the sum of points, the number of visits, the most days in a row.
-4. With shared ranks, cards of one score have the rank of the first of them; who reached it first stands first all the same.
+4. With shared ranks, cards of one score have the rank of the first of them; they stand in the same order all the same.
 """
 
 from __future__ import annotations
