@@ -161,6 +161,7 @@ class Coupons(Blocking[coupons.Coupons]):
     issue = _waits(coupons.Coupons.issue)
     codes = _iterates(coupons.Coupons.codes)
     of_card = _iterates(coupons.Coupons.of_card)
+    redemptions = _iterates(coupons.Coupons.redemptions)
     redeem = _waits(coupons.Coupons.redeem)
     redemption = _waits(coupons.Coupons.redemption)
     capture = _waits(coupons.Coupons.capture)

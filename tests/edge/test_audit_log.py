@@ -139,6 +139,9 @@ async def members(acts: Acts, own: str, token: str) -> None:
     await acts.do("DELETE", own + "/tiers", "tiers.set", None, token, target=acts.org["id"])
     boards = [{"name": "regulars", "metric": "visits", "ties": "shared"}]
     await acts.do("PUT", own + "/leaderboards", "leaderboards.set", {"boards": boards}, token, target=acts.org["id"])
+    paid = {"window": "week:202010", "prizes": [5]}
+    board = {"board": "points", "target": acts.org["id"]}
+    await acts.do("POST", "/v1/leaderboards/{board}/payout", "leaderboards.pay_out", paid, token, **board)
     member = await system.made("POST", "/v1/members", {"name": "Bea"}, key)
     acts.more.append(("members.create", member["id"]))
     ids = {"member_id": member["id"], "target": member["id"]}

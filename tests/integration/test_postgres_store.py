@@ -59,7 +59,8 @@ async def test_what_is_large_comes_in_pages(pool: Pool, monkeypatch: pytest.Monk
     author = Author(5)
     await project(pool, PARTITION, Mark(), author.entries(60))
     loaded = await PostgresStore(pool).load(
-        PARTITION, LoadRequest(events=tuple(author.world.events), boards=(("org_A", "all"), ("org_B", "all")))
+        PARTITION,
+        LoadRequest(events=tuple(author.world.events), boards=(("org_A", "points/all"), ("org_B", "points/all"))),
     )
     assert any(len(event.attendance) > 4 for event in loaded.events.values())
     for key, event in author.world.events.items():
