@@ -68,7 +68,7 @@ POLICY: dict[str, Action] = {
     "orgs.close": Action("Close an organisation for good", _grants("superadmin:platform org_admin:tenant")),
     "orgs.suspend": Action("Suspend and resume an organisation", _grants("superadmin:platform")),
     "plans.set": Action("Change an organisation's plan", _grants("superadmin:platform")),
-    "leaderboards.pay_out": Action("Pay out a leaderboard", _grants(_OWNERS)),
+    "leaderboards.pay_out": Action("Pay out a leaderboard", _grants(_MANAGERS)),
     "leaderboards.set": Action("Set an organisation's own leaderboards", _grants(_OWNERS)),
     "tiers.set": Action("Set how cards come into tiers", _grants(_OWNERS)),
     "roles.manage": Action(

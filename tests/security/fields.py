@@ -28,6 +28,8 @@ IDS: dict[str, str] = {
     "POST /v1/coupons/redeem code": "coupon_code",
     "event_id": "event",
     "window": "event",
+    "POST /v1/leaderboards/{board}/payout window": "closed_event",
+    "GET /v1/leaderboards/{board}/payout window": "paid_event",
     "gate_id": "gate",
     "to_card_id": "other_card",
     "device_id": "device",

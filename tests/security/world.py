@@ -222,6 +222,18 @@ async def _event(bundle: Bundle) -> str:
     return str(event["id"])
 
 
+async def _closed_event(bundle: Bundle) -> str:
+    """One whose window is frozen."""
+    body = {"name": "Gala", "capacity": 100, "doors_close": rfc3339(clock_ms() - 30 * 86_400_000)}
+    return str((await bundle.made("/v1/events", body))["id"])
+
+
+async def _paid_event(bundle: Bundle) -> str:
+    event_id = await _closed_event(bundle)
+    await bundle.made("/v1/leaderboards/points/payout", {"window": f"event:{event_id}", "prizes": [1]})
+    return event_id
+
+
 async def _gate(bundle: Bundle) -> str:
     return str((await bundle.made(f"/v1/events/{await bundle.get('event')}/gates", {"name": "S"}))["id"])
 
@@ -360,6 +372,8 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "card_number": _card_number,
     "new_tag": _new_tag,
     "event": _event,
+    "closed_event": _closed_event,
+    "paid_event": _paid_event,
     "gate": _gate,
     "scan": _scan,
     "coupon": _coupon,
