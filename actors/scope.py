@@ -153,8 +153,8 @@ class Scope:
             raise NotLoaded
 
     def cards_after(self, card_id: str, issued_until_ms: int, count: int) -> tuple[str, ...]:
-        """The ids of the tenant's next cards after one, in their order, of those issued until then, as far as Postgres
-        knows them; fewer than `count` where there are no more."""
+        """The ids of the tenant's next cards after one, in their order, of those issued until then, once Postgres
+        knows all that was decided before; fewer than `count` where there are no more."""
         key = (self.tenant_id, card_id, issued_until_ms, count)
         if self._known is None or key not in self._known.walks:
             self._wants.walks.add(key)

@@ -87,7 +87,9 @@ class Known:
         if request in asked.requests:
             self.answer = loaded.requests.get(request)
             self.is_new = self.answer is None
-        self.walks |= loaded.walks
+        if loaded.projected.seq >= self.since_seq:
+            # Else Postgres may miss cards that were issued just before; it is asked again.
+            self.walks |= loaded.walks
         if asked.requests:
             self.requests.append((asked.requests, loaded.requests))
         if asked.ledger_entries:
