@@ -34,6 +34,7 @@ SITUATIONS = (
     *("points hold", "points capture", "points release", "points lapse", "points confirm", "points transfer"),
     *("held points", "held wallet", "a capture reversed", "a lapsed lot came back", "pending points taken back"),
     *("published", "topic recovered", "topic snapshot", "topic updates missed", "cards changed"),
+    *("conflict told live", "conflict taken back live"),
     *("reply BoardView", "reply CardView", "reply EventView", "reply TenantView", "reply TopicView"),
     *("reply Failed moved", "reply Failed overloaded", "reply Failed unavailable"),
     *("scan entry", "scan exit", "scan credential_invalid", "scan credential_expired", "scan card_revoked"),
