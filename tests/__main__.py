@@ -1,8 +1,8 @@
 """All tests, as two lanes side by side: `python -m tests`. Status 0 only if both are green.
 
 Rules:
-1. One lane computes and keeps a core busy (core, simulation); the other one mostly waits for what it started (servers,
-   browsers, whole systems). Together they take little more than the longer one.
+1. One lane computes, in one process; the other one mostly waits for what it started (servers, browsers, whole
+   systems). Together they take little more than the longer one.
 2. What watches a system under load comes last: by then the other lane is done and the machine is its own.
 3. The lane that runs systems shows its progress as it goes; what the other one said is shown when both are done.
 """
@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-COMPUTED = ("test_tidy.py", "core", "simulation")
-RUN = ("conformance", "edge", "security", "browser", "integration", "chaos")
+COMPUTED = ("test_tidy.py", "core", "simulation", "edge")
+RUN = ("conformance", "security", "browser", "integration", "chaos")
 HERE = Path(__file__).parent
 
 
