@@ -37,7 +37,7 @@ def decide_save_rule(scope: Scope, command: SaveRule, at_ms: int) -> list[Fact]:
         return [_refused(command, rule_id, PRECONDITION_FAILED, _CHANGED, at_ms)]
     version = before.version + 1 if before is not None else 1
     definition = msgspec.structs.replace(command.definition, version=version)
-    fault = fault_of(definition)
+    fault = fault_of(definition) or _no_coupon(scope, definition)
     if fault:
         return [_refused(command, rule_id, RULE_INVALID, fault, at_ms)]
     over = _over_limit(rulebook, definition)
@@ -68,8 +68,23 @@ def fault_of(definition: RuleDefinition) -> str:
     for number, action in enumerate(definition.then):
         if isinstance(action, SetTier) and action.tier not in get_args(Tier):
             return f"/then/{number}/tier: the tier must be one of {', '.join(get_args(Tier))}"
-        if isinstance(action, GrantCoupon):
-            return f"/then/{number}/action: rules cannot grant coupons yet"
+    return ""
+
+
+def _no_coupon(scope: Scope, definition: RuleDefinition) -> str:
+    """Which coupon is none that rules can ever grant, "" if all are. Raises `NotLoaded`."""
+    granted = [(number, action) for number, action in enumerate(definition.then) if isinstance(action, GrantCoupon)]
+    coupons = scope.find_all(("coupon", action.coupon_id) for _, action in granted)
+    for (number, action), coupon in zip(granted, coupons, strict=True):
+        fault = ""
+        if coupon is None:
+            fault = "there is no such coupon"
+        elif coupon.terms.state == "ended":
+            fault = "the coupon has ended"
+        elif coupon.terms.shared_code:
+            fault = "a coupon with a shared code cannot be granted: everybody has it"
+        if fault:
+            return f"/then/{number}/coupon_id: {action.coupon_id!r}: {fault}"
     return ""
 
 
