@@ -75,6 +75,30 @@ async def use_coupons(teller: Asks, tenant_id: str, now_ms: int) -> None:
         redeem(9, code(0), 4, "", now_ms + 3_600_000),
         redeem(5, code(5), 4),
     )
+    await _grant_coupons(teller, tenant_id)
+
+
+async def _grant_coupons(teller: Asks, tenant_id: str) -> None:
+    """Top-ups are thanked for with a coupon, of which there are two: one is redeemed, one withdrawn, and a third that is
+    granted instead."""
+    head, gift, card_id = (tenant_id, "", b""), f"cpn_{tenant_id}_gift", f"card_{tenant_id}_1"
+    rule = RuleDefinition(
+        rule_id="rule_gift",
+        version=0,
+        name="Gift",
+        on="top_up",
+        when="true",
+        then=(GrantCoupon(gift),),
+        state="active",
+    )
+    terms = CouponTerms("Gift", ItemValue("A cake"), uses_max=2, stacking="with_others")
+    await teller.do(DefineCoupon(*head, gift, terms), SaveRule(*head, rule, True))
+    top_up = AwardPoints(*head, card_id, 7, account="wallet")
+    facts: list[Any] = [getattr(reply, "fact", None) for reply in await teller.do(top_up, top_up, top_up)]
+    used, unused = (fact.rules[0].codes[0] for fact in facts[:2])
+    await teller.do(RedeemCoupon(*head, f"rdm_{tenant_id}_gift", used, card_id))
+    await teller.do(*(ReversePoints(*head, card_id, fact.entry_seq) for fact in facts[:2]))
+    await teller.do(RedeemCoupon(*head, f"rdm_{tenant_id}_none", unused, card_id), top_up)
 
 
 def _changed(query: str) -> Callable[[Damaged], Awaitable[None]]:
@@ -92,6 +116,8 @@ ROW_FAULTS: dict[Any, str] = {
         ("UPDATE coupon_counts SET redeemed = redeemed - 1 WHERE redeemed > 0", "coupon_counts_rows"),
         ("UPDATE coupon_codes SET card_id = 'card_x'", "coupon_codes_rows"),
         ("DELETE FROM coupon_code_states WHERE state = 'redeemed'", "coupon_code_states_rows"),
+        ("DELETE FROM coupon_code_states WHERE state = 'withdrawn'", "coupon_code_states_rows"),
+        ("DELETE FROM coupon_codes WHERE tail = ''", "coupon_codes_rows"),
         ("UPDATE coupon_uses SET uses = 0 WHERE uses > 0", "coupon_uses_rows"),
         ("UPDATE coupon_bills SET begun_at_ms = 1", "coupon_bills_rows"),
         ("UPDATE coupon_redemptions SET rules = '[]'", "coupon_redemptions_rows"),
@@ -106,5 +132,11 @@ WRONG_COUPON_FACTS: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any], s
     "stands alone beside another": (CouponRedeemed, {"bill": "till", "card_uses": 2}, {"stacking": "alone"}, "coupons"),
     "rolls back what was released": (RedemptionChanged, {"state": "released"}, {"state": "rolled_back"}, "coupons"),
     "forgets what rules used": (CouponRedeemed, {"bill": "bill", "state": "redeemed"}, {"rules": ()}, "rules"),
+    "grants one too many": (CouponDefined, {"terms.name": "Gift"}, {"terms": _ONE_GIFT}, "grants"),
+    "grants another coupon": (CodeGranted, {}, {"coupon_id": "cpn_org_1_tea"}, "grants"),
+    "grants for another cause": (CodeGranted, {}, {"cause": "entry:1"}, "grants"),
+    "grants before the coupon is out": (CouponDefined, {"terms.name": "Gift"}, {"terms": _DRAFT_GIFT}, "grants"),
+    "withdraws what is used": (CodeWithdrawn, {}, {"code_id": "@used"}, "grants"),
+    "withdraws one for what stands": (CodeWithdrawn, {}, {}, "grants"),
     "lapses before its time": (RedemptionChanged, {"state": "released"}, {"state": "lapsed"}, "coupons"),
 }
