@@ -37,8 +37,8 @@ from storage.audit_checks import (
     check_stream,
 )
 from storage.audit_coupons import CouponCheck
-from storage.audit_grants import GrantCheck
 from storage.audit_doors import AttendanceCheck
+from storage.audit_grants import GrantCheck
 from storage.audit_members import BirthdayCheck
 from storage.audit_payouts import PayoutCheck
 from storage.audit_plans import PlanCheck

@@ -104,7 +104,8 @@ class GrantCheck:
 
     def _grant(self, fact: CodeGranted, place: str) -> None:
         tenant_id = fact.tenant_id
-        key, coupon, cause = (tenant_id, fact.code_id), (tenant_id, fact.coupon_id), (tenant_id, fact.card_id, fact.cause)
+        key, coupon = (tenant_id, fact.code_id), (tenant_id, fact.coupon_id)
+        cause = (tenant_id, fact.card_id, fact.cause)
         self._said[key, cause, fact.rule_id, fact.version] += 1
         if key in self._granted:
             self._wrong(place, f"{fact.code_id} is granted again")
@@ -121,7 +122,7 @@ class GrantCheck:
         elif fact.at_ms < terms.starts_ms or 0 < terms.ends_ms <= fact.at_ms:
             self._wrong(place, f"grants {fact.coupon_id} outside its time")
         elif 0 < terms.uses_max < self._codes[coupon]:
-            self._wrong(place, f"grants code {self._codes[coupon]} of {fact.coupon_id}, of which {terms.uses_max} are good")
+            self._wrong(place, f"grants code {self._codes[coupon]} of {fact.coupon_id}, {terms.uses_max} are good")
 
     def _withdraw(self, fact: CodeWithdrawn, place: str) -> None:
         key = (fact.tenant_id, fact.code_id)

@@ -49,8 +49,8 @@ from tests.simulation.card_clients import (
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
-from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.grant_clients import Granted, founding_gifts, granting_rule
+from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.member_clients import about_holder, birthday_rule, scheduled_rule, some_profile
 from tests.simulation.rule_clients import about_rules, learn_rule
 from tests.simulation.world import START_MS, World

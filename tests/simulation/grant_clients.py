@@ -1,5 +1,5 @@
-"""What clients ask so that rules grant coupons: a coupon of each organisation to grant, rules on all that moves rules, and
-redemptions of what was granted. All follows from the request's id, so that asking takes nothing from the world's dice."""
+"""What clients ask so that rules grant coupons: a coupon of each organisation to grant, rules on all that moves rules,
+and redemptions of what was granted. All follows from the request's id: asking takes nothing from the world's dice."""
 
 from __future__ import annotations
 

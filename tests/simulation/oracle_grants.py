@@ -26,12 +26,14 @@ class GrantOracle:
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
 
-    def can_be_granted(self, action: Any) -> bool:
+    def can_be_granted(self, tenant_id: str, action: Any) -> bool:
         """Whether a rule with this action can be saved."""
         if type(action).__name__ != "GrantCoupon":
             return True
         coupon = self._oracle.coupons.coupons.get(action.coupon_id)
-        return coupon is not None and coupon["terms"]["state"] != "ended" and not coupon["terms"]["shared_code"]
+        if coupon is None or coupon["tenant"] != tenant_id:
+            return False
+        return coupon["terms"]["state"] != "ended" and not coupon["terms"]["shared_code"]
 
     def fault(self, coupon_ids: Sequence[str], card_id: str) -> str:
         """Why not all of these can be granted now, "" if they can."""
