@@ -102,7 +102,8 @@ class RuleOracle:
             return refused("rule_unknown")
         if any(type(action).__name__ == "SetTier" and action.tier not in TIERS for action in told.then):
             return refused("rule_invalid")
-        if not all(self.grants.can_be_granted(command.tenant_id, action) for action in told.then):
+        new = [action for action in told.then if before is None or action not in before["then"]]
+        if not all(self.grants.can_be_granted(command.tenant_id, action) for action in new):
             return refused("rule_invalid")
         rule = {name: getattr(told, name) for name in told.__struct_fields__}
         rule["version"] = before["version"] + 1 if before else 1
