@@ -105,7 +105,7 @@ def _may_move(
     if (is_earning and rules.hears_earnings) or (visit[1] and rules.compiled.listens_to("streak_reached")):
         return True
     visits = visit[0] or card.visits
-    if visits.day != local_day(scanned_at_ms, zone):
+    if visits.day != (visit[1] or local_day(scanned_at_ms, zone)):
         return True  # a scan that comes late
     told = (card, door.event, command, visits, door.seen.entries + 1, at_ms, scanned_at_ms, zone)
     try:
