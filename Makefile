@@ -43,7 +43,7 @@ run: install
 	@exec $(BIN)/mastervip demo
 
 test: install
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m tests
 
 check: install
 	$(BIN)/ruff check .

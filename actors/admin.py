@@ -18,6 +18,7 @@ from actors.commands import (
     OpenTenant,
     RenameCardHolder,
 )
+from actors.coupon_grants import Grants
 from actors.doors import event_alarm
 from actors.event import Event
 from actors.event_terms import fault_of_terms
@@ -161,7 +162,8 @@ def decide_issue_card(scope: Scope, command: IssueCard, at_ms: int) -> list[Fact
         # When the tier of a new card is looked at first.
         head = (*caused, command.card_id)
         facts.append(TierReviewed(*head, command.tier, 0, standing.due_ms, at_ms))
-    run = RuleRun(tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}", standing=standing)
+    told = (tenant, Card.issued(issued, 0), at_ms, f"issue:{command.request_id}")
+    run = RuleRun(*told, standing=standing, grants=Grants(scope, at_ms))
     if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("card_issued"):
         run.happens("card_issued")
     return [*facts, *run.finished()]
@@ -234,6 +236,7 @@ def decide_change_event(scope: Scope, command: ChangeEvent, at_ms: int) -> list[
             "admission",
             "exit_all_minute",
             "questions",
+            "tags",
         )
         if (value := getattr(command, name)) is not None
     }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from actors.calendar import start_of_day_ms
 from actors.card import Card
+from actors.coupon_grants import Grants
 from actors.facts import CommandRefused, Fact
 from actors.ledger import LedgerDraft, card_alarm
 from actors.member_commands import DescribeCardHolder
@@ -22,7 +23,6 @@ from actors.profiles import fault_of_profile, next_birthday
 from actors.refusals import TERMS_INVALID
 from actors.rule_run import RuleRun
 from actors.scope import Scope
-from actors.tenant import Tenant
 
 
 def decide_describe_card_holder(scope: Scope, command: DescribeCardHolder, at_ms: int) -> list[Fact]:
@@ -44,8 +44,9 @@ def decide_describe_card_holder(scope: Scope, command: DescribeCardHolder, at_ms
     return [described, *card_alarm(card, card.tier_due_ms, at_ms, due_ms)]
 
 
-def birthday_woken(tenant: Tenant, card: Card, at_ms: int) -> list[Fact]:
+def birthday_woken(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
     """What the alarm of a card leads to whose birthday is due: that, and what else has fallen due before it."""
+    tenant = scope.tenant
     zone, head = tenant.settings.time_zone, (card.tenant_id, "", b"", at_ms, card.card_id)
     begins_ms = start_of_day_ms(card.birthday_on, zone)
     draft = LedgerDraft(tenant, card, at_ms, None, min(begins_ms, at_ms))
@@ -63,6 +64,7 @@ def birthday_woken(tenant: Tenant, card: Card, at_ms: int) -> list[Fact]:
     came = BirthdayCame(*head, came_on, next_on, next_ms)
     if not came_on or not tenant.rulebook.compiled.listens_to("birthday"):
         return draft.woken(came)
-    run = RuleRun(tenant, card, at_ms, f"birthday:{came_on}", happened_ms=begins_ms, draft=draft)
+    told = (tenant, card, at_ms, f"birthday:{came_on}")
+    run = RuleRun(*told, happened_ms=begins_ms, draft=draft, grants=Grants(scope, at_ms))
     run.happens("birthday")
     return run.woken(came)

@@ -72,7 +72,7 @@ def decide_set_card_tier(scope: Scope, command: SetCardTier, at_ms: int) -> list
     if card.state != "active" or command.tier == standing.tier:
         return [*due, changed, *card_alarm(card, due_ms, at_ms)]
     cause = f"tier:{command.request_id}"
-    return [*due, changed, *tier_rules(tenant, card, standing.tier, stands, cause, at_ms)]
+    return [*due, changed, *tier_rules(scope, card, standing.tier, stands, cause, at_ms)]
 
 
 def decide_assign_tag(scope: Scope, command: AssignTag, at_ms: int) -> list[Fact]:

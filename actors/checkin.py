@@ -14,6 +14,7 @@ from actors.admission import is_eligible
 from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
+from actors.coupon_grants import Grants
 from actors.door_facts import EveryoneLeft
 from actors.door_rules import Door, earned_by, exit_rules, units_of
 from actors.event import Attendance, Event, attendance_key
@@ -53,10 +54,17 @@ NO_VISIT: Visited = (None, 0, None)
 
 
 def decide_check_in(
-    tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int, tag: Tag | None = None
+    tenant: Tenant,
+    card: Card | None,
+    event: Event,
+    command: CheckIn,
+    at_ms: int,
+    tag: Tag | None = None,
+    grants: Grants | None = None,
 ) -> list[Fact]:
     """The verdict on a scan, followed by the points it earned; before it, where the scan is the first of a session,
-    that everybody left the one before. `card` is None when no such card exists, `tag` unless the card's was tapped."""
+    that everybody left the one before. `card` is None when no such card exists, `tag` unless the card's was tapped,
+    `grants` unless the organisation has rules that grant coupons."""
     door, before = come_to_door(event, command.card_id, command.gate_id, at_ms, tag)
     reason = reason_against(tenant, card, door, command, at_ms, at_ms)
     forced = ""
@@ -65,13 +73,13 @@ def decide_check_in(
         if reason:
             forced = ""
     if reason or command.direction == "exit":
-        earned = exit_rules(tenant, card, door, command, at_ms, at_ms) if card is not None and not reason else ()
+        earned = () if card is None or reason else exit_rules(tenant, card, door, command, at_ms, at_ms, grants)
         return [*before, judged(card, door, command, at_ms, reason, forced, earned), *earned]
     assert card is not None
     if _is_move(door):
         return [*before, judged(card, door, command, at_ms, "", forced)]
     visit = visit_of(tenant, card, event, at_ms, at_ms)
-    earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit) if card.state == "active" else ()
+    earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit, grants) if card.state == "active" else ()
     return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned]
 
 

@@ -14,8 +14,10 @@ import msgspec
 
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponRedeemed,
@@ -54,7 +56,11 @@ class Coupon(msgspec.Struct, gc=False):
         """The coupon as it is when just defined."""
         return cls(fact.tenant_id, fact.coupon_id, fact.terms, position=position)
 
-    def apply(self, fact: CouponChanged | CodesIssued | CouponRedeemed | RedemptionChanged, position: int) -> None:
+    def apply(
+        self,
+        fact: CouponChanged | CodesIssued | CodeGranted | CodeWithdrawn | CouponRedeemed | RedemptionChanged,
+        position: int,
+    ) -> None:
         """Takes in a fact about this coupon."""
         if position <= self.position:
             return
@@ -63,7 +69,7 @@ class Coupon(msgspec.Struct, gc=False):
             self.terms = fact.terms
             return
         self.counts = fact.counts
-        if isinstance(fact, CodesIssued):
+        if isinstance(fact, CodesIssued | CodeGranted | CodeWithdrawn):
             return
         if fact.state == "on_hold":
             self.holds[fact.redemption_id] = Hold(fact.hold_until_ms, fact.code_id, fact.card_id, fact.bill)
@@ -73,7 +79,8 @@ class Coupon(msgspec.Struct, gc=False):
 
 
 class Code(msgspec.Struct, gc=False):
-    """An issued code; `redemption_id` is the redemption that has it now."""
+    """An issued code; `redemption_id` is the redemption that has it now. One that a rule granted has no text, and so no
+    `tail`; the cause for which it was is its `issue_id`."""
 
     tenant_id: str
     code_id: str
@@ -106,11 +113,23 @@ class Code(msgspec.Struct, gc=False):
             position=position,
         )
 
-    def apply(self, fact: CouponRedeemed | RedemptionChanged, position: int) -> None:
+    @classmethod
+    def granted(cls, fact: CodeGranted, position: int) -> Code:
+        """The code as it is when just granted."""
+        return cls(
+            *(fact.tenant_id, fact.code_id, fact.coupon_id, fact.card_id, "", fact.cause, fact.number, fact.at_ms),
+            *(fact.expires_at_ms, False),
+            position=position,
+        )
+
+    def apply(self, fact: CouponRedeemed | RedemptionChanged | CodeWithdrawn, position: int) -> None:
         """Takes in a fact about this code."""
         if position <= self.position:
             return
         self.position = position
+        if isinstance(fact, CodeWithdrawn):
+            self.state, self.redemption_id = "withdrawn", ""
+            return
         self.state = code_state(fact.state)
         self.redemption_id = fact.redemption_id if self.state != "issued" else ""
 

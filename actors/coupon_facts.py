@@ -6,10 +6,15 @@ their ids are made of those of what they belong to.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 
 from actors.coupon_terms import CouponCounts, CouponTerms, CouponValue, RedemptionState, Stacking
 from actors.rule_facts import RuleUnits
+
+GRANT_PREFIX = "grant_"
+GRANT_DIGEST_BYTES = 13
 
 
 def use_id_of(coupon_id: str, card_id: str) -> str:
@@ -20,6 +25,14 @@ def use_id_of(coupon_id: str, card_id: str) -> str:
 def bill_id_of(tenant_id: str, bill: str) -> str:
     """The id of a bill, "" where there is none. Tills of two tenants may use one name, or that of a tag."""
     return f"{tenant_id}/bill/{bill}" if bill else ""
+
+
+def granted_code_id(tenant_id: str, card_id: str, cause: str, rule: tuple[str, int], number: int) -> str:
+    """The id of what a rule (its id and version) granted to a card, as number `number` (from 0) of all that was granted
+    for the cause: the same whenever that is decided. It is no code that can be typed, and no secret."""
+    rule_id, version = rule
+    parts = (tenant_id, card_id, cause, rule_id, str(version), str(number))
+    return GRANT_PREFIX + blake2b("\0".join(parts).encode(), digest_size=GRANT_DIGEST_BYTES).hexdigest()
 
 
 class CouponDefined(msgspec.Struct, frozen=True, array_like=True, tag=40):
@@ -184,6 +197,40 @@ class RedemptionChanged(msgspec.Struct, frozen=True, array_like=True, tag=47, gc
         return bill_id_of(self.tenant_id, self.bill)
 
 
+class CodeGranted(msgspec.Struct, frozen=True, array_like=True, tag=75, gc=False):
+    """A rule granted a coupon: a code came to be that has no text (`granted_code_id`), for card `card_id` only, good
+    until before `expires_at_ms`, 0: as long as the coupon. `number` is its place among what was granted for `cause`
+    (`actors.rule_facts`)."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    code_id: str
+    coupon_id: str
+    card_id: str
+    cause: str
+    rule_id: str
+    version: int
+    number: int
+    expires_at_ms: int
+    counts: CouponCounts
+
+
+class CodeWithdrawn(msgspec.Struct, frozen=True, array_like=True, tag=76, gc=False):
+    """What a rule granted is no more, for the cause that it was granted for was annulled before it was used."""
+
+    tenant_id: str
+    request_id: str
+    fingerprint: bytes
+    at_ms: int
+    code_id: str
+    coupon_id: str
+    card_id: str
+    cause: str
+    counts: CouponCounts
+
+
 CouponFact = (
     CouponDefined
     | CouponChanged
@@ -193,4 +240,6 @@ CouponFact = (
     | BillBegan
     | CouponRedeemed
     | RedemptionChanged
+    | CodeGranted
+    | CodeWithdrawn
 )

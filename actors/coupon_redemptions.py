@@ -13,21 +13,14 @@ Rules:
 
 from __future__ import annotations
 
-import msgspec
-
 from actors.calendar import local_day
 from actors.card import Card
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_commands import CaptureCoupon, RedeemCoupon, ReleaseCoupon, RollbackCoupon
-from actors.coupon_facts import (
-    BillBegan,
-    CouponRedeemed,
-    CouponUseBegan,
-    RedemptionChanged,
-    bill_id_of,
-    use_id_of,
-)
-from actors.coupon_rules import NO_GAINS, Gains, gained, taken_back
+from actors.coupon_draft import NO_GAINS, CouponDraft, uses_on
+from actors.coupon_facts import bill_id_of, use_id_of
+from actors.coupon_grants import withdrawn
+from actors.coupon_rules import gained, taken_back
 from actors.coupon_terms import (
     COUPONS_PER_BILL_MAX,
     HOLD_MS_MAX,
@@ -37,8 +30,8 @@ from actors.coupon_terms import (
     RedemptionState,
 )
 from actors.coupons import refused
-from actors.facts import AlarmSet, Fact
-from actors.ledger import BALANCE_MAX
+from actors.facts import Fact
+from actors.ledger import BALANCE_MAX, COUPON_CAUSE
 from actors.refusals import (
     ALREADY_ROLLED_BACK,
     CARD_NOT_ACTIVE,
@@ -53,6 +46,7 @@ from actors.refusals import (
     COUPON_NOT_REDEEMED,
     COUPON_NOT_STARTED,
     COUPON_ON_HOLD,
+    COUPON_WITHDRAWN,
     HOLD_CAPTURED,
     HOLD_INVALID,
     HOLD_LAPSED,
@@ -70,146 +64,16 @@ _ENDED: dict[RedemptionState, Refusal] = {
 }
 
 
-class CouponDraft:
-    """Builds facts about one coupon, each on top of the one before, without touching the actors. Begins with the ends
-    of the holds that have lapsed (rule 1); may raise `actors.scope.NotLoaded`."""
-
-    def __init__(self, scope: Scope, coupon: Coupon, at_ms: int) -> None:
-        self._coupon = coupon
-        self._at_ms = at_ms
-        self.counts = coupon.counts
-        self._open_until_ms = {name: hold.until_ms for name, hold in coupon.holds.items()}
-        # What cards have used, as far as it has changed here, and the redemptions that ended.
-        self.uses: dict[str, int] = {}
-        self.lapsed: set[str] = set()
-        self.facts: list[Fact] = []
-        self._lapse(scope)
-
-    def _lapse(self, scope: Scope) -> None:
-        due = sorted((until_ms, name) for name, until_ms in self._open_until_ms.items() if until_ms <= self._at_ms)
-        touched: list[tuple[str, str]] = []
-        for _, name in due:
-            hold = self._coupon.holds[name]
-            touched.append(("redemption", name))
-            touched.append(("coupon_use", use_id_of(self._coupon.coupon_id, hold.card_id)))
-            touched += [("code", hold.code_id)] if hold.code_id else []
-            touched += [("bill", bill_id_of(self._coupon.tenant_id, hold.bill))] if hold.bill else []
-        found = dict(zip(touched, scope.find_all(touched), strict=True))
-        for _, name in due:
-            redemption: Redemption = found["redemption", name]
-            use: CouponUse = found["coupon_use", use_id_of(redemption.coupon_id, redemption.card_id)]
-            self.change(redemption, use, "lapsed")
-            self.lapsed.add(name)
-
-    @property
-    def open_holds(self) -> int:
-        """How many holds of the coupon are open."""
-        return len(self._open_until_ms)
-
-    def uses_of(self, use: CouponUse | None) -> int:
-        """What a card has used so far."""
-        return 0 if use is None else self.uses.get(use.coupon_use_id, use.uses)
-
-    def begin(
-        self, command: RedeemCoupon, code: Code, use: CouponUse | None, bill: Bill | None, day: int, gains: Gains
-    ) -> None:
-        """A redemption, or its hold, on local day `day`; `gains` are what it gives."""
-        terms, counts, is_hold = self._coupon.terms, self.counts, command.hold_until_ms > 0
-        head = (command.tenant_id, "", b"", self._at_ms)
-        if use is None:
-            self.facts.append(CouponUseBegan(*head, code.coupon_id, command.card_id))
-        if command.bill and bill is None:
-            self.facts.append(BillBegan(*head, command.bill))
-        day = max(day, counts.day)
-        self.counts = msgspec.structs.replace(
-            counts,
-            redeemed=counts.redeemed + (not is_hold),
-            on_hold=counts.on_hold + is_hold,
-            day=day,
-            day_uses=_uses_on(day, counts.day, counts.day_uses) + 1,
-        )
-        redeemed = CouponRedeemed(
-            *(command.tenant_id, command.request_id, command.fingerprint, self._at_ms, command.redemption_id),
-            *(code.coupon_id, "" if code.is_shared else code.code_id, command.card_id, command.bill),
-            *("on_hold" if is_hold else "redeemed", command.hold_until_ms, day),
-            value=terms.value,
-            stacking=terms.stacking,
-            group=terms.group,
-            counts=self.counts,
-            card_uses=self.uses_of(use) + 1,
-            points_seq=gains.entry_seq,
-            rules=gains.rules,
-            rules_seq=gains.rules_seq,
-        )
-        self.facts += [redeemed, *gains.facts]
-        if is_hold:
-            self._open_until_ms[command.redemption_id] = command.hold_until_ms
-
-    def change(
-        self,
-        redemption: Redemption,
-        use: CouponUse,
-        state: RedemptionState,
-        request: tuple[str, bytes] = ("", b""),
-        gains: Gains = NO_GAINS,
-        note: str = "",
-    ) -> None:
-        """What becomes of a redemption: all but its capture gives back what it counted for."""
-        counts, gives_back = self.counts, state != "redeemed"
-        self.counts = msgspec.structs.replace(
-            counts,
-            redeemed=counts.redeemed + (state == "redeemed") - (state == "rolled_back"),
-            on_hold=counts.on_hold - (state != "rolled_back"),
-            day_uses=counts.day_uses - (gives_back and redemption.day == counts.day),
-        )
-        self.uses[use.coupon_use_id] = self.uses_of(use) - gives_back
-        self._open_until_ms.pop(redemption.redemption_id, None)
-        changed = RedemptionChanged(
-            *(redemption.tenant_id, *request, self._at_ms, redemption.redemption_id, redemption.coupon_id),
-            *(redemption.code_id, redemption.card_id, redemption.bill, state),
-            *(redemption.hold_until_ms if gives_back else 0, redemption.day),
-            value=redemption.value,
-            stacking=redemption.stacking,
-            group=redemption.group,
-            counts=self.counts,
-            card_uses=self.uses[use.coupon_use_id],
-            points_seq=gains.entry_seq or redemption.points_seq,
-            began_at_ms=redemption.began_at_ms,
-            note=note,
-            rules=gains.rules or redemption.rules,
-            rules_seq=gains.rules_seq or redemption.rules_seq,
-        )
-        self.facts += [changed, *gains.facts]
-
-    def finished(self, *more: Fact) -> list[Fact]:
-        """The facts, `more`, and the coupon's alarm where they change it."""
-        before = min((hold.until_ms for hold in self._coupon.holds.values()), default=0)
-        facts = [*self.facts, *more]
-        return facts if before == self._wake_ms else [*facts, self._alarm(rang=False)]
-
-    def woken(self) -> list[Fact]:
-        """What the alarm led to."""
-        return [self._alarm(rang=True), *self.facts]
-
-    @property
-    def _wake_ms(self) -> int:
-        return min(self._open_until_ms.values(), default=0)
-
-    def _alarm(self, *, rang: bool) -> AlarmSet:
-        coupon = self._coupon
-        return AlarmSet(coupon.tenant_id, "", b"", self._at_ms, "coupon", coupon.coupon_id, self._wake_ms, rang)
-
-
 def decide_redeem_coupon(scope: Scope, command: RedeemCoupon, at_ms: int) -> list[Fact]:
     """Redeems or holds a coupon, or refuses: the hold's end, then as `actors.refusals` lists them."""
-    tenant, card = scope.tenant, scope.card
+    card = scope.card
     code: Code = scope.actors["code"]
     bill_id = bill_id_of(command.tenant_id, command.bill)
     keys = [("coupon", code.coupon_id), ("coupon_use", use_id_of(code.coupon_id, card.card_id))]
     coupon, use, *bills = scope.find_all([*keys, ("bill", bill_id)] if bill_id else keys)
     bill: Bill | None = bills[0] if bills else None
     draft = CouponDraft(scope, coupon, at_ms)
-    day = local_day(at_ms, tenant.settings.time_zone)
+    day = local_day(at_ms, scope.tenant.settings.time_zone)
     refusal = (
         _hold_refusal(command.hold_until_ms, at_ms)
         or _terms_refusal(coupon.terms, code, card, at_ms)
@@ -225,7 +89,7 @@ def decide_redeem_coupon(scope: Scope, command: RedeemCoupon, at_ms: int) -> lis
     gains = NO_GAINS
     if not command.hold_until_ms:
         used = (coupon.coupon_id, coupon.terms.value, command.bill)
-        gains = gained(tenant, card, used, command.redemption_id, at_ms)
+        gains = gained(scope, card, used, command.redemption_id, at_ms, draft.counts_begun(day, is_hold=False))
     draft.begin(command, code, use, bill, day, gains)
     return draft.finished()
 
@@ -240,7 +104,8 @@ def decide_capture_coupon(scope: Scope, command: CaptureCoupon, at_ms: int) -> l
     if refusal:
         return draft.finished(refused(command, command.redemption_id, *refusal, at_ms))
     used = (redemption.coupon_id, redemption.value, redemption.bill)
-    gains = gained(scope.tenant, card, used, redemption.redemption_id, at_ms)
+    counts = draft.counts_after(redemption, "redeemed")
+    gains = gained(scope, card, used, redemption.redemption_id, at_ms, counts)
     draft.change(redemption, use, "redeemed", (command.request_id, command.fingerprint), gains)
     return draft.finished()
 
@@ -268,7 +133,8 @@ def decide_rollback_coupon(scope: Scope, command: RollbackCoupon, at_ms: int) ->
     back = taken_back(scope, card, redemption, at_ms)
     request = (command.request_id, command.fingerprint)
     draft.change(redemption, use, "rolled_back", request, back, command.note)
-    return draft.finished()
+    others = withdrawn(scope, redemption.rules, COUPON_CAUSE + redemption.redemption_id, at_ms, draft)
+    return draft.finished(*others)
 
 
 def decide_wake_coupon(scope: Scope, coupon: Coupon, at_ms: int) -> list[Fact]:
@@ -312,6 +178,8 @@ def _code_refusal(code: Code, draft: CouponDraft) -> Refusal | None:
         return COUPON_ALREADY_USED, "the code has been redeemed"
     if code.state == "on_hold" and code.redemption_id not in draft.lapsed:
         return COUPON_ON_HOLD, "the code is on hold"
+    if code.state == "withdrawn":
+        return COUPON_WITHDRAWN, "what it was granted for was annulled"
     return None
 
 
@@ -331,7 +199,7 @@ def _limits_refusal(terms: CouponTerms, draft: CouponDraft, use: CouponUse | Non
         return COUPON_CARD_LIMIT_REACHED, f"{terms.uses_per_card_max} times a card"
     if terms.uses_max and counts.uses >= terms.uses_max:
         return COUPON_LIMIT_REACHED, f"{terms.uses_max} times in all"
-    if terms.uses_per_day_max and _uses_on(max(day, counts.day), counts.day, counts.day_uses) >= terms.uses_per_day_max:
+    if terms.uses_per_day_max and uses_on(max(day, counts.day), counts) >= terms.uses_per_day_max:
         return COUPON_LIMIT_REACHED, f"{terms.uses_per_day_max} times a day"
     return None
 
@@ -351,7 +219,3 @@ def _balance_refusal(card: Card, points: int) -> Refusal | None:
 def _hold_ended(redemption: Redemption, draft: CouponDraft) -> Refusal | None:
     state: RedemptionState = "lapsed" if redemption.redemption_id in draft.lapsed else redemption.state
     return _ENDED.get(state)
-
-
-def _uses_on(day: int, counted_day: int, uses: int) -> int:
-    return uses if day == counted_day else 0

@@ -6,37 +6,26 @@ Rules:
 2. The points of a coupon are what that moment was awarded before any rule, as an organisation's simple award is for a
    check-in: rules on `coupon_used` that multiply count them in, and they are points earned, once, with what those gave.
 3. A redemption keeps what rules used for it and where their awards begin; its rollback takes all of them back and
-   gives the rules their units. They have the cause of the coupon's own award, so nothing else reverses them.
+   gives the rules their units; what they granted is withdrawn (`actors.coupon_grants`). They have the cause of the
+   coupon's own award, so nothing else reverses them.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from actors.card import Card
 from actors.coupon import Redemption
-from actors.coupon_terms import AmountValue, CouponValue, PercentValue, PointsValue
-from actors.facts import Fact, PointsPosted
+from actors.coupon_draft import NO_GAINS, Gains
+from actors.coupon_grants import Grants
+from actors.coupon_terms import AmountValue, CouponCounts, CouponValue, PercentValue, PointsValue
+from actors.facts import PointsPosted
 from actors.ledger import COUPON_CAUSE, LedgerDraft
 from actors.points import take_back, take_back_awards
-from actors.rule_facts import RuleUnits
 from actors.rule_run import RuleRun, units_returned
 from actors.scope import Scope
 from actors.tenant import Tenant
 from rules.moment import CouponView
-
-
-class Gains(NamedTuple):
-    """What goes to the card with a redemption, or comes back; `entry_seq` is the coupon's own award, `rules_seq` the
-    first award of a rule, each 0 without."""
-
-    facts: tuple[Fact, ...] = ()
-    entry_seq: int = 0
-    rules: tuple[RuleUnits, ...] = ()
-    rules_seq: int = 0
-
-
-NO_GAINS = Gains()
 
 
 def coupon_view(coupon_id: str, value: CouponValue, bill: str) -> CouponView:
@@ -53,9 +42,17 @@ def coupon_view(coupon_id: str, value: CouponValue, bill: str) -> CouponView:
     return CouponView(coupon_id, kind, amount, bill)
 
 
-def gained(tenant: Tenant, card: Card, used: tuple[str, CouponValue, str], redemption_id: str, at_ms: int) -> Gains:
-    """What the use of a coupon (its id, value and bill) gives."""
-    _, value, _ = used
+def gained(
+    scope: Scope,
+    card: Card,
+    used: tuple[str, CouponValue, str],
+    redemption_id: str,
+    at_ms: int,
+    counts: CouponCounts,
+) -> Gains:
+    """What the use of a coupon (its id, value and bill) gives; `counts` are the coupon's after it."""
+    tenant = scope.tenant
+    coupon_id, value, _ = used
     points = value.points if isinstance(value, PointsValue) else 0
     hears = card.state == "active" and _hears(tenant, points)
     if not points and not hears:
@@ -64,7 +61,7 @@ def gained(tenant: Tenant, card: Card, used: tuple[str, CouponValue, str], redem
     ledger = LedgerDraft(tenant, card, at_ms)
     ledger.settle()
     own_seq = ledger.next_seq if points else 0
-    run = RuleRun(tenant, card, at_ms, cause, draft=ledger)
+    run = RuleRun(tenant, card, at_ms, cause, draft=ledger, grants=Grants(scope, at_ms, {coupon_id: counts}))
     if points:
         run.award_base(points, "")
     if hears:

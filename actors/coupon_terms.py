@@ -13,7 +13,7 @@ from actors.terms import Tier
 
 CouponState = Literal["draft", "active", "paused", "ended"]
 Stacking = Literal["alone", "with_others"]
-CodeState = Literal["issued", "on_hold", "redeemed"]
+CodeState = Literal["issued", "on_hold", "redeemed", "withdrawn"]
 RedemptionState = Literal["on_hold", "redeemed", "released", "lapsed", "rolled_back"]
 
 # Codes in one request; a campaign takes as many requests as it needs, up to this many codes in all.
@@ -80,8 +80,8 @@ class CouponTerms(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CouponCounts(msgspec.Struct, frozen=True, array_like=True):
-    """Codes issued, redemptions in force and on hold. `day_uses` are those (on hold, too) that were begun on `day`
-    (yyyymmdd, the tenant's time zone), the last day on which one was begun; 0 before any."""
+    """Codes issued (but for those withdrawn), redemptions in force and on hold. `day_uses` are those (on hold, too)
+    that were begun on `day` (yyyymmdd, the tenant's time zone), the last day on which one was begun; 0 before any."""
 
     issued: int = 0
     redeemed: int = 0

@@ -14,6 +14,7 @@ import msgspec
 from actors.calendar import local_day
 from actors.card import Card
 from actors.commands import CheckIn
+from actors.coupon_grants import Grants
 from actors.event import Attendance, Event
 from actors.facts import Fact
 from actors.freezing import is_event_frozen
@@ -50,11 +51,12 @@ def earned_by(
     at_ms: int,
     scanned_at_ms: int,
     visit: Visited,
+    grants: Grants | None,
     *,
     is_first: bool = True,
 ) -> Sequence[Fact]:
     """What an admitted entry earns, on the day of the scan. `visit` is as of `actors.checkin.visit_of`; without
-    `is_first` the simple award is not given."""
+    `is_first` the simple award is not given. `grants` is there where the organisation has rules that grant."""
     entries = door.seen.entries + 1
     awards = evaluate(tenant.settings.rules, CheckInMoment(card.tier, entries)) if is_first else ()
     rules = tenant.rulebook
@@ -75,6 +77,7 @@ def earned_by(
         visits=visit[0],
         event_id=event_id,
         event_earned=event_earned,
+        grants=grants,
     )
     for award in awards:
         run.award_base(award.points, f"{award.rule_id}:{award.version}")
@@ -102,7 +105,7 @@ def _may_move(
     if (is_earning and rules.hears_earnings) or (visit[1] and rules.compiled.listens_to("streak_reached")):
         return True
     visits = visit[0] or card.visits
-    if visits.day != local_day(scanned_at_ms, zone):
+    if visits.day != (visit[1] or local_day(scanned_at_ms, zone)):
         return True  # a scan that comes late
     told = (card, door.event, command, visits, door.seen.entries + 1, at_ms, scanned_at_ms, zone)
     try:
@@ -151,20 +154,26 @@ def _scored_at(tenant: Tenant, card: Card, door: Door, at_ms: int) -> tuple[str,
 
 
 def exit_rules(
-    tenant: Tenant, card: Card, door: Door, command: CheckIn, at_ms: int, scanned_at_ms: int
+    tenant: Tenant,
+    card: Card,
+    door: Door,
+    command: CheckIn,
+    at_ms: int,
+    scanned_at_ms: int,
+    grants: Grants | None,
 ) -> Sequence[Fact]:
-    """What rules make of an exit."""
+    """What rules make of an exit; `grants` as of `earned_by`."""
     rules = tenant.rulebook
     if not rules.rules or card.state != "active" or not rules.compiled.listens_to("exit"):
         return ()
-    run = RuleRun(tenant, card, at_ms, f"exit:{command.request_id}", happened_ms=scanned_at_ms)
+    run = RuleRun(tenant, card, at_ms, f"exit:{command.request_id}", happened_ms=scanned_at_ms, grants=grants)
     _happens(run, "exit", door.event, command, door.seen.entries)
     return run.finished()
 
 
 def _happens(run: RuleRun, trigger: Trigger, event: Event, command: CheckIn, entries: int) -> None:
     scan = ScanView(command.gate_id, command.direction, command.device_id, command.is_offline)
-    place = EventView(event.event_id, event.terms.name, (), event.terms.doors_open_ms)
+    place = EventView(event.event_id, event.terms.name, event.terms.tags, event.terms.doors_open_ms)
     run.happens(trigger, visits_event=entries, event=place, scan=scan)
 
 

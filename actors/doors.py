@@ -3,6 +3,7 @@ back as facts."""
 
 from __future__ import annotations
 
+from actors.coupon_grants import withdrawn
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, DoorCommand, NoteCard, SendOut
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.event import Event, attendance_key
@@ -96,18 +97,21 @@ def _annulled(
 
 
 def _taken_back(scope: Scope, scan: ScanJudged, at_ms: int) -> list[Fact]:
-    """The reversals of what an admission earned, but for what was reversed before, and what its rules used."""
+    """The reversals of what an admission earned, but for what was reversed before, what its rules used, and the
+    coupons that they granted."""
     if not scan.points_awarded and not scan.rules:
         return []
     card = scope.need("card", scan.card_id)
-    returned = units_returned(scope.tenant, card, scan.rules, f"checkin:{scan.request_id}", at_ms)
+    cause = f"checkin:{scan.request_id}"
+    returned = units_returned(scope.tenant, card, scan.rules, cause, at_ms)
+    returned += withdrawn(scope, scan.rules, cause, at_ms)
     if not scan.points_awarded:
         return returned
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()
     event_earned = event_score(scope.tenant, scope.event, scan.card_id, at_ms)
     given = scan.points_awarded
-    take_back_awards(scope, card, draft, f"checkin:{scan.request_id}", scan.award_seq, given, event_earned)
+    take_back_awards(scope, card, draft, cause, scan.award_seq, given, event_earned)
     return draft.finished(returned)
 
 

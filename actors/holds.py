@@ -93,7 +93,7 @@ def _end(scope: Scope, command: CapturePoints | ReleasePoints, hold: Hold, captu
     draft.settle()
     if not captured:
         return draft.finished()
-    return with_rules(scope.tenant, scope.card, draft, posted, at_ms)
+    return with_rules(scope, scope.card, draft, posted, at_ms)
 
 
 def _open_hold(scope: Scope, command: CapturePoints | ReleasePoints, at_ms: int) -> Hold | list[Fact]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import ParamSpec, Protocol, cast
 
 import msgspec
+import structlog
 
 from actors.codec import Answers, Message, decode_messages, encode_answers
 from actors.digests import digest_of
@@ -47,6 +48,8 @@ HINT_EVERY_TICKS = 20
 DEFER_AFTER_MS = 15
 
 P = ParamSpec("P")
+
+_log = structlog.get_logger(__name__)
 
 
 class Publisher(Protocol):
@@ -252,12 +255,15 @@ class Host:
     def _feed(self, partition: Partition, take: Callable[P, list[Effect]], *args: P.args, **kwargs: P.kwargs) -> None:
         """Gives a partition an input and carries out what it leads to. A bug in the core stops this partition and no
         other: going on from a state that broke its own assertions would be a guess."""
+        state = partition.state
         try:
             effects = take(*args, **kwargs)
         except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             reason = f"{type(error).__name__} at {place.name}:{place.lineno}: {error}"
             effects = partition.halt(reason, self._clock_ms())
+        if partition.state != state:
+            self._note_state(partition)
         for effect in effects:
             match effect:
                 case Deliver():
@@ -278,6 +284,11 @@ class Host:
                 case Halted():
                     pass
 
+    def _note_state(self, partition: Partition) -> None:
+        note = _log.error if partition.state == "halted" else _log.info
+        more = {"reason": partition.halt_reason} if partition.halt_reason else {}
+        note(f"partition is {partition.state}", partition=partition.number, epoch=partition.epoch, **more)
+
     def _spawn(self, partition: Partition, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -296,6 +307,8 @@ class Host:
             hint = await self._journal.append(partition.number, entry, effect.previous)
         except JournalError as error:
             is_fenced = isinstance(error, Fenced)
+            why = f"{type(error).__name__}: {error}"
+            _log.warning("an entry was not appended", partition=partition.number, seq=entry.seq, why=why)
             self._feed(partition, partition.on_append_failed, entry.epoch, is_fenced, self._clock_ms())
             return
         self._feed(partition, partition.on_appended, entry.epoch, entry.seq, hint, self._clock_ms())

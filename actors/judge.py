@@ -20,6 +20,7 @@ from actors.card_facts import tag_id_of
 from actors.checkin import decide_check_in
 from actors.commands import CheckIn, Command, OpenTenant, Wake
 from actors.coupon import Coupon, Redemption
+from actors.coupon_grants import Grants
 from actors.event import Event
 from actors.facts import Fact
 from actors.handlers import handle
@@ -153,7 +154,14 @@ class Judge:
         decide = decide_offline if command.is_offline else decide_check_in
         if isinstance(card, Failed):
             return decide(tenant, None, event, command, at_ms, tag)
+        due: list[Fact] = []
         if 0 < card.tier_due_ms <= at_ms:
             due, card = tier_settled(tenant, card, at_ms)
-            return [*due, *decide(tenant, card, event, command, at_ms, tag)]
-        return decide(tenant, card, event, command, at_ms, tag)
+        if tenant.rulebook.rules and tenant.rulebook.grants:
+            grants = Grants(Scope(self, tenant_id, known, wants), at_ms)
+            try:
+                return [*due, *decide(tenant, card, event, command, at_ms, tag, grants)]
+            except NotLoaded:
+                return None
+        facts = decide(tenant, card, event, command, at_ms, tag)
+        return [*due, *facts] if due else facts

@@ -27,8 +27,10 @@ from actors.card_facts import (
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponRedeemed,
@@ -95,6 +97,8 @@ ROUTES: dict[type, Route] = {
     CouponChanged: Route(touches=("coupon",)),
     CodesIssued: Route(touches=("coupon",)),
     CodeIssued: Route("code", Code.issued),
+    CodeGranted: Route("code", Code.granted, ("coupon",)),
+    CodeWithdrawn: Route(touches=("code", "coupon")),
     CouponUseBegan: Route("coupon_use", CouponUse.began),
     BillBegan: Route("bill", Bill.began),
     CouponRedeemed: Route("redemption", Redemption.made, ("coupon", "code", "coupon_use", "bill")),

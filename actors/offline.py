@@ -22,6 +22,7 @@ import msgspec
 from actors.card import Card
 from actors.checkin import NO_VISIT, come_to_door, reason_against, scan_fact, visit_of, zones_of
 from actors.commands import CheckIn
+from actors.coupon_grants import Grants
 from actors.door_rules import Door, earned_by, exit_rules
 from actors.event import Event
 from actors.facts import Fact, ScanDetails
@@ -32,22 +33,28 @@ from actors.visits import Visited
 
 
 def decide_offline(
-    tenant: Tenant, card: Card | None, event: Event, command: CheckIn, at_ms: int, tag: Tag | None = None
+    tenant: Tenant,
+    card: Card | None,
+    event: Event,
+    command: CheckIn,
+    at_ms: int,
+    tag: Tag | None = None,
+    grants: Grants | None = None,
 ) -> list[Fact]:
-    """What is put on record, with the points that it earned."""
+    """What is put on record, with what it earned."""
     seen_ms = min(command.scanned_at_ms or at_ms, at_ms)
     door, before = come_to_door(event, command.card_id, command.gate_id, seen_ms, tag)
     if command.offline_reason or card is None:
         return [*before, _unchanged(card, door, command, at_ms, seen_ms)]
     conflict = reason_against(tenant, card, door, command, seen_ms, at_ms)
     if command.direction == "exit":
-        left = exit_rules(tenant, card, door, command, at_ms, seen_ms)
+        left = exit_rules(tenant, card, door, command, at_ms, seen_ms, grants)
         return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
     visit = visit_of(tenant, card, event, seen_ms, at_ms)
     earned: Sequence[Fact] = ()
     if card.state == "active":
         is_first = not door.seen.entries
-        earned = earned_by(tenant, card, door, command, at_ms, seen_ms, visit, is_first=is_first)
+        earned = earned_by(tenant, card, door, command, at_ms, seen_ms, visit, grants, is_first=is_first)
     return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned, visit), *earned]
 
 

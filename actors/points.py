@@ -10,6 +10,7 @@ from __future__ import annotations
 from actors.birthdays import birthday_woken
 from actors.card import Card
 from actors.commands import AwardPoints, RedeemPoints, ReversePoints
+from actors.coupon_grants import Grants, withdrawn
 from actors.event import Event
 from actors.facts import CommandRefused, Fact, PointsPosted
 from actors.freezing import is_event_frozen
@@ -62,7 +63,7 @@ def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
     if not 1 <= command.amount <= POINTS_PER_ENTRY_MAX:
         return [refused(command, AMOUNT_INVALID, f"amount must be 1 to {POINTS_PER_ENTRY_MAX}", at_ms)]
     if command.account == "wallet":
-        return _top_up(tenant, card, command, at_ms)
+        return _top_up(scope, command, at_ms)
     expires_at_ms, pending_until_ms = command.expires_at_ms, command.pending_until_ms
     if expires_at_ms and expires_at_ms <= at_ms:
         return [refused(command, EXPIRY_INVALID, "expires_at must lie in the future", at_ms)]
@@ -92,10 +93,11 @@ def decide_award(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
         # The award's own lot first: reversals look for it there.
         lots=(*own, *draft.matured()),
     )
-    return with_rules(tenant, card, draft, posted, at_ms)
+    return with_rules(scope, card, draft, posted, at_ms)
 
 
-def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> list[Fact]:
+def _top_up(scope: Scope, command: AwardPoints, at_ms: int) -> list[Fact]:
+    tenant, card = scope.tenant, scope.card
     if command.expires_at_ms or command.pending_until_ms:
         return [refused(command, EXPIRY_INVALID, "money neither expires nor is pending", at_ms)]
     if card.state != "active":
@@ -113,17 +115,18 @@ def _top_up(tenant: Tenant, card: Card, command: AwardPoints, at_ms: int) -> lis
         note=command.note,
         account="wallet",
     )
-    return with_rules(tenant, card, draft, posted, at_ms)
+    return with_rules(scope, card, draft, posted, at_ms)
 
 
-def with_rules(tenant: Tenant, card: Card, draft: LedgerDraft, posted: PointsPosted, at_ms: int) -> list[Fact]:
+def with_rules(scope: Scope, card: Card, draft: LedgerDraft, posted: PointsPosted, at_ms: int) -> list[Fact]:
     """A posting that somebody asked for, with what rules make of it. What ends with a card that is not active moves no
     rule."""
+    tenant = scope.tenant
     rules = tenant.rulebook
     trigger = TRIGGER_OF[posted.kind]
     if not rules.rules or card.state != "active" or not _hears(rules, posted.kind, trigger):
         return draft.finished()
-    run = RuleRun(tenant, card, at_ms, f"entry:{posted.entry_seq}", draft=draft)
+    run = RuleRun(tenant, card, at_ms, f"entry:{posted.entry_seq}", draft=draft, grants=Grants(scope, at_ms))
     amount = abs(posted.amount)
     if trigger == "top_up":
         run.happens(trigger, top_up=TopUpView(amount))
@@ -163,7 +166,7 @@ def decide_redeem(scope: Scope, command: RedeemPoints, at_ms: int) -> list[Fact]
         takings=takings,
         account=command.account,
     )
-    return with_rules(tenant, card, draft, posted, at_ms)
+    return with_rules(scope, card, draft, posted, at_ms)
 
 
 def insufficient(
@@ -236,7 +239,8 @@ def decide_reverse(scope: Scope, command: ReversePoints, at_ms: int) -> list[Fac
     cause = f"entry:{original.entry_seq}"
     given = sum(units.points for units in original.rules)
     take_back_awards(scope, card, draft, cause, original.entry_seq + 1, given)
-    return draft.finished(units_returned(tenant, card, original.rules, cause, at_ms))
+    returned = units_returned(tenant, card, original.rules, cause, at_ms)
+    return draft.finished([*returned, *withdrawn(scope, original.rules, cause, at_ms)])
 
 
 def take_back_awards(
@@ -289,7 +293,7 @@ def decide_confirm(scope: Scope, command: ConfirmPoints, at_ms: int) -> list[Fac
 def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
     """What has fallen due is posted, and the alarm set to what comes next."""
     if 0 < card.birthday_due_ms <= at_ms:
-        return birthday_woken(scope.tenant, card, at_ms)
+        return birthday_woken(scope, card, at_ms)
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()
     return draft.woken()

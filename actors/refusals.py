@@ -80,6 +80,7 @@ COUPON_EXPIRED: Final = "coupon_expired"
 COUPON_NOT_FOR_CARD: Final = "coupon_not_for_card"
 COUPON_ALREADY_USED: Final = "coupon_already_used"
 COUPON_ON_HOLD: Final = "coupon_on_hold"
+COUPON_WITHDRAWN: Final = "coupon_withdrawn"
 COUPON_NOT_COMBINABLE: Final = "coupon_not_combinable"
 COUPON_CARD_LIMIT_REACHED: Final = "coupon_card_limit_reached"
 COUPON_LIMIT_REACHED: Final = "coupon_limit_reached"
@@ -132,6 +133,7 @@ COMMAND_REASONS: Final = (
     COUPON_NOT_FOR_CARD,
     COUPON_ALREADY_USED,
     COUPON_ON_HOLD,
+    COUPON_WITHDRAWN,
     COUPON_NOT_COMBINABLE,
     COUPON_CARD_LIMIT_REACHED,
     COUPON_LIMIT_REACHED,

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 from actors.card import Card
+from actors.coupon_grants import Grants
 from actors.facts import AlarmSet, Fact
 from actors.rule_run import RuleRun
 from actors.rulebook import Rulebook
@@ -85,6 +86,7 @@ def _step(scope: Scope, tenant: Tenant, walk: Round, at_ms: int) -> list[Fact]:
     cards: list[Card] = scope.find_all(("card", card_id) for card_id in card_ids)
     facts: list[Fact] = []
     after, is_over, run = walk.after, len(card_ids) < CARDS_PER_STEP_MAX, None
+    grants = Grants(scope, at_ms)
     for card in cards:
         if len(facts) >= FACTS_PER_STEP_MAX:
             is_over = False
@@ -92,7 +94,7 @@ def _step(scope: Scope, tenant: Tenant, walk: Round, at_ms: int) -> list[Fact]:
         after = card.card_id
         if card.state == "active":
             cause = f"schedule:{walk.due_ms}"
-            run = RuleRun(tenant, card, at_ms, cause, happened_ms=walk.due_ms, before=run)
+            run = RuleRun(tenant, card, at_ms, cause, happened_ms=walk.due_ms, before=run, grants=grants)
             run.happens("schedule", due=walk.rule_ids)
             facts += run.finished()
     goes_on = None if is_over else Round(walk.due_ms, walk.rule_ids, after)

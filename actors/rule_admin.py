@@ -9,6 +9,7 @@ from typing import get_args
 
 import msgspec
 
+from actors.coupon_terms import CouponTerms
 from actors.facts import CommandRefused, Fact
 from actors.refusals import LIMIT_REACHED, PRECONDITION_FAILED, RULE_INVALID, RULE_UNKNOWN
 from actors.rounds import rescheduled
@@ -37,7 +38,7 @@ def decide_save_rule(scope: Scope, command: SaveRule, at_ms: int) -> list[Fact]:
         return [_refused(command, rule_id, PRECONDITION_FAILED, _CHANGED, at_ms)]
     version = before.version + 1 if before is not None else 1
     definition = msgspec.structs.replace(command.definition, version=version)
-    fault = fault_of(definition)
+    fault = fault_of(definition) or _no_coupon(scope, definition, before)
     if fault:
         return [_refused(command, rule_id, RULE_INVALID, fault, at_ms)]
     over = _over_limit(rulebook, definition)
@@ -68,9 +69,33 @@ def fault_of(definition: RuleDefinition) -> str:
     for number, action in enumerate(definition.then):
         if isinstance(action, SetTier) and action.tier not in get_args(Tier):
             return f"/then/{number}/tier: the tier must be one of {', '.join(get_args(Tier))}"
-        if isinstance(action, GrantCoupon):
-            return f"/then/{number}/action: rules cannot grant coupons yet"
     return ""
+
+
+def _no_coupon(scope: Scope, definition: RuleDefinition, before: RuleDefinition | None) -> str:
+    """Which coupon is none that rules can ever grant, "" if all are. What the version before granted is not asked
+    again, so that a rule can still be changed or paused whose coupon has ended. Raises `NotLoaded`."""
+    known = before.then if before is not None else ()
+    granted = [
+        (number, action)
+        for number, action in enumerate(definition.then)
+        if isinstance(action, GrantCoupon) and action not in known
+    ]
+    coupons = scope.find_all(("coupon", action.coupon_id) for _, action in granted)
+    for (number, action), coupon in zip(granted, coupons, strict=True):
+        fault = fault_of_granting(coupon.terms if coupon is not None else None)
+        if fault:
+            return f"/then/{number}/coupon_id: {action.coupon_id!r}: {fault}"
+    return ""
+
+
+def fault_of_granting(terms: CouponTerms | None) -> str:
+    """Why rules can never grant a coupon with these terms (None: there is no such), "" if they can."""
+    if terms is None:
+        return "there is no such coupon"
+    if terms.state == "ended":
+        return "the coupon has ended"
+    return "a coupon with a shared code cannot be granted: everybody has it" if terms.shared_code else ""
 
 
 def _over_limit(rulebook: Rulebook, definition: RuleDefinition) -> str:

@@ -44,12 +44,13 @@ class RuleDeleted(msgspec.Struct, frozen=True, array_like=True, tag=71):
 
 class RuleUnits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one application of a rule used: `points` of its budget and, where it has a limit per card (`day` is not 0),
-    one time for the card, on local day `day`."""
+    one time for the card, on local day `day`. `codes` are the ids of the coupons that it granted."""
 
     rule_id: str
     version: int
     points: int
     day: int = 0
+    codes: tuple[str, ...] = ()
 
 
 class RuleUse(msgspec.Struct, frozen=True, array_like=True, gc=False):

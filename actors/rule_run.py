@@ -1,5 +1,5 @@
-"""What an organisation's rules make of what happens to a card: postings, another tier, and what is to happen outside.
-Pure.
+"""What an organisation's rules make of what happens to a card: postings, coupons, another tier, and what is to happen
+outside. Pure.
 
 Rules:
 1. The points that an organisation awards for each first entry (`rules.model`), and those of a coupon, go before all
@@ -8,8 +8,8 @@ Rules:
    At `rules.limits.DEPTH_MAX` nothing fires, so a cause leads to a bounded number of moments.
 3. A limit per card is counted while a rule has one; days are those of the moment, but never earlier than the last one
    that counts for the card. Budgets are counted always.
-4. A rule applies as a whole or not at all. What a card has no room for, or what would be the effects beyond
-   `EFFECTS_PER_CAUSE_MAX` of one cause, is recorded as that rule's failure.
+4. A rule applies as a whole or not at all. What a card has no room for, a coupon that cannot be granted to it, or what
+   would be the effects beyond `EFFECTS_PER_CAUSE_MAX` of one cause, is recorded as that rule's failure.
 5. A tier that a rule sets is as good as one by points: points raise it at once, the next review lowers it. One that a
    person set until a time stays.
 6. A rise by points moves rules as any change of the tier does, one level deeper than what earned them; reviews move
@@ -17,6 +17,8 @@ Rules:
 7. What points lead to comes after them, in rounds: postings, the rules that gave them, the rise; then what that led to.
 8. A version of a rule that fails is told once a day of the organisation; more would bury what it says.
 9. `moment.card` is the card before the cause, at every depth, but for its tier, which is the one that it has.
+10. A coupon is looked at only once a rule grants it; what is not in memory then has to be loaded
+    (`actors.scope.NotLoaded`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from msgspec.structs import replace
 
 from actors.card import Card
 from actors.card_facts import CardTierChanged
+from actors.coupon_grants import Grants
 from actors.door_condition import DAY_MS, whole_days
 from actors.facts import Fact, PointsPosted
 from actors.ledger import BALANCE_MAX, LedgerDraft, card_alarm
@@ -42,6 +45,7 @@ from actors.rule_facts import (
     RuleUnitsReturned,
     RuleUse,
 )
+from actors.scope import Scope
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, LOTS_PER_CARD_MAX, Lot, Tier
 from actors.tiers import Standing, review_ms
@@ -49,7 +53,7 @@ from actors.visits import Visits, visits_on
 from rules.language import Trigger
 from rules.limits import DEPTH_MAX
 from rules.moment import CardView, CountsView, MemberView, Moment, PointsView, TierView
-from rules.outcome import HolderNotified, Outcome, PointsAwarded, TierSet, UnitsUsed, Uses, WebhookCalled
+from rules.outcome import CouponGranted, HolderNotified, Outcome, PointsAwarded, TierSet, UnitsUsed, Uses, WebhookCalled
 from rules.schedule import local_time
 
 EFFECTS_PER_CAUSE_MAX = 64
@@ -60,8 +64,8 @@ _TIERS: Mapping[str, Tier] = {tier: tier for tier in get_args(Tier)}
 
 class RuleRun(Mapping[str, Uses]):
     """One cause, and all that rules make of it, on top of a draft of the card's ledger. As a mapping it tells what each
-    rule has used so far. `before` is the run of another card in the same decision: budgets, failures that were told and
-    the organisation's accounts go on from there."""
+    rule has used so far. `before` is the run of another card in the same decision: budgets, failures that were told
+    and the organisation's accounts go on from there. `grants` is there where rules may grant coupons."""
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class RuleRun(Mapping[str, Uses]):
         event_earned: int = 0,
         standing: Standing | None = None,
         before: RuleRun | None = None,
+        grants: Grants | None = None,
     ) -> None:
         self._tenant = tenant
         self._card = card
@@ -95,6 +100,8 @@ class RuleRun(Mapping[str, Uses]):
         self._effects = 0
         self._failed: set[str] = before._failed if before is not None else set()
         self._drawn = before.ledger if before is not None else None
+        self._grants = grants
+        self._granted = 0
         self._facts: list[Fact] = []
         self.units: list[RuleUnits] = []
         # What was awarded before any rule.
@@ -189,15 +196,16 @@ class RuleRun(Mapping[str, Uses]):
         place = len(self._facts)
         for used in outcome.used:
             effects = effects_of[used.rule_id]
-            fault = self._no_room(effects)
+            fault = self._no_room(effects) or self._no_grant(effects)
             if fault:
                 failures.append(RuleFailure(used.rule_id, used.version, "then", fault))
                 continue
             self._effects += len(effects)
             awarded += used.points
-            steps.append(self._count(used))
+            codes: list[str] = []
             for effect in effects:
-                self._give(effect)
+                self._give(effect, codes)
+            steps.append(self._count(used, tuple(codes)))
         failed_on, failures = self._news_of(failures) if failures else (0, failures)
         if steps or failures:
             head = (self._card.tenant_id, "", b"", self._at_ms, self._card.card_id, self._cause)
@@ -228,23 +236,31 @@ class RuleRun(Mapping[str, Uses]):
         lots = sum(bool(award.expires_after_days or award.pending_days) for award in awards)
         return "lots_limit_reached" if lots and self.draft.lot_count + lots > LOTS_PER_CARD_MAX else ""
 
-    def _count(self, used: UnitsUsed) -> RuleStep:
+    def _no_grant(self, effects: list[Any]) -> str:
+        coupon_ids = [effect.coupon_id for effect in effects if isinstance(effect, CouponGranted)]
+        if not coupon_ids:
+            return ""
+        assert self._grants is not None, "rules grant where they may"
+        return self._grants.fault(coupon_ids, self._tier)
+
+    def _count(self, used: UnitsUsed, codes: tuple[str, ...]) -> RuleStep:
         definition = self._tenant.rulebook.get(used.rule_id)
         assert definition is not None, "a rule that applies is there"
         points = self._points[used.rule_id] = self._points_of(used.rule_id) + used.points
         if not (definition.limits.per_card or definition.limits.per_card_per_day):
-            units = RuleUnits(used.rule_id, used.version, used.points)
+            units = RuleUnits(used.rule_id, used.version, used.points, codes=codes)
             self.units.append(units)
             return RuleStep(units, points)
         before = self._use(used.rule_id) or RuleUse(used.rule_id, 0, used.date, 0)
         day = max(used.date, before.day)
         use = RuleUse(used.rule_id, before.times + 1, day, (before.day_times if before.day == day else 0) + 1)
         self._cards[used.rule_id] = use
-        units = RuleUnits(used.rule_id, used.version, used.points, day)
+        units = RuleUnits(used.rule_id, used.version, used.points, day, codes)
         self.units.append(units)
         return RuleStep(units, points, use)
 
-    def _give(self, effect: Any) -> None:
+    def _give(self, effect: Any, codes: list[str]) -> None:
+        """Gives one effect; `codes` takes in the id of a coupon."""
         card, rule = self._card, f"{effect.rule_id}:{effect.version}"
         head = (card.tenant_id, "", b"", self._at_ms, card.card_id)
         cited = (self._cause, effect.rule_id, effect.version)
@@ -261,8 +277,15 @@ class RuleRun(Mapping[str, Uses]):
                 before, self._tier = self._tier, tier
                 due_ms = review_ms(self._tenant, tier, self._at_ms)
                 self.draft.stand(Standing(tier, due_ms, False))
-                told = (0, due_ms, False, self._at_ms)
-                self._facts.append(CardTierChanged(*head, tier, before, "rule", "", self._cause, rule, *told))
+                stands = (0, due_ms, False, self._at_ms)
+                self._facts.append(CardTierChanged(*head, tier, before, "rule", "", self._cause, rule, *stands))
+        elif isinstance(effect, CouponGranted):
+            assert self._grants is not None
+            told = (effect.coupon_id, card.card_id, self._cause, (effect.rule_id, effect.version), self._granted)
+            granted = self._grants.give(*told)
+            self._granted += 1
+            codes.append(granted.code_id)
+            self._facts.append(granted)
         elif isinstance(effect, HolderNotified):
             self._facts.append(EffectRequested(*head, *cited, "notify", effect.template, effect.text))
         else:
@@ -353,9 +376,10 @@ def units_returned(tenant: Tenant, card: Card, units: tuple[RuleUnits, ...], cau
     return [RuleUnitsReturned(card.tenant_id, "", b"", at_ms, card.card_id, cause, tuple(steps))]
 
 
-def tier_rules(tenant: Tenant, card: Card, before: str, standing: Standing, cause: str, at_ms: int) -> list[Fact]:
+def tier_rules(scope: Scope, card: Card, before: str, standing: Standing, cause: str, at_ms: int) -> list[Fact]:
     """What rules make of another tier that the card got, and its alarm where that changes."""
-    run = RuleRun(tenant, card, at_ms, cause, standing=standing)
+    tenant = scope.tenant
+    run = RuleRun(tenant, card, at_ms, cause, standing=standing, grants=Grants(scope, at_ms))
     if tenant.rulebook.rules and tenant.rulebook.compiled.listens_to("tier_changed"):
         run.happens("tier_changed", tier=TierView(before, standing.tier))
     return run.finished()

@@ -15,7 +15,7 @@ import msgspec
 
 from actors.door_condition import DOOR_ARGUMENTS, DOOR_NAMES, DOOR_PATHS
 from rules.compiled import RuleSet
-from rules.language import RuleDefinition, Trigger
+from rules.language import GrantCoupon, RuleDefinition, Trigger
 
 RULE_BYTES_MAX = 16_384  # of one definition, as the journal has it
 RULES_BYTES_MAX = 1_048_576  # of all of an organisation's
@@ -41,6 +41,11 @@ class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def hears_earnings(self) -> bool:
         """Whether points that are earned may move a rule, by themselves or by the rise that they lead to."""
         return self.compiled.listens_to("points_earned") or self.compiled.listens_to("tier_changed")
+
+    @cached_property
+    def grants(self) -> bool:
+        """Whether any rule grants coupons."""
+        return any(isinstance(action, GrantCoupon) for rule in self.rules for action in rule.then)
 
     @cached_property
     def may_move_at_door(self) -> Callable[..., Any]:

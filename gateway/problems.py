@@ -117,6 +117,9 @@ TABLE: dict[str, Row] = {
     refusals.COUPON_EXPIRED: Row(409, "It is too late for the coupon", "Nothing can be done with it any more."),
     refusals.COUPON_NOT_FOR_CARD: Row(409, "The coupon is for other cards", "Use one that is for this card."),
     refusals.COUPON_ALREADY_USED: Row(409, "The code is used up", "Use another code."),
+    refusals.COUPON_WITHDRAWN: Row(
+        409, "The coupon was withdrawn", "What it was granted for was annulled; use another."
+    ),
     refusals.COUPON_ON_HOLD: Row(409, "The code is on hold", "Capture or release the hold, or wait until it lapses."),
     refusals.COUPON_NOT_COMBINABLE: Row(409, "These coupons do not go together", "Redeem it on another bill."),
     refusals.COUPON_CARD_LIMIT_REACHED: Row(409, "The card has used the coupon up", "Use another coupon."),

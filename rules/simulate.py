@@ -75,7 +75,7 @@ class Example(msgspec.Struct, frozen=True):
 
 class Simulation(msgspec.Struct, frozen=True):
     """The report. `rules` has every rule that did or failed something, by id; `days` every day with a moment, in order;
-    `failures` counts reasons; `examples` are the first at which the draft applied."""
+    `failures` counts reasons; `examples` are the first at which the draft applied; `granted` counts coupons by id."""
 
     moments: int
     applied: int
@@ -86,6 +86,7 @@ class Simulation(msgspec.Struct, frozen=True):
     failures: dict[str, int]
     examples: tuple[Example, ...]
     broken: tuple[BrokenRule, ...]
+    granted: dict[str, int]
 
 
 class _RunningUses:
@@ -135,6 +136,7 @@ class Simulator:
         self._totals: dict[str, RuleTotals] = {}
         self._days: dict[int, DayTotals] = {}
         self._failures: Counter[str] = Counter()
+        self._granted: Counter[str] = Counter()
         self._examples: list[Example] = []
 
     def see(self, moment: Moment, cause: str = "") -> None:
@@ -155,6 +157,7 @@ class Simulator:
             totals = self._of(effect.rule_id, effect.version)
             totals.effects += 1
             if isinstance(effect, CouponGranted):
+                self._granted[effect.coupon_id] += 1
                 for count in (totals, totals.on(date), day):
                     count.coupons += 1
         for failure in outcome.failures:
@@ -177,6 +180,7 @@ class Simulator:
             failures=dict(sorted(self._failures.items())),
             examples=tuple(self._examples),
             broken=self._rules.broken,
+            granted=dict(sorted(self._granted.items())),
         )
 
     def _show(self, moment: Moment, cause: str, outcome: Outcome) -> None:

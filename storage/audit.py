@@ -38,6 +38,7 @@ from storage.audit_checks import (
 )
 from storage.audit_coupons import CouponCheck
 from storage.audit_doors import AttendanceCheck
+from storage.audit_grants import GrantCheck
 from storage.audit_members import BirthdayCheck
 from storage.audit_payouts import PayoutCheck
 from storage.audit_plans import PlanCheck
@@ -83,6 +84,7 @@ CHECKS: dict[str, str] = {
     "payouts": "a window is paid out once, to those who were first, and each prize is posted",
     "plans": "every organisation's count of cards is right, and no plan is exceeded",
     "coupons": "every coupon's counts are right, no limit is exceeded, a redemption ends once, its points with it",
+    "grants": "rules grant what they say and there is, once; an annulled cause takes back what nobody used",
     "card_life": "each new credential has the next serial, none is of a revoked card; tiers follow each other",
     "card_numbers": "an organisation's cards are numbered from 1 up",
     "tiers": "what counts in the window is what was earned there, and tiers follow from it",
@@ -157,6 +159,7 @@ class Replay:
         self.ledger = LedgerCheck(findings)
         self.plans = PlanCheck(findings)
         self.coupons = CouponCheck(findings)
+        self._grants = GrantCheck(findings)
         self.accounts = AccountsCheck(findings)
         self._cards = CardCheck(findings)
         self._visits = VisitsCheck(findings)
@@ -194,6 +197,7 @@ class Replay:
             self.ledger.take(fact, position, place)
             self.plans.take(fact, place)
             self.coupons.take(fact, place)
+            self._grants.take(fact, place)
             self.accounts.take(fact, position, place)
             self._cards.take(fact, place)
             self._visits.take(fact, place)
@@ -208,6 +212,7 @@ class Replay:
             self._apply(fact, position, place)
             rows += history_rows(self.partition, fact, position)
         self._rules.end_entry(f"entry {entry.seq}")
+        self._grants.end_entry(f"entry {entry.seq}")
         self._payouts.end_entry(f"entry {entry.seq}")
         for counted in (self.ledger, self.coupons, self.accounts):
             counted.begin_entry()

@@ -18,7 +18,7 @@ import msgspec
 from actors.calendar import add_days, local_day
 from actors.card import DAYS_REMEMBERED
 from actors.card_facts import CardTierChanged, TagEnrolled, TagRemoved, TierReviewed
-from actors.coupon_facts import BillBegan, CodeIssued, CouponUseBegan, RedemptionChanged
+from actors.coupon_facts import BillBegan, CodeGranted, CodeIssued, CodeWithdrawn, CouponUseBegan, RedemptionChanged
 from actors.door_facts import EveryoneLeft
 from actors.entry import EMPTY_PAYLOAD, Entry, Mark, is_intact
 from actors.facts import (
@@ -151,7 +151,7 @@ class Ownership:
 _CAUSED = (
     *(PointsPosted, AlarmSet, EveryoneLeft, TagEnrolled, TagRemoved, CardTierChanged, TierReviewed),
     *(BirthdayCame, SchedulesMoved),
-    *(CodeIssued, CouponUseBegan, BillBegan, RedemptionChanged),
+    *(CodeIssued, CodeGranted, CodeWithdrawn, CouponUseBegan, BillBegan, RedemptionChanged),
     *(RulesApplied, EffectRequested, RuleUnitsReturned),
 )
 

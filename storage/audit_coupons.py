@@ -16,8 +16,10 @@ import msgspec
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponRedeemed,
@@ -92,6 +94,11 @@ class CouponCheck:
                 self._compare(fact.counts, counted, place)
             case CodeIssued():
                 self._codes[fact.tenant_id, fact.code_id] = ""
+            case CodeGranted() | CodeWithdrawn():
+                counted = self._counted(fact.tenant_id, fact.coupon_id, place)
+                counted.issued += 1 if isinstance(fact, CodeGranted) else -1
+                self._codes.setdefault((fact.tenant_id, fact.code_id), "")
+                self._compare(fact.counts, counted, place)
             case CouponRedeemed():
                 self._redeemed(fact, place)
             case RedemptionChanged():
@@ -231,6 +238,10 @@ class CouponRows:
                 self._set(fact.tenant_id, position, counts=fact.coupon_id)
             case CodeIssued():
                 self._set(fact.tenant_id, position, code=fact.code_id)
+            case CodeGranted():
+                self._set(fact.tenant_id, position, counts=fact.coupon_id, code=fact.code_id)
+            case CodeWithdrawn():
+                self._set(fact.tenant_id, position, counts=fact.coupon_id, code_state=fact.code_id)
             case CouponUseBegan():
                 self._set(fact.tenant_id, position, use=fact.coupon_use_id)
             case BillBegan():

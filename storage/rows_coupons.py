@@ -10,8 +10,10 @@ import msgspec
 from actors.coupon import code_state, told
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponFact,
@@ -51,6 +53,13 @@ def coupon_rows(fact: CouponFact, position: int) -> Iterator[tuple[StateTable, R
         case CodeIssued():
             code = (fact.coupon_id, fact.card_id, fact.tail, fact.issue_id, fact.number, fact.at_ms)
             yield COUPON_CODES, (tenant_id, fact.code_id, *code, fact.expires_at_ms, fact.is_shared, position)
+        case CodeGranted():
+            code = (fact.coupon_id, fact.card_id, "", fact.cause, fact.number, fact.at_ms)
+            yield COUPON_CODES, (tenant_id, fact.code_id, *code, fact.expires_at_ms, False, position)
+            yield COUPON_COUNTS, _counts(tenant_id, fact.coupon_id, fact.counts, position)
+        case CodeWithdrawn():
+            yield COUPON_CODE_STATES, (tenant_id, fact.code_id, "withdrawn", "", position)
+            yield COUPON_COUNTS, _counts(tenant_id, fact.coupon_id, fact.counts, position)
         case CouponUseBegan():
             yield COUPON_USES, (tenant_id, fact.coupon_id, fact.card_id, 0, position)
         case BillBegan():

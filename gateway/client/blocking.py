@@ -163,6 +163,7 @@ class Coupons(Blocking[coupons.Coupons]):
     of_card = _iterates(coupons.Coupons.of_card)
     redemptions = _iterates(coupons.Coupons.redemptions)
     redeem = _waits(coupons.Coupons.redeem)
+    redeem_granted = _waits(coupons.Coupons.redeem_granted)
     redemption = _waits(coupons.Coupons.redemption)
     capture = _waits(coupons.Coupons.capture)
     release = _waits(coupons.Coupons.release)

@@ -62,7 +62,7 @@ class Coupons(Noun):
         return self._caller.items(path(COUPONS, coupon_id, "redemptions"), state=state, card_id=card_id)
 
     def of_card(self, card_id: str) -> AsyncIterator[Json]:
-        """The codes that were issued for a card, newest first."""
+        """The codes that were issued for a card and the coupons that rules granted to it, newest first."""
         return self._caller.items(path("/v1/cards", card_id, "coupons"))
 
     async def redeem(
@@ -77,6 +77,19 @@ class Coupons(Noun):
         """Redeems a code for a card, or holds it until a time. Its `id` is for what comes after."""
         body = given(code=code, card_id=card_id, bill_id=bill_id, hold_until=hold_until)
         return await self._post(COUPONS + "/redeem", body, idempotency_key)
+
+    async def redeem_granted(
+        self,
+        card_id: str,
+        grant_id: str,
+        *,
+        bill_id: str | None = None,
+        hold_until: Time = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Redeems, or holds, a coupon that a rule granted: by its id among the card's coupons."""
+        body = given(bill_id=bill_id, hold_until=hold_until)
+        return await self._post(path("/v1/cards", card_id, "coupons", grant_id, "redeem"), body, idempotency_key)
 
     async def redemption(self, redemption_id: str) -> Json:
         """A redemption as it is now."""

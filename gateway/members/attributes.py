@@ -92,9 +92,10 @@ def is_valid(schema: str, attributes: dict[str, Any]) -> bool:
 
 @lru_cache(limits.SCHEMA_CACHE_ENTRIES_MAX)
 def properties_of(schema: str) -> dict[str, str]:
-    """The properties at the top with their type ("" where that is none or several), in the order of the schema."""
+    """The properties at the top with their type ("" where that is none or several, or the schema is just true), in the
+    order of the schema."""
     properties: dict[str, Any] = msgspec.json.decode(schema).get("properties", {})
-    kinds = {name: inner.get("type", "") for name, inner in properties.items()}
+    kinds = {name: inner.get("type", "") if isinstance(inner, dict) else "" for name, inner in properties.items()}
     return {name: kind if isinstance(kind, str) else "" for name, kind in kinds.items()}
 
 

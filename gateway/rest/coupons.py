@@ -6,6 +6,8 @@ Rules:
 2. Lists tell a code's last characters; the whole of it only to who may issue codes, and to the member whose card it is
    for.
 3. A mistyped code is unknown without the engine being asked.
+4. What a rule granted has no text: it is redeemed by its id, under its card's address. An issued code has an id, too,
+   which is no secret and redeems nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from actors.coupon_commands import (
     RollbackCoupon,
 )
 from actors.coupon_facts import (
+    GRANT_PREFIX,
     CodesIssued,
     CouponChanged,
     CouponDefined,
@@ -90,6 +93,13 @@ class AtTheTill(Body):
     hold_until: Time | None = None
 
 
+class GrantedAtTheTill(Body):
+    """As in `AtTheTill`."""
+
+    bill_id: Id | None = None
+    hold_until: Time | None = None
+
+
 class Reason(Body):
     """Why."""
 
@@ -113,12 +123,14 @@ class NewCodesView(View):
 
 
 class CodeView(View):
-    """A code in a list: `tail` are its last characters, `code` all of it, for who may see that."""
+    """A code in a list: `tail` are its last characters, `code` all of it, for who may see that. One that a rule granted
+    (`is_granted`) has neither."""
 
     id: str
     coupon_id: str
     coupon_name: str
     card_id: str | None
+    is_granted: bool
     tail: str
     code: str | None
     state: str
@@ -331,7 +343,8 @@ async def roll_back(redemption_id: PathId, call: Till, body: Reason | None = Non
 async def coupons_of_card(
     card_id: PathId, call: CardReader, limit: Limit = limits.PAGE_ITEMS_DEFAULT, cursor: Cursor = None
 ) -> CodePage:
-    """The codes that were issued for this card, newest first. A member sees their own with the whole code."""
+    """The codes that were issued for this card and the coupons that rules granted to it, newest first. A member sees
+    their own with the whole code."""
     card = await call.query(GetCard(call.tenant_id, card_id), EngineCardView)
     call.sees_member(card.member_id, CARD_UNKNOWN)
     is_fresh = await call.is_fresh()
@@ -346,9 +359,25 @@ async def coupons_of_card(
     return CodePage(items=items, next_cursor=page.next_cursor, stale=not is_fresh)
 
 
+@card_router.post("/{card_id}/coupons/{grant_id}/redeem", summary="Redeem a coupon that a rule granted, or hold it")
+async def redeem_granted(
+    card_id: PathId, grant_id: PathId, call: Till, body: GrantedAtTheTill | None = None
+) -> RedemptionView:
+    """As a code is redeemed (`POST /v1/coupons/redeem`); `grant_id` is its id in the list of the card's coupons. It is
+    good for that card alone, and needs no code. 409 `coupon_withdrawn`: what it was granted for was annulled."""
+    if not grant_id.startswith(GRANT_PREFIX):
+        raise Problem(COUPON_UNKNOWN)
+    told = body or GrantedAtTheTill()
+    entity_id = call.parts.ids.entity("rdm")
+    head = (call.tenant_id, call.request_id, b"", entity_id)
+    command = RedeemCoupon(*head, grant_id, card_id, told.bill_id or "", ms(told.hold_until))
+    return redemption_view(await call.tell(command, CouponRedeemed, is_noted=False))
+
+
 def _code_view(call: Call, row: CodeRow) -> CodeView:
     text: str | None = None
-    if call.reach == "own" or call.caller.reach("coupons.issue") is not None:
+    is_granted = row.code_id.startswith(GRANT_PREFIX)
+    if not is_granted and (call.reach == "own" or call.caller.reach("coupons.issue") is not None):
         text = issued_code(call.parts.secrets, call.tenant_id, row.issue_id, row.number)
         # Under another master secret the texts of before cannot be derived any more.
         text = text if code_id(call.tenant_id, text) == row.code_id else None
@@ -357,6 +386,7 @@ def _code_view(call: Call, row: CodeRow) -> CodeView:
         coupon_id=row.coupon_id,
         coupon_name=row.name,
         card_id=row.card_id or None,
+        is_granted=is_granted,
         tail=row.tail,
         code=text,
         state=row.state,

@@ -3,7 +3,9 @@
 Rules:
 1. The draft is looked at beside the organisation's active rules as they are now, instead of the one that it replaces.
 2. It has to be one that could be saved and active; what is wrong with it is told as when it is saved.
-3. Without moments that the request makes up it is a span of the past, by default the last
+3. Coupons are granted as if they were active and had uses left: what they would have cost is to be seen, and how many
+   there are left now.
+4. Without moments that the request makes up it is a span of the past, by default the last
    `limits.SIMULATION_DAYS_DEFAULT` days (`gateway.rule_simulation`).
 """
 
@@ -15,9 +17,11 @@ import msgspec
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from actors.queries import GetRules, GetTenant
-from actors.refusals import LIMIT_REACHED
-from actors.replies import RulesView, TenantView
+from actors.coupon_terms import AmountValue, PointsValue
+from actors.queries import GetCoupon, GetRules, GetTenant
+from actors.refusals import COUPON_UNKNOWN, LIMIT_REACHED
+from actors.replies import CouponView, RulesView, TenantView
+from actors.rule_admin import fault_of_granting
 from gateway import limits
 from gateway.problems import FieldError, Problem
 from gateway.render import rfc3339
@@ -26,7 +30,7 @@ from gateway.rest.rules import RuleWriter, found_rule, malformed_rule, read_rule
 from gateway.rule_simulation import PastOfTenant, Reached, Span, see_all
 from gateway.slots import Slots
 from rules.document import DocumentError, admission_error
-from rules.language import RuleDefinition
+from rules.language import GrantCoupon, RuleDefinition
 from rules.moment import Moment
 from rules.moment_document import moment_of
 from rules.outcome import Effect
@@ -58,6 +62,7 @@ class RuleDayView(View):
     date: str
     applied: int
     points: int
+    coupons: int
 
 
 class SimulatedRuleView(View):
@@ -71,6 +76,7 @@ class SimulatedRuleView(View):
     cards: int
     effects: int
     points: int
+    coupons: int
     withheld: int
     failed: int
     days: list[RuleDayView]
@@ -83,6 +89,19 @@ class SimulatedDayView(View):
     moments: int
     applied: int
     points: int
+    coupons: int
+
+
+class GrantedView(View):
+    """How often a coupon would have been granted, and how many more of it can be (null: as many as you like). What that
+    costs once all are redeemed: in points, in dong (`vnd`); percentages and items cost what the till says."""
+
+    coupon_id: str
+    name: str
+    granted: int
+    left: int | None
+    points: int
+    vnd: int
 
 
 class ExampleView(View):
@@ -114,6 +133,8 @@ class SimulationView(View):
     moments: int
     applied: int
     points: int
+    coupons: int
+    granted: list[GrantedView]
     rules: list[SimulatedRuleView]
     days: list[SimulatedDayView]
     failures: dict[str, int]
@@ -131,6 +152,7 @@ async def simulate_rule(body: SimulationBody, call: RuleWriter, request: Request
     from there. Rules on `schedule` have no past; make moments up for them. Scans that were annulled since are among
     them. Begin with a local midnight: visits before the span are not known."""
     draft, others = await _draft(call, body)
+    await _grantable(call, draft)
     tenant = await call.query(GetTenant(call.tenant_id), TenantView)
     zone = tenant.settings.time_zone
     simulator = Simulator(draft, others)
@@ -141,7 +163,9 @@ async def simulate_rule(body: SimulationBody, call: RuleWriter, request: Request
             await see_all(simulator, _made_up(body, draft, zone))
         else:
             span = await _see_past(call, simulator, _span(call, body), zone)
-    return _view(simulator.report(), draft.rule_id, span)
+    report = simulator.report()
+    granted = [await _granted(call, coupon_id, count) for coupon_id, count in report.granted.items()]
+    return _view(report, draft.rule_id, span, granted)
 
 
 async def _draft(call: Call, body: SimulationBody) -> tuple[RuleDefinition, tuple[RuleDefinition, ...]]:
@@ -203,14 +227,52 @@ def _bad(detail: str, pointer: str) -> Problem:
     return Problem("malformed", detail, [FieldError(detail, pointer=pointer)])
 
 
-def _view(report: Simulation, draft_id: str, span: SpanView | None) -> SimulationView:
+async def _grantable(call: Call, draft: RuleDefinition) -> None:
+    """As the engine judges it when the rule is saved (`actors.rule_admin`)."""
+    for number, action in enumerate(draft.then):
+        if not isinstance(action, GrantCoupon):
+            continue
+        try:
+            found = await call.query(GetCoupon(call.tenant_id, action.coupon_id), CouponView)
+            fault = fault_of_granting(found.terms)
+        except Problem as problem:
+            if problem.code != COUPON_UNKNOWN:
+                raise
+            fault = fault_of_granting(None)
+        if fault:
+            error = DocumentError(f"/then/{number}/coupon_id", f"{action.coupon_id!r}: {fault}")
+            raise malformed_rule((error,))
+
+
+async def _granted(call: Call, coupon_id: str, count: int) -> GrantedView:
+    found = await call.query(GetCoupon(call.tenant_id, coupon_id), CouponView)
+    terms, value = found.terms, found.terms.value
+    return GrantedView(
+        coupon_id=coupon_id,
+        name=terms.name,
+        granted=count,
+        left=max(0, terms.uses_max - found.counts.issued) if terms.uses_max else None,
+        points=count * value.points if isinstance(value, PointsValue) else 0,
+        vnd=count * value.vnd if isinstance(value, AmountValue) else 0,
+    )
+
+
+def _view(report: Simulation, draft_id: str, span: SpanView | None, granted: list[GrantedView]) -> SimulationView:
     return SimulationView(
         moments=report.moments,
         applied=report.applied,
         points=report.points,
+        coupons=report.coupons,
+        granted=granted,
         rules=[_rule(totals, draft_id) for totals in report.rules],
         days=[
-            SimulatedDayView(date=_date(day.date), moments=day.moments, applied=day.applied, points=day.points)
+            SimulatedDayView(
+                date=_date(day.date),
+                moments=day.moments,
+                applied=day.applied,
+                points=day.points,
+                coupons=day.coupons,
+            )
             for day in report.days
         ],
         failures=report.failures,
@@ -228,10 +290,11 @@ def _rule(totals: RuleTotals, draft_id: str) -> SimulatedRuleView:
         cards=totals.cards,
         effects=totals.effects,
         points=totals.points,
+        coupons=totals.coupons,
         withheld=totals.withheld,
         failed=totals.failed,
         days=[
-            RuleDayView(date=_date(day.date), applied=day.applied, points=day.points)
+            RuleDayView(date=_date(day.date), applied=day.applied, points=day.points, coupons=day.coupons)
             for _, day in sorted(totals.days.items())
         ],
     )

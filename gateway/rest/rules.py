@@ -15,7 +15,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Response
 
 from actors.queries import GetRules
-from actors.refusals import RULE_UNKNOWN
+from actors.refusals import RULE_INVALID, RULE_UNKNOWN
 from actors.replies import RulesView
 from actors.rule_admin import fault_of
 from actors.rule_commands import DeleteRule, SaveRule
@@ -136,7 +136,7 @@ async def list_rules(call: RuleReader) -> RulesListView:
 async def make_rule(call: RuleWriter, body: RuleBody, response: Response) -> RuleView:
     """A draft unless the document says another state."""
     definition = read_rule(body.rule, derived_id("rule", call.tenant_id, call.request_id))
-    fact = await call.tell(SaveRule(call.tenant_id, call.request_id, b"", definition, True), RuleSaved)
+    fact = await _told(call, SaveRule(call.tenant_id, call.request_id, b"", definition, True))
     response.headers["ETag"] = tag_of(rule_version(fact.definition))
     return _shown(fact.definition, RulesView((), {}))
 
@@ -248,9 +248,20 @@ async def found_rule(call: Call, rule_id: str) -> tuple[RuleDefinition, RulesVie
     raise Problem(RULE_UNKNOWN)
 
 
+async def _told(call: Call, command: SaveRule) -> RuleSaved:
+    """What the engine made of it; where it says what of the document is not possible, that is told as here."""
+    try:
+        return await call.tell(command, RuleSaved)
+    except Problem as problem:
+        pointer, _, message = problem.detail.partition(": ")
+        if problem.code != RULE_INVALID or not pointer.startswith("/"):
+            raise
+        raise malformed_rule((DocumentError(pointer, message),)) from problem
+
+
 async def _saved(call: Call, definition: RuleDefinition, edit: Editing) -> RuleView:
     command = SaveRule(call.tenant_id, call.request_id, b"", definition, False, edit.versions)
-    fact = await call.tell(command, RuleSaved)
+    fact = await _told(call, command)
     edit.tagged(tag_of(rule_version(fact.definition)))
     view = await call.query(GetRules(call.tenant_id), RulesView)
     return _shown(fact.definition, view)

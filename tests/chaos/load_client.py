@@ -113,6 +113,10 @@ class Worker:
         """Whether there was an answer for each of its cards: it does not ask twice round before."""
         return self._asked >= 2 * len(self._cards)
 
+    def meet_all_again(self) -> None:
+        """Makes `has_met_all` a question again."""
+        self._asked = 0
+
     def next_card(self) -> Json:
         """Round robin, so that all cards are soon in memory."""
         self._asked += 1
@@ -392,6 +396,11 @@ class Load:
         for task in self._tasks:
             if task.done():
                 task.result()
+
+    def meet_all_again(self) -> None:
+        """From now on `wait_until_all_met` waits for cards that are asked about anew."""
+        for worker in self.workers:
+            worker.meet_all_again()
 
     async def wait_until_all_met(self, timeout_s: float) -> None:
         """Waits until each card was asked about and answered. Raises `TimeoutError`, naming who is not so far."""

@@ -36,7 +36,7 @@ import redis as redis_sync
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from actors.ids import partition_of
+from actors.ids import CLOCK_AHEAD_MS_MAX, partition_of
 from tests.chaos.load_client import Load
 from tests.support.running import Running
 
@@ -50,6 +50,8 @@ RATE_DEFAULT = 150.0
 RECOVERY_TIMEOUT_S = 90.0
 BACK_TIMEOUT_S = 90.0
 POLL_S = 0.05
+# For so long after a partition was opened, whether a request id is new is looked up in Postgres (`actors.requests`).
+SETTLES_S = CLOCK_AHEAD_MS_MAX / 1000 + 2.0
 
 Json = dict[str, Any]
 
@@ -83,6 +85,7 @@ class Chaos:
         self._postgres_url = found.postgres_url
         self._redis = redis_sync.Redis.from_url(found.redis_url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         self._expected = {kind: len(pids) for kind, pids in found.pids.items()}
+        self._epochs: dict[int, int] = {}
 
     async def begin(self) -> None:
         """Starts the load, and returns when every card has been brought to memory."""
@@ -90,6 +93,16 @@ class Chaos:
         await self.load.wait_until_all_met(RECOVERY_TIMEOUT_S)
         self.load.tally.mark()
         await self.load.wait_until_answered(RECOVERY_TIMEOUT_S)
+
+    async def settle(self) -> None:
+        """Returns once memory alone is enough for what the clients ask: since every partition was opened, all cards
+        were brought to memory, and request ids are younger than that. A host that stood still for a second just before
+        would otherwise make a test of Postgres' absence one of a failover in it."""
+        while (epochs := await self._asked(self.epochs)) != self._epochs:
+            self._epochs = epochs
+            self.load.meet_all_again()
+            await asyncio.sleep(SETTLES_S)
+            await self.load.wait_until_all_met(RECOVERY_TIMEOUT_S)
 
     async def kill(self, kind: str) -> None:
         """Kills one process of a kind, and waits until the system is whole again."""
@@ -146,9 +159,18 @@ class Chaos:
 
     async def written(self) -> dict[int, int]:
         """The journal's last seq by partition."""
-        return await asyncio.to_thread(
-            lambda: {n: int(self._redis.hget(f"mv:{{p{n:02d}}}:fence", "seq") or 0) for n in range(self._partitions)}  # type: ignore[arg-type]
-        )
+        return await self._fences("seq")
+
+    async def epochs(self) -> dict[int, int]:
+        """The epoch by partition: it changes when the partition is opened."""
+        return await self._fences("epoch")
+
+    async def _fences(self, name: str) -> dict[int, int]:
+        def read() -> dict[int, int]:
+            keys = {number: f"mv:{{p{number:02d}}}:fence" for number in range(self._partitions)}
+            return {number: int(self._redis.hget(key, name) or 0) for number, key in keys.items()}  # type: ignore[arg-type]
+
+        return await asyncio.to_thread(read)
 
     async def projected(self) -> dict[int, int]:
         """Postgres' position by partition."""
@@ -188,6 +210,7 @@ class Chaos:
 
     async def postgres_away(self, seconds: float) -> Json:
         """Stops Postgres, with all its processes, for a while. Check-ins go on; write-behind catches up afterwards."""
+        await self.settle()
         trouble_before, acked_before = sum(self.load.tally.trouble.values()), self.load.tally.acked
         async with self._without_postgres():
             self.load.tally.mark()
@@ -208,6 +231,7 @@ class Chaos:
 
     async def silence_without_postgres(self, seconds: float) -> Json:
         """While Postgres is away, the owner of the first organisation's partition stands still for a while."""
+        await self.settle()
         partition = partition_of(self.load.workers[0].tenant, self._partitions)
         name, pid = await asyncio.to_thread(self.running.owner, partition)
         async with self._without_postgres():

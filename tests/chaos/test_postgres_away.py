@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.chaos.conftest import Site
 from tests.chaos.run import Chaos, say, verdict
 
-AWAY_S = 20.0
+AWAY_S = 12.0
 SILENT_S = 4.0  # well above what a host may stand still before it counts as dead
 RATE = 150.0
 

@@ -259,6 +259,8 @@ async def running_system(database: str, rates: dict[str, str] | None = None, **m
     host = Host("one", journal, PostgresStore(store), publisher, clock_ms, len(PARTITIONS))
     await host.start()
     await host.adopt(PARTITIONS)
+    while any(state == "opening" for state in host.health().partitions.values()):  # noqa: ASYNC110 - the host tells nobody
+        await asyncio.sleep(0.005)
     projector = Projector(journal, writers, PARTITIONS, clock_ms)
     projecting = asyncio.create_task(projector.run())
     dispatcher = Dispatcher(DirectTransport(host), FakeDirectory({"one": list(PARTITIONS)}), lambda: 0.5)

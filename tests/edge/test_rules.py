@@ -62,7 +62,7 @@ async def test_what_is_wrong_is_told_with_pointer_line_and_column(system: System
     ("change", "pointer"),
     [
         ({"then": [{"action": "set_tier", "tier": "paper"}]}, "#/rule/then/0/tier"),
-        ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/rule/then/0/action"),
+        ({"then": [{"action": "grant_coupon", "coupon_id": "c"}]}, "#/rule/then/0/coupon_id"),
     ],
 )
 async def test_what_is_not_possible_here_is_told(

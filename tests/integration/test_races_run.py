@@ -92,6 +92,36 @@ async def test_one_code_and_a_coupons_last_uses_are_redeemed_once(seeded_system:
     assert sum(balances) == 15
 
 
+async def test_rules_grant_no_more_coupons_than_there_are(seeded_system: SeededSystem) -> None:
+    terms = {"name": "Gift", "value": {"type": "item", "text": "A cake"}, "limit_in_all": 9}
+    (coupon,) = await at_once(seeded_system, [("/v1/coupons", terms)])
+    then = [{"action": "grant_coupon", "coupon_id": coupon.json()["id"]}]
+    gift = {"name": "Gift", "on": "checkin", "then": then, "state": "active"}
+    (rule,) = await at_once(seeded_system, [("/v1/rules", {"rule": gift})])
+    assert rule.status_code == 201
+    event, cards = await made_event(seeded_system, capacity=100), await cards_of(seeded_system, 40)
+    scans = [scan_of(event, card) for card in cards]
+    # Each twice under one id: what is asked again grants nothing again.
+    answers = await at_once(seeded_system, [*scans, *scans])
+    assert {answer.json()["verdict"] for answer in answers} == {"admitted"}
+    path = f"/v1/coupons/{coupon.json()['id']}"
+    assert (await read(seeded_system, path))["issued"] == 9
+    codes = (await read(seeded_system, f"{path}/codes"))["items"]
+    assert len({code["card_id"] for code in codes}) == len(codes) == 9
+    first, second, *_ = codes
+    redeemed = [(f"/v1/cards/{first['card_id']}/coupons/{first['id']}/redeem", {})] * 20
+    assert Counter(map(code, await at_once(seeded_system, redeemed))) == {"": 1, "coupon_already_used": 19}
+    scan_ids = {card["id"]: body["scan_id"] for card, (_, body) in zip(cards, scans, strict=True)}
+    for one in (first, second):
+        annul = f"/v1/events/{event['id']}/checkins/{scan_ids[one['card_id']]}/annul"
+        (annulled,) = await at_once(seeded_system, [(annul, {})])
+        assert annulled.status_code == 200, annulled.text
+    states = {code["id"]: code["state"] for code in (await read(seeded_system, f"{path}/codes"))["items"]}
+    assert (states[first["id"]], states[second["id"]]) == ("redeemed", "withdrawn")
+    assert (await read(seeded_system, path))["issued"] == 8
+    await at_once(seeded_system, [(f"/v1/rules/{rule.json()['id']}/state", {"state": "paused"})])
+
+
 async def test_a_list_has_what_either_gateway_confirmed(seeded_system: SeededSystem) -> None:
     (card,) = await cards_of(seeded_system, 1)
     path, whole = f"/v1/cards/{card['id']}", 0

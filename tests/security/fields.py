@@ -26,6 +26,7 @@ IDS: dict[str, str] = {
     "redemption_id": "hold",
     "POST /v1/coupons/redemptions/{redemption_id}/rollback redemption_id": "redemption",
     "POST /v1/coupons/redeem code": "coupon_code",
+    "grant_id": "grant",
     "event_id": "event",
     "window": "event",
     "POST /v1/leaderboards/{board}/payout window": "closed_event",

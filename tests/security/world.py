@@ -256,6 +256,17 @@ async def _coupon_code(bundle: Bundle) -> str:
     return str((await bundle.made(path, {"count": 2}))["items"][0]["code"])
 
 
+async def _grant(bundle: Bundle) -> str:
+    """Granted to the card by a rule."""
+    action = {"action": "grant_coupon", "coupon_id": await bundle.get("coupon")}
+    rule = {"name": "Gift", "on": "top_up", "then": [action], "state": "active"}
+    made, card = await bundle.made("/v1/rules", {"rule": rule}), f"/v1/cards/{await bundle.get('card')}"
+    await bundle.made(f"{card}/wallet/top-up", {"amount": 1})
+    await bundle.made(f"/v1/rules/{made['id']}/state", {"state": "paused"})
+    listed = await bundle.system.made("GET", f"{card}/coupons?limit=200", token=bundle.tenant.key)
+    return next(str(one["id"]) for one in listed["items"] if one["is_granted"])
+
+
 async def _redeemed(bundle: Bundle, **more: str) -> str:
     issued = await bundle.made(f"/v1/coupons/{await bundle.get('coupon')}/codes", {"count": 1})
     body = {"code": issued["items"][0]["code"], "card_id": await bundle.get("card"), **more}
@@ -378,6 +389,7 @@ MAKERS: dict[str, Callable[[Bundle], Awaitable[str]]] = {
     "scan": _scan,
     "coupon": _coupon,
     "coupon_code": _coupon_code,
+    "grant": _grant,
     "redemption": _redemption,
     "hold": _hold,
     "device": _device,

@@ -8,11 +8,10 @@ from unittest.mock import patch
 
 import msgspec
 
-from actors import coupon_redemptions
+from actors import coupon_draft, coupon_redemptions
 from actors.coupon import Bill, Coupon, CouponUse
 from actors.coupon_commands import RollbackCoupon
-from actors.coupon_redemptions import CouponDraft
-from actors.coupon_rules import NO_GAINS
+from actors.coupon_draft import NO_GAINS, CouponDraft
 from actors.coupon_terms import CouponCounts
 from actors.handlers import HANDLERS
 from tests.simulation.planting import around, deciding, planted
@@ -52,7 +51,10 @@ def coupon_rolled_back_twice() -> Iterator[None]:
 
 @planted
 def coupon_day_not_begun_anew() -> Iterator[None]:
-    with patch.object(coupon_redemptions, "_uses_on", lambda day, counted_day, uses: uses):
+    def uses(day: int, counts: CouponCounts) -> int:
+        return counts.day_uses
+
+    with patch.object(coupon_redemptions, "uses_on", uses), patch.object(coupon_draft, "uses_on", uses):
         yield
 
 

@@ -211,11 +211,11 @@ class Checker(Watcher):
                 self._world.note(f"visit {'after the event' if ':' in fact.counts_as.event_id else 'of a frozen day'}")
 
     def _take_coupon(self, kind: str, fact: Any, position: int) -> None:
-        own = {"CouponDefined": "coupon", "CodeIssued": "code"}.get(kind)
+        own = {"CouponDefined": "coupon", "CodeIssued": "code", "CodeGranted": "code"}.get(kind)
         if own is not None:
             self.history[own, getattr(fact, f"{own}_id")].add(position, position)
         if kind in ("CouponRedeemed", "RedemptionChanged"):
-            self._world.note(f"coupon {fact.state}")
+            self._world.note(f"{'granted' if fact.code_id.startswith('grant_') else 'coupon'} {fact.state}")
             self.history["redemption", fact.redemption_id].add(position, self.oracle.coupons.state(fact.redemption_id))
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
             self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))

@@ -5,6 +5,7 @@ later with old ids, and now and then reuse an id for something else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import msgspec
@@ -48,6 +49,7 @@ from tests.simulation.card_clients import (
 from tests.simulation.checker import Checker, check
 from tests.simulation.clients_coupons import COUPONS, CouponKnowledge, founding_coupons
 from tests.simulation.door_clients import ZONES, at_doors, check_in, terms_change
+from tests.simulation.grant_clients import Granted, founding_gifts, granting_rule
 from tests.simulation.hosts import HostModel, Supervisor, Token
 from tests.simulation.member_clients import about_holder, birthday_rule, scheduled_rule, some_profile
 from tests.simulation.rule_clients import about_rules, learn_rule
@@ -109,6 +111,7 @@ class Client:
         self._rules: dict[str, dict[str, RuleDefinition]] = {}
         self._scans: dict[str, list[tuple[str, str]]] = {tenant_id: [] for tenant_id in TENANTS}
         self._coupons = CouponKnowledge()
+        self._granted = Granted()
 
     @property
     def is_done(self) -> bool:
@@ -164,7 +167,7 @@ class Client:
         card_id, event_id = self._pick(tenant_id, CARDS), self._pick(tenant_id, EVENTS)
         head = (tenant_id, request_id, b"")
         if rng.random() < 0.3:
-            return self._signed(self._coupons.command(rng, self._world.now_ms, head, card_id))
+            return self._signed(self._granted.instead(self._coupons.command(rng, self._world.now_ms, head, card_id)))
         if rng.random() < (0.06 if self._world.now_ms > MIDNIGHT_MS else 0.01):
             return self._signed(some_payout(rng, head, event_id))
         dice = rng.random()
@@ -194,6 +197,8 @@ class Client:
             command = about_rules(rng, head, self._rules.get(tenant_id, {}))
             if int(head[1][-1], 16) < 4:
                 command = scheduled_rule(head)
+            elif int(head[1][-1], 16) < 6:
+                command = granting_rule(head, Random(head[1]))
         elif dice < 0.97:
             command = self._change_event(head, event_id)
         elif dice < 0.98:
@@ -365,6 +370,7 @@ class Client:
         if isinstance(reply, Done):
             learn(reply.fact, self._serials, self._counters)
             learn_rule(reply.fact, self._rules)
+            self._granted.learn(reply.fact)
         if isinstance(reply, Done) and type(reply.fact).__name__ == "PointsPosted":
             fact: Any = reply.fact
             self._entries[fact.tenant_id, fact.card_id] = fact.entry_seq
@@ -432,4 +438,5 @@ def founding_commands(client: Client) -> list[Command]:
                 terms = EventTerms("Evening", world.rng.randint(1, 2), gates=gates, zones=ZONES)
             commands.append(CreateEvent(*head(tenant_id), event_id, terms))
         commands += founding_coupons(world.rng, tenant_id, client._id)
+        commands += founding_gifts(world.seed, tenant_id)
     return [client._signed(command) for command in commands]

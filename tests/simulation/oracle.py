@@ -39,6 +39,7 @@ from tests.simulation.oracle_boards import BoardOracle
 from tests.simulation.oracle_cards import CardOracle
 from tests.simulation.oracle_coupons import CouponOracle
 from tests.simulation.oracle_doors import CONDITIONS, Expected
+from tests.simulation.oracle_grants import GrantOracle
 from tests.simulation.oracle_members import MemberOracle
 from tests.simulation.oracle_payouts import PayoutOracle
 from tests.simulation.oracle_points import PointsOracle, refused
@@ -58,6 +59,7 @@ class Oracle(CardOracle, PointsOracle, RuleOracle, MemberOracle, ScheduleOracle)
         # Which scans were judged: at which event, and whether they let somebody in.
         self.judged: dict[tuple[str, str], tuple[str, bool]] = {}
         self.coupons = CouponOracle(self)
+        self.grants = GrantOracle(self)
         self.boards = BoardOracle()
         self._payouts = PayoutOracle(self, self.boards)
 

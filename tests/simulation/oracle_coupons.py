@@ -19,6 +19,7 @@ from actors.coupon_commands import (
 from actors.coupon_terms import CouponTerms
 from actors.replies import CouponView, RedemptionView
 from actors.versions import coupon_version
+from tests.simulation.oracle_grants import code_of
 from tests.simulation.plain import plain
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class CouponOracle:
         expected += self._redeem(command) if isinstance(command, RedeemCoupon) else self._end(command)
         if self._oracle.alarm(card_id) != card_alarm:
             expected.append(_alarm(card_id, self._oracle.alarm(card_id)))
+        others: list[Expected] = []
+        if isinstance(command, RollbackCoupon) and expected[-1][0] != "CommandRefused":
+            cause = f"coupon:{command.redemption_id}"
+            own, others = self._oracle.grants.withdrawn_beside(card_id, cause, coupon_id)
+            expected += own
+        expected += others
         if self.alarm(coupon_id) != alarm:
             expected.append(_alarm(coupon_id, self.alarm(coupon_id)))
         return expected
@@ -105,7 +112,9 @@ class CouponOracle:
         day = max((one["day"] for one in ones), default=0)
         states = [one["state"] for one in ones]
         uses = sum(one["state"] in IN_FORCE and one["day"] == day for one in ones)
-        issued = sum(code["coupon"] == coupon_id and not code["shared"] for code in self.codes.values())
+        issued = sum(
+            code["coupon"] == coupon_id and not code["shared"] and not code["withdrawn"] for code in self.codes.values()
+        )
         return issued, states.count("redeemed"), states.count("on_hold"), day, uses
 
     def view(self, coupon_id: str) -> tuple[str, str, tuple[int, int, int, int, int]]:
@@ -152,8 +161,7 @@ class CouponOracle:
     def _new_code(self, command: Any, code_id: str, card_id: str, *, shared: bool = False) -> Expected:
         days = 0 if shared else self.coupons[command.coupon_id]["terms"]["valid_days"]
         expires = self._oracle.at_ms + days * DAY_MS if days else 0
-        code = {"coupon": command.coupon_id, "card": card_id, "expires": expires, "shared": shared}
-        self.codes[code_id] = {**code, "tenant": command.tenant_id}
+        self.codes[code_id] = code_of(command.tenant_id, command.coupon_id, card_id, expires, shared=shared)
         return ("CodeIssued", {"code_id": code_id, "card_id": card_id, "expires_at_ms": expires, "is_shared": shared})
 
     def _change(self, command: ChangeCoupon) -> list[Expected]:
@@ -224,8 +232,10 @@ class CouponOracle:
             "rules": [],
             "rules_seq": 0,
         }
+        # What rules grant of the coupon itself is counted after it.
+        more = {"hold_until_ms": command.hold_until_ms, "counts": self.counts(coupon_id)}
         posted = [] if command.hold_until_ms else self._give(one)
-        return [*expected, ("CouponRedeemed", self._shown(one, hold_until_ms=command.hold_until_ms)), *posted]
+        return [*expected, ("CouponRedeemed", self._shown(one, **more)), *posted]
 
     def _reason(self, command: RedeemCoupon, code: dict[str, Any], terms: dict[str, Any], card: dict[str, Any]) -> str:
         now = self._oracle.at_ms
@@ -253,6 +263,7 @@ class CouponOracle:
             (terms["tiers"] and card["tier"] not in terms["tiers"], "coupon_not_for_card"),
             ("redeemed" in users, "coupon_already_used"),
             ("on_hold" in users, "coupon_on_hold"),
+            (code["withdrawn"], "coupon_withdrawn"),
             (others and kind[0] == "alone", "coupon_not_combinable"),
             (any(one["kind"] != kind for one in others), "coupon_not_combinable"),
         )
@@ -303,7 +314,9 @@ class CouponOracle:
             return _refused(ended[one["state"]])
         elif isinstance(command, CaptureCoupon):
             one["state"] = "redeemed"
+            counts = self.counts(one["coupon"])
             posted = self._give(one)
+            return [("RedemptionChanged", self._shown(one, counts=counts)), *posted]
         else:
             one["state"], posted = "released", []
         return [("RedemptionChanged", self._shown(one)), *posted]

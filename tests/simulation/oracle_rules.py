@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from actors.rule_commands import DeleteRule, SaveRule
+from tests.simulation.oracle_grants import GrantOracle
 from tests.simulation.oracle_points import Expected, refused
 
 TIERS = ("bronze", "silver", "gold", "platinum", "diamond")
@@ -54,6 +55,7 @@ class RuleOracle:
     long_ago: dict[str, int]
     at_ms: int
     known: Callable[[str], dict[str, Any]]
+    grants: GrantOracle
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,6 +101,9 @@ class RuleOracle:
         if before is None and not command.is_new:
             return refused("rule_unknown")
         if any(type(action).__name__ == "SetTier" and action.tier not in TIERS for action in told.then):
+            return refused("rule_invalid")
+        new = [action for action in told.then if before is None or action not in before["then"]]
+        if not all(self.grants.can_be_granted(command.tenant_id, action) for action in new):
             return refused("rule_invalid")
         rule = {name: getattr(told, name) for name in told.__struct_fields__}
         rule["version"] = before["version"] + 1 if before else 1
@@ -199,9 +204,15 @@ class RuleOracle:
             if best["stacking"] == "stop":
                 break
         for rule, effects in chosen:
-            steps.append(self._count(rule, _points(effects)))
+            fault = self.grants.fault([value for kind, value in effects if kind == "grant"], self._cause["card"])
+            if fault:
+                failures.append((rule["rule_id"], rule["version"], "then", fault))
+                given -= _points(effects)
+                continue
+            one = self._use(rule, _points(effects))
             for kind, value in effects:
-                self._effect(rule, kind, value)
+                self._effect(rule, kind, value, one)
+            steps.append(self._step(one))
         failures, today = self._first_today(failures)
         if steps or failures:
             told = {"trigger": trigger, "depth": depth, "cause": self._cause["cause"]}
@@ -232,6 +243,8 @@ class RuleOracle:
                 effects += [("award", (points, 0))] if points else []
             elif kind == "SetTier":
                 effects += [("tier", action.tier)] if action.tier != seen["tier"] else []
+            elif kind == "GrantCoupon":
+                effects.append(("grant", action.coupon_id))
             elif kind == "Notify":
                 effects.append(("notify", (action.template, action.text)))
             else:
@@ -256,16 +269,16 @@ class RuleOracle:
             or (limits.points_budget and spent + points > limits.points_budget)
         )
 
-    def _count(self, rule: Any, points: int) -> tuple[Any, ...]:
+    def _use(self, rule: Any, points: int) -> dict[str, Any]:
         rule_id, card_id = rule["rule_id"], self._cause["card"]
         day = 0
         if rule["limits"].per_card or rule["limits"].per_card_per_day:
             days = [one["day"] for one in self._of(rule_id, card_id)]
             day = max([self._day(self._cause["when"]), *days])
         one = {"rule": rule_id, "version": rule["version"], "card": card_id, "day": day, "points": points}
-        one.update(cause=(card_id, self._cause["cause"]), holds=True)
+        one.update(cause=(card_id, self._cause["cause"]), holds=True, codes=())
         self.applied.append(one)
-        return self._step(one)
+        return one
 
     def _step(self, one: dict[str, Any]) -> tuple[Any, ...]:
         """What a fact says of an application, with the counts after it."""
@@ -276,9 +289,9 @@ class RuleOracle:
             latest = max(other["day"] for other in mine)
             today = sum(other["holds"] and other["day"] == latest for other in mine)
             use = (one["rule"], sum(other["holds"] for other in mine), latest, today)
-        return ((one["rule"], one["version"], one["points"], one["day"]), spent, use)
+        return ((one["rule"], one["version"], one["points"], one["day"], one["codes"]), spent, use)
 
-    def _effect(self, rule: Any, kind: str, value: Any) -> None:
+    def _effect(self, rule: Any, kind: str, value: Any, one: dict[str, Any]) -> None:
         cited = f"{rule['rule_id']}:{rule['version']}"
         card = self.cards[self._cause["card"]]
         if kind == "award":
@@ -292,6 +305,10 @@ class RuleOracle:
                 card["tier"], card["tier_due"] = value, self.next_review(self._cause["card"], value, self.at_ms)
                 told.update(due_ms=card["tier_due"], is_held=False, as_of_ms=self.at_ms)
                 self._cause["others"].append(("CardTierChanged", {**told, "cause": self._cause["cause"]}))
+        elif kind == "grant":
+            granted = self.grants.give(value, one["cause"], (rule["rule_id"], rule["version"]))
+            one["codes"] += (granted["code_id"],)
+            self._cause["others"].append(("CodeGranted", granted))
         else:
             told = {"rule_id": rule["rule_id"], "version": rule["version"], "cause": self._cause["cause"]}
             told.update(kind=kind, name=value[0], text=value[1])
@@ -320,19 +337,21 @@ class RuleOracle:
     def units(self, card_id: str, cause: str) -> list[tuple[Any, ...]]:
         """What the cause that was just taken in used."""
         return [
-            (one["rule"], one["version"], one["points"], one["day"])
+            (one["rule"], one["version"], one["points"], one["day"], one["codes"])
             for one in self.applied
             if one["cause"] == (card_id, cause)
         ]
 
     def returned(self, card_id: str, cause: str) -> list[Expected]:
-        """The cause is annulled: what it used counts no more."""
+        """The cause is annulled: what it used counts no more, what it granted is withdrawn. (That of a coupon's use is
+        told by `CouponOracle`.)"""
         steps = []
         for one in self.applied:
             if one["cause"] == (card_id, cause) and one["holds"]:
                 one["holds"] = False
                 steps.append(self._step(one))
-        return [("RuleUnitsReturned", {"cause": cause, "steps": steps})] if steps else []
+        told: list[Expected] = [("RuleUnitsReturned", {"cause": cause, "steps": steps})] if steps else []
+        return told if cause.startswith("coupon:") else [*told, *self.grants.withdrawn(card_id, cause)]
 
     # --- days -------------------------------------------------------------------------------------------------------
 

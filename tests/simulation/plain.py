@@ -39,7 +39,7 @@ def plain(name: str, value: Any) -> Any:
         case "definition":
             return asdict(value)
         case "rules":
-            return [(one.rule_id, one.version, one.points, one.day) for one in value]
+            return [(one.rule_id, one.version, one.points, one.day, one.codes) for one in value]
         case "failures":
             return [(one.rule_id, one.version, one.where, one.reason) for one in value]
         case "steps":

@@ -7,8 +7,10 @@ from typing import Any
 from actors.coupon import Bill, Code, Coupon, CouponUse, Redemption
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponFact,
@@ -46,6 +48,14 @@ class CouponTables:
                 what = (fact.coupon_id, fact.card_id, fact.tail, fact.issue_id, fact.number, fact.at_ms)
                 static = (*what, fact.expires_at_ms, fact.is_shared)
                 self.codes[tenant_id, fact.code_id] = {"static": static, "state": ("issued", ""), "position": position}
+            case CodeGranted():
+                what = (fact.coupon_id, fact.card_id, "", fact.cause, fact.number, fact.at_ms)
+                static = (*what, fact.expires_at_ms, False)
+                self.codes[tenant_id, fact.code_id] = {"static": static, "state": ("issued", ""), "position": position}
+                self.coupons[tenant_id, fact.coupon_id].update(counts=fact.counts, position=position)
+            case CodeWithdrawn():
+                self.codes[tenant_id, fact.code_id].update(state=("withdrawn", ""), position=position)
+                self.coupons[tenant_id, fact.coupon_id].update(counts=fact.counts, position=position)
             case CouponUseBegan():
                 self.uses[tenant_id, fact.coupon_use_id] = (fact.coupon_id, fact.card_id, 0, position)
             case BillBegan():

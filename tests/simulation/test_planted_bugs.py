@@ -16,8 +16,8 @@ from tests.simulation.world import Faults
 # They put themselves on the list.
 import_module("tests.simulation.bugs")
 DOMAINS = (
-    *("admission", "boards", "cards", "coupon_rules", "coupons", "decisions", "doors", "members", "points", "rules"),
-    *("schedules", "tiers", "visits"),
+    *("admission", "boards", "cards", "coupon_rules", "coupons", "decisions", "doors", "grants", "members", "points"),
+    *("rules", "schedules", "tiers", "visits"),
 )
 for domain in DOMAINS:
     import_module(f"tests.simulation.bugs_of_{domain}")

@@ -81,6 +81,10 @@ SITUATIONS = (
     *("board points", "board visits", "board streak", "board regulars", "board rising", "board_unknown told"),
     *("paid out to 0", "paid out to 1", "refused window_open", "refused already_paid_out"),
     *("visit of a frozen day", "visit after the event"),
+    *("fact CodeGranted", "fact CodeWithdrawn", "refused coupon_withdrawn"),
+    *("granted on_hold", "granted redeemed", "granted released", "granted lapsed", "granted rolled_back"),
+    *("rule failed coupon_limit_reached", "rule failed coupon_not_for_card", "rule failed coupon_not_active"),
+    "rule failed coupon_ended",
     *("fact CouponUseBegan", "fact BillBegan", "fact CodesIssued"),
 )
 

@@ -6,11 +6,13 @@ from random import Random
 
 import msgspec
 
-from actors.coupon import Coupon, CouponUse, Redemption
+from actors.coupon import Code, Coupon, CouponUse, Redemption
 from actors.coupon_facts import (
     BillBegan,
+    CodeGranted,
     CodeIssued,
     CodesIssued,
+    CodeWithdrawn,
     CouponChanged,
     CouponDefined,
     CouponFact,
@@ -57,6 +59,8 @@ def coupon_fact(
         counts = msgspec.structs.replace(coupon.counts, issued=coupon.counts.issued + count)
         return CodesIssued(*asked, coupon_id, count, counts)
     codes = [code for (owner, _), code in world.actors["code"].items() if owner == tenant_id]
+    if random.random() < 0.15:
+        return _granted(random, coupon, codes, card_id, at_ms)
     if len(codes) < 3 or random.random() < 0.1:
         code_id = f"code_{len(codes)}"
         return CodeIssued(*caused, code_id, coupon_id, random.choice(("", card_id)), text[-4:], "request", len(codes))
@@ -93,9 +97,22 @@ def coupon_fact(
         ),
         card_uses=use.uses + 1,
         points_seq=random.choice((0, 3)),
-        rules=random.choice(((), (RuleUnits("rule_1", 2, 5, 20_261_121), RuleUnits("rule_2", 1, 0)))),
+        rules=random.choice(((), (RuleUnits("rule_1", 2, 5, 20_261_121, ("grant_1",)), RuleUnits("rule_2", 1, 0)))),
         rules_seq=random.choice((0, 4)),
     )
+
+
+def _granted(random: Random, coupon: Coupon, codes: list[Code], card_id: str, at_ms: int) -> CouponFact:
+    """A rule grants the coupon, or what was granted is withdrawn."""
+    caused = (coupon.tenant_id, "", b"", at_ms)
+    unused = [one for one in codes if one.coupon_id == coupon.coupon_id and not one.tail and one.state == "issued"]
+    if unused and random.random() < 0.5:
+        code = random.choice(unused)
+        counts = msgspec.structs.replace(coupon.counts, issued=coupon.counts.issued - 1)
+        return CodeWithdrawn(*caused, code.code_id, coupon.coupon_id, code.card_id, code.issue_id, counts)
+    counts = msgspec.structs.replace(coupon.counts, issued=coupon.counts.issued + 1)
+    told = (f"grant_{coupon.tenant_id}_{len(codes)}", coupon.coupon_id, card_id, "checkin:scan", "rule_1", 2, 0)
+    return CodeGranted(*caused, *told, random.choice((0, at_ms + 9)), counts)
 
 
 def _changed(

@@ -175,6 +175,12 @@ class Running:
         name: str = next(line["owner"] for line in status["partitions"] if line["partition"] == partition)
         return name, next(host["pid"] for host in status["hosts"] if host["name"] == name)
 
+    def log_end(self, lines: int = 60) -> str:
+        """The last lines that the system's processes logged, by time."""
+        files = (self.data / "logs").glob("worker-*.out")
+        logged = [line for file in files for line in file.read_text(errors="replace").splitlines() if line[:2] == "20"]
+        return "\n".join(sorted(logged)[-lines:])
+
     def tree(self, pid: int) -> list[int]:
         """A process and all below it, parents first."""
         return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
