@@ -236,6 +236,7 @@ def decide_change_event(scope: Scope, command: ChangeEvent, at_ms: int) -> list[
             "admission",
             "exit_all_minute",
             "questions",
+            "tags",
         )
         if (value := getattr(command, name)) is not None
     }

@@ -76,6 +76,6 @@ def _moment(
         CardView(card.card_id, card.tier, card.available(now_ms), card.earned, card.wallet, days),
         MemberView(card.member_id, profile.birthday, attributes_of(profile.attributes), profile.birth_year),
         CountsView(today, this_week, entries, visits.ever, streak),
-        EventView(event.event_id, event.terms.name, (), event.terms.doors_open_ms),
+        EventView(event.event_id, event.terms.name, event.terms.tags, event.terms.doors_open_ms),
         ScanView(command.gate_id, command.direction, command.device_id, command.is_offline),
     )

@@ -137,6 +137,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, array_like=True, tag=6):
     admission: Admission | None = None
     exit_all_minute: int | None = None
     questions: tuple[Question, ...] | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class CheckIn(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
@@ -282,8 +283,8 @@ _MADE_BY_THE_EDGE = {
 # Fields that a kind did not always have. A request that leaves them at their default keeps the fingerprint it had then;
 # else they follow the others, with their names (but for `if_version`, the first to come).
 _ADDED: dict[type, tuple[str, ...]] = {
-    ChangeEvent: ("zones", "sessions", "admission", "exit_all_minute", "questions"),
-    EventTerms: ("zones", "sessions", "admission", "exit_all_minute", "questions"),
+    ChangeEvent: ("zones", "sessions", "admission", "exit_all_minute", "questions", "tags"),
+    EventTerms: ("zones", "sessions", "admission", "exit_all_minute", "questions", "tags"),
     Gate: ("zone_id",),
 }
 

@@ -44,6 +44,7 @@ DOOR_PATHS = {
     "counts.streak_days": "visits.streak",
     "event.event_id": "event.event_id",
     "event.name": "event.terms.name",
+    "event.tags": "event.terms.tags",
     "event.doors_open_ms": "event.terms.doors_open_ms",
     "scan.gate_id": "command.gate_id",
     "scan.direction": "command.direction",

@@ -173,7 +173,7 @@ def exit_rules(
 
 def _happens(run: RuleRun, trigger: Trigger, event: Event, command: CheckIn, entries: int) -> None:
     scan = ScanView(command.gate_id, command.direction, command.device_id, command.is_offline)
-    place = EventView(event.event_id, event.terms.name, (), event.terms.doors_open_ms)
+    place = EventView(event.event_id, event.terms.name, event.terms.tags, event.terms.doors_open_ms)
     run.happens(trigger, visits_event=entries, event=place, scan=scan)
 
 

@@ -12,7 +12,7 @@ from actors.terms import (
     ZONES_PER_EVENT_MAX,
     EventTerms,
 )
-from rules.limits import EXPRESSION_CHARS_MAX
+from rules.limits import EXPRESSION_CHARS_MAX, TAGS_PER_EVENT_MAX, TEXT_CHARS_MAX
 
 _MINUTES_PER_DAY = 24 * 60
 
@@ -57,6 +57,12 @@ def _fault_of_the_rest(terms: EventTerms) -> str:
         return f"an event has at most {QUESTIONS_PER_EVENT_MAX} questions"
     if len(set(question_ids)) < len(question_ids):
         return "two questions have the same id"
+    if len(terms.tags) > TAGS_PER_EVENT_MAX:
+        return f"an event has at most {TAGS_PER_EVENT_MAX} tags"
+    if any(not 0 < len(tag) <= TEXT_CHARS_MAX for tag in terms.tags):
+        return f"a tag has 1 to {TEXT_CHARS_MAX} characters"
+    if len(set(terms.tags)) < len(terms.tags):
+        return "two tags are the same"
     return _fault_of_condition(terms)
 
 

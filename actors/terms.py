@@ -193,7 +193,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 class EventTerms(msgspec.Struct, frozen=True, array_like=True):
     """What holds at an event's doors. `capacity` bounds the number of people inside; `doors_*_ms` of 0 means no bound.
     `time_zone` is "" only in a command, for the tenant's. Every day at local minute `exit_all_minute` (`NEVER`: not)
-    everybody who is still inside is taken to have left."""
+    everybody who is still inside is taken to have left. `tags` are for rules and conditions to go by."""
 
     name: str
     capacity: int
@@ -209,6 +209,7 @@ class EventTerms(msgspec.Struct, frozen=True, array_like=True):
     admission: Admission = Admission()
     exit_all_minute: int = NEVER
     questions: tuple[Question, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):

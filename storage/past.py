@@ -19,6 +19,7 @@ import msgspec
 from actors.entry import Entry
 from actors.past import CardThen
 from actors.profiles import NO_PROFILE, Profile
+from actors.terms import EventTerms
 from actors.visits import NO_VISITS, Visits
 from rules.moment import EventView
 from storage.logs import fetch
@@ -70,7 +71,7 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = $1 AND card_id = c.card_id AND changed_position >= $3 ORDER BY changed_position LIMIT 1
 ) AS t ON true
 """
-_EVENTS = "SELECT event_id, name, doors_open_ms FROM events WHERE tenant_id = $1 AND event_id = ANY($2)"
+_EVENTS = "SELECT event_id, terms FROM events WHERE tenant_id = $1 AND event_id = ANY($2)"
 
 
 async def first_seq(source: Pool | Connection, partition_id: int, at_ms: int) -> int:
@@ -96,7 +97,8 @@ async def cards_then(
 async def events_named(source: Pool | Connection, tenant_id: str, event_ids: Iterable[str]) -> dict[str, EventView]:
     """The organisation's events as they are now, by their ids. Raises `StoreUnavailable`."""
     rows = await fetch(source, _EVENTS, tenant_id, sorted(event_ids))
-    return {event_id: EventView(event_id, name, (), opens_ms) for event_id, name, opens_ms in rows}
+    events = [(event_id, msgspec.json.decode(terms, type=EventTerms)) for event_id, terms in rows]
+    return {event_id: EventView(event_id, terms.name, terms.tags, terms.doors_open_ms) for event_id, terms in events}
 
 
 def _card_then(

@@ -45,7 +45,8 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     title = escape(info["title"])
     yield page_head(info["title"])
     yield f"<h1>{title}</h1><p>Version {escape(info['version'])}. <a href=/openapi.json>OpenAPI document</a>. "
-    yield "<a href=#codes>Codes</a>. <a href=/docs/permissions>Who may do what</a></p>"
+    yield "<a href=#codes>Codes</a>. <a href=/docs/rules>The language of rules</a>. "
+    yield "<a href=/docs/permissions>Who may do what</a></p>"
     yield f"<p>{escape(info.get('description', ''))}</p>"
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():

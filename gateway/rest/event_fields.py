@@ -1,4 +1,4 @@
-"""What an event's doors can be told, as clients write and read it: zones, sessions, who is let in, questions.
+"""What an event's doors can be told, as clients write and read it: zones, sessions, who is let in, questions, tags.
 
 Rules:
 1. A list that is given replaces the one there was. What has an id in it keeps it; what has none gets one derived from
@@ -31,7 +31,7 @@ from gateway import limits
 from gateway.ids import derived_id
 from gateway.render import rfc3339
 from gateway.rest.common import Body, Id, Name, Note, Time, View, ms
-from rules.limits import EXPRESSION_CHARS_MAX
+from rules.limits import EXPRESSION_CHARS_MAX, TAGS_PER_EVENT_MAX, TEXT_CHARS_MAX
 
 LocalTime = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["04:00"])]
 
@@ -95,6 +95,19 @@ class QuestionFields(Body):
     required: bool = False
 
 
+def _distinct_tags(tags: list[str]) -> list[str]:
+    if len(set(tags)) < len(tags):
+        raise PydanticCustomError("tags_distinct", "two tags are the same")
+    return tags
+
+
+Tags = Annotated[
+    list[Annotated[Name, Field(max_length=TEXT_CHARS_MAX)]],
+    Field(max_length=TAGS_PER_EVENT_MAX, description="Words that rules and conditions can go by, as `event.tags`."),
+    AfterValidator(_distinct_tags),
+]
+
+
 class DoorFields(Body):
     """What is left out stays as it is."""
 
@@ -105,6 +118,7 @@ class DoorFields(Body):
         None, description="Everybody is taken to have left at this time of day, in the event's time zone; null: never."
     )
     questions: Annotated[list[QuestionFields], Field(max_length=QUESTIONS_PER_EVENT_MAX)] | None = None
+    tags: Tags | None = None
 
     def zones_of(self, tenant_id: str, request_id: str) -> tuple[Zone, ...] | None:
         """The zones asked for."""
@@ -139,6 +153,10 @@ class DoorFields(Body):
             return NEVER
         hours, minutes = self.exit_all_at.split(":")
         return 60 * int(hours) + int(minutes)
+
+    def tags_of(self) -> tuple[str, ...] | None:
+        """The tags asked for."""
+        return None if self.tags is None else tuple(self.tags)
 
     def questions_of(self, tenant_id: str, request_id: str) -> tuple[Question, ...] | None:
         """The questions asked for."""
@@ -198,6 +216,7 @@ class DoorView(View):
     admission: AdmissionView
     exit_all_at: str | None
     questions: list[QuestionView]
+    tags: list[str]
 
 
 def door_view(terms: EventTerms) -> DoorView:
@@ -225,4 +244,5 @@ def door_view(terms: EventTerms) -> DoorView:
             QuestionView(id=one.question_id, text=one.text, choices=list(one.choices), required=one.is_required)
             for one in terms.questions
         ],
+        tags=list(terms.tags),
     )

@@ -174,6 +174,7 @@ async def create_event(body: NewEvent, call: Creator) -> EventView:
         body.admission_of() or Admission(),
         NEVER if body.exit_all_at is None else body.exit_all_minute() or 0,
         body.questions_of(call.tenant_id, call.request_id) or (),
+        body.tags_of() or (),
     )
     event_id = call.parts.ids.entity("evt")
     fact = await call.tell(CreateEvent(call.tenant_id, call.request_id, b"", event_id, terms), EventCreated)
@@ -223,6 +224,7 @@ async def change_event(event_id: PathId, body: EventChange, call: Changer, edit:
             admission=body.admission_of(),
             exit_all_minute=body.exit_all_minute(),
             questions=body.questions_of(call.tenant_id, call.request_id),
+            tags=body.tags_of(),
         ),
         EventChanged,
     )

@@ -42,6 +42,7 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("HEAD", "/openapi.json"): "the document is for everyone",
     ("GET", "/docs"): "the document is for everyone",
     ("GET", "/docs/permissions"): "the document is for everyone",
+    ("GET", "/docs/rules"): "the document is for everyone",
     ("GET", "/.well-known/jwks.json"): "public keys are for everyone",
     ("POST", "/v1/auth/register"): "whoever has no account yet",
     ("POST", "/v1/auth/login"): "the password is the credential",

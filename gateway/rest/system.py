@@ -11,6 +11,7 @@ from gateway.problems import Problem
 from gateway.rest.common import edge_parts
 from gateway.rest.docs import DOCS_POLICY, docs_page
 from gateway.rest.permissions import permissions_page
+from gateway.rest.rules_page import rules_page
 
 router = APIRouter(tags=["system"])
 Parts = Annotated[EdgeParts, Depends(edge_parts)]
@@ -51,4 +52,13 @@ async def permissions(request: Request) -> Response:
     page: bytes | None = getattr(request.app.state, "permissions_page", None)
     if page is None:
         page = request.app.state.permissions_page = permissions_page(request.app)
+    return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})
+
+
+@router.get("/docs/rules", include_in_schema=False)
+async def rules(request: Request) -> Response:
+    """The language of rules, from the tables that they are checked by."""
+    page: bytes | None = getattr(request.app.state, "rules_page", None)
+    if page is None:
+        page = request.app.state.rules_page = rules_page()
     return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})

@@ -177,3 +177,9 @@ def test_a_condition_is_compiled_once_for_each_version_of_an_event() -> None:
         assert changed.terms.admission.condition == "card.tier == 'gold'"
         assert msgspec.structs.replace(changed.terms, name="Evening") == created.terms
         assert made.call_count == 1, "another name is no other condition"
+
+
+@pytest.mark.parametrize("condition", ["'jazz' in event.tags", "event.tags.exists(tag, tag.startsWith('ja'))"])
+def test_a_condition_goes_by_the_events_tags(condition: str) -> None:
+    assert judged(condition, tags=("late", "jazz")).reason == ""
+    assert judged(condition, tags=("rock",)).reason == "not_eligible"

@@ -89,10 +89,12 @@ def conditions(draw: st.DrawFn) -> str:
     return f"{name} {sign} {text}"
 
 
-def outcome(rules: Rulebook, who: dict[str, Any], seen: Visits, **command: Any) -> list[Fact]:
+def outcome(
+    rules: Rulebook, who: dict[str, Any], seen: Visits, tags: tuple[str, ...] = (), **command: Any
+) -> list[Fact]:
     organisation = tenant(time_zone="Asia/Ho_Chi_Minh", rules=(checkin_rule(10),))
     organisation.rulebook = rules
-    return decide_check_in(organisation, card(visits=seen, **who), event(), check_in(**command), NOW_MS)
+    return decide_check_in(organisation, card(visits=seen, **who), event(tags=tags), check_in(**command), NOW_MS)
 
 
 @given(
@@ -114,6 +116,12 @@ def test_the_quick_answer_changes_nothing(when: list[str], who: dict[str, Any], 
     quick = outcome(rules, who, seen)
     with patch.object(actors.door_rules, "_may_move", lambda *_, **__: True):
         assert quick == outcome(rules, who, seen)
+
+
+def test_rules_go_by_the_events_tags() -> None:
+    jazz = book("'jazz' in event.tags")
+    plain = outcome(jazz, {}, NO_VISITS, ("rock",))
+    assert len(outcome(jazz, {}, NO_VISITS, ("late", "jazz"))) > len(plain) == len(outcome(jazz, {}, NO_VISITS))
 
 
 def test_no_moment_is_made_where_no_condition_holds() -> None:

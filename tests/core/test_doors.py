@@ -20,6 +20,7 @@ from actors.facts import AlarmSet, CommandRefused, Fact, PointsPosted, ScanJudge
 from actors.handlers import handle
 from actors.offline import decide_offline
 from actors.terms import Admission, Gate, Question, Session, Zone
+from rules.limits import TAGS_PER_EVENT_MAX, TEXT_CHARS_MAX
 from rules.model import Rule
 from tests.core.build import NOW_MS, card, check_in, event, scope, signed, tenant
 
@@ -441,6 +442,10 @@ def test_staff_are_told_about_a_card_whatever_the_verdict() -> None:
         {"sessions": (Session("s", "S", 1, 2), Session("s", "T", 8, 10))},
         {"exit_all_minute": 1440},
         {"questions": (Question("q", "A"), Question("q", "B"))},
+        {"tags": ("jazz", "jazz")},
+        {"tags": ("",)},
+        {"tags": ("x" * (TEXT_CHARS_MAX + 1),)},
+        {"tags": tuple(str(number) for number in range(TAGS_PER_EVENT_MAX + 1))},
     ],
 )
 def test_terms_that_do_not_fit_together(terms: dict[str, Any]) -> None:

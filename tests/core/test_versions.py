@@ -94,6 +94,7 @@ def test_every_field_of_what_is_changed_makes_another_version() -> None:
                 "reentry": "none", "strict_exit": False, "state": "closed", "gates": (SHUT,),
                 "zones": (Zone("zone_1", "Floor"),), "sessions": (Session("ses_1", "Show", 1, 2),),
                 "admission": Admission(list_only=True), "exit_all_minute": 0, "questions": (Question("q", "Why?"),),
+                "tags": ("jazz",),
             }.items()
         ),
     ]  # fmt: skip

@@ -63,6 +63,24 @@ async def test_an_event_tells_what_its_doors_know(system: System) -> None:
     assert kept["zone_id"] == "floor"
 
 
+async def test_an_events_tags_are_what_rules_go_by(system: System) -> None:
+    org, event, (lan, minh, _) = await set_up(system, tags=["jazz", "late"])
+    path = f"/v1/events/{event['id']}"
+    jazz = {"name": "Jazz", "on": "checkin", "when": "'jazz' in event.tags", "state": "active"}
+    await system.made(
+        "POST", "/v1/rules", {"rule": jazz | {"then": [{"action": "award_points", "points": 7}]}}, org["key"]
+    )
+    assert event["tags"] == ["jazz", "late"]
+    before = (await scan(system, org, event, minh))["points"]
+    changed = await system.made("PATCH", path, {"tags": ["rock"]}, org["key"])
+    assert changed["tags"] == (await system.made("GET", path, token=org["key"]))["tags"] == ["rock"]
+    assert before["awarded"] == (await scan(system, org, event, lan))["points"]["awarded"] + 7
+    assert (await system.made("PATCH", path, {"name": "Ball"}, org["key"]))["tags"] == ["rock"]
+    for wrong in (["a", "a"], [""], ["x" * 121], [str(number) for number in range(33)]):
+        refused = await system.call("PATCH", path, {"tags": wrong}, org["key"])
+        assert (refused.status, refused.json()["errors"][0]["pointer"][:6]) == (400, "#/tags"), wrong
+
+
 async def test_times_of_doors_are_taken_away_by_null(system: System) -> None:
     times = {"doors_open": rfc3339(clock_ms() + HOUR_MS), "doors_close": rfc3339(clock_ms() + 2 * HOUR_MS)}
     org, event, (lan, _, _) = await set_up(system, exit_all_at="04:00", **times)

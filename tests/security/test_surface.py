@@ -25,6 +25,7 @@ UNDOCUMENTED = {
     ("HEAD", "/openapi.json"): "the document itself",
     ("GET", "/docs"): "the document for people",
     ("GET", "/docs/permissions"): "the document for people",
+    ("GET", "/docs/rules"): "the document for people",
 }
 PAGES = {"/board/": "the same for everybody, and holds no data"}
 # Fields of answers that carry a secret, each shown to whoever just asked for it to be made.

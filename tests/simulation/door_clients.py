@@ -70,6 +70,6 @@ def terms_change(rng: Random) -> dict[str, Any]:
             {"admission": rng.choice((Admission(), Admission(("gold",)), Admission((), True, "Members only")))},
             {"admission": rng.choice(CONDITIONAL)},
             {"exit_all_minute": rng.choice((-1, 0, 0, 10))},
-            {"questions": rng.choice((QUESTIONS, QUESTIONS[:1], ()))},
+            {"questions": rng.choice((QUESTIONS, QUESTIONS[:1], ())), "tags": ("jazz", "late")},
         )
     )
