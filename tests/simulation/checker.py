@@ -47,7 +47,7 @@ from tests.simulation.conflicts_told import ConflictsTold
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
-from tests.simulation.oracle_coupons import told_of_coupon
+from tests.simulation.oracle_coupons import situation_of, told_of_coupon
 from tests.simulation.plain import card_at, changed_cards, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
@@ -214,8 +214,8 @@ class Checker(Watcher):
         own = {"CouponDefined": "coupon", "CodeIssued": "code", "CodeGranted": "code"}.get(kind)
         if own is not None:
             self.history[own, getattr(fact, f"{own}_id")].add(position, position)
+        self._world.note(situation_of(fact))
         if kind in ("CouponRedeemed", "RedemptionChanged"):
-            self._world.note(f"{'granted' if fact.code_id.startswith('grant_') else 'coupon'} {fact.state}")
             self.history["redemption", fact.redemption_id].add(position, self.oracle.coupons.state(fact.redemption_id))
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
             self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
