@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from time import gmtime, strftime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from actors.facts import PointsPosted, ScanDetails, ScanJudged
 from actors.refusals import CREDENTIAL_INVALID
@@ -37,9 +37,9 @@ class PointsAwarded(msgspec.Struct, frozen=True, gc=False):
 
 
 class First(msgspec.Struct, frozen=True, gc=False):
-    """The admission that an `already_admitted` scan repeats; `at` as rule 1 says."""
+    """The admission that an `already_admitted` scan repeats."""
 
-    at: str | int
+    at: str
     gate_id: str | None
     device_id: str | None
 
@@ -58,7 +58,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     card_id: str | None
     member: Member | None
     tier: str | None
-    at: str | int
+    at: str
     attendance: AttendanceCounts | None
     points: PointsAwarded | None
     first: First | None
@@ -73,22 +73,30 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     session_id: str | UnsetType = UNSET
 
 
+class FirstInFrame(msgspec.Struct, frozen=True, gc=False):
+    """The admission that an `already_admitted` scan repeats."""
+
+    at: Annotated[int, Meta(description="milliseconds since 1970, UTC")]
+    gate_id: str | None
+    device_id: str | None
+
+
 class VerdictFrame(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="verdict"):
-    """The same for `/v1/scan`; `id` is the client's. Times are integers."""
+    """The verdict on a scan, sent once it is durable: that of `POST /v1/checkins`, with the client's `id`."""
 
     id: str
     scan_id: str
-    verdict: str
-    reason: str | None
+    verdict: Literal["admitted", "refused"]
+    reason: Annotated[str, Meta(description="a code of ScanReason")] | None
     replayed: bool
     event_id: str
     card_id: str | None
     member: Member | None
     tier: str | None
-    at: str | int
+    at: Annotated[int, Meta(description="milliseconds since 1970, UTC")]
     attendance: AttendanceCounts | None
     points: PointsAwarded | None
-    first: First | None
+    first: FirstInFrame | None
     offline: bool | UnsetType = UNSET
     conflict: str | UnsetType = UNSET
     forced: str | UnsetType = UNSET
@@ -199,7 +207,9 @@ def verdict_frame(fact: ScanJudged, replayed: bool, client_id: str) -> VerdictFr
         fact.at_ms,
         AttendanceCounts(fact.inside, fact.admitted, fact.capacity) if fact.capacity else None,
         PointsAwarded(fact.points_awarded, fact.points_balance) if is_known else None,
-        First(fact.first_at_ms, fact.first_gate_id or None, fact.first_device_id or None) if fact.first_at_ms else None,
+        FirstInFrame(fact.first_at_ms, fact.first_gate_id or None, fact.first_device_id or None)
+        if fact.first_at_ms
+        else None,
         *(_details(fact.details) if fact.details is not None else ()),
     )
 

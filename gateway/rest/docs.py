@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from html import escape
 from typing import Any
@@ -40,13 +40,25 @@ def page_head(title: str) -> str:
     )
 
 
+def code_of(text: str) -> str:
+    """A text as code, in HTML."""
+    return f"<code>{escape(text)}</code>"
+
+
+def table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in HTML; cells are HTML, heads are text."""
+    head = "".join(f"<th>{escape(one)}" for one in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
 def _page(document: dict[str, Any]) -> Iterator[str]:
     info = document["info"]
     title = escape(info["title"])
     yield page_head(info["title"])
     yield f"<h1>{title}</h1><p>Version {escape(info['version'])}. <a href=/openapi.json>OpenAPI document</a>. "
     yield "<a href=#codes>Codes</a>. <a href=/docs/rules>The language of rules</a>. "
-    yield "<a href=/docs/permissions>Who may do what</a></p>"
+    yield "<a href=/docs/sockets>The sockets</a>. <a href=/docs/permissions>Who may do what</a></p>"
     yield f"<p>{escape(info.get('description', ''))}</p>"
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():

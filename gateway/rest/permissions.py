@@ -43,6 +43,8 @@ PUBLIC: dict[tuple[str, str], str] = {
     ("GET", "/docs"): "the document is for everyone",
     ("GET", "/docs/permissions"): "the document is for everyone",
     ("GET", "/docs/rules"): "the document is for everyone",
+    ("GET", "/docs/sockets"): "the document is for everyone",
+    ("GET", "/docs/sockets/schema.json"): "the document is for everyone",
     ("GET", "/.well-known/jwks.json"): "public keys are for everyone",
     ("POST", "/v1/auth/register"): "whoever has no account yet",
     ("POST", "/v1/auth/login"): "the password is the credential",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
-from gateway.rest.docs import page_head
+from gateway.rest.docs import code_of, page_head, table
 from rules import guide, limits
 from rules.document_schema import RULE_SCHEMA
 from rules.environment import VARIABLES, Field, Type
@@ -57,26 +57,26 @@ def _page() -> Iterator[str]:
         "column, too.</p>"
     )
     yield "<h2 id=triggers>What a rule is on</h2>"
-    yield _table(("on", "when it comes"), ((_code(name), escape(about)) for name, about in guide.TRIGGERS.items()))
+    yield table(("on", "when it comes"), ((code_of(name), escape(about)) for name, about in guide.TRIGGERS.items()))
     yield "<h2 id=variables>What an expression can name</h2>"
     yield (
         "<p>The card is the one before this moment; counts have this moment's visit in them. Times are those of the "
         "organisation's time zone. The <i>condition</i> of an event's admission names what a rule on <i>checkin</i> "
         "does; where it has no value the card is not let in.</p>"
     )
-    yield _table(("name", "is", "on", "meaning"), _variables())
+    yield table(("name", "is", "on", "meaning"), _variables())
     yield "<h2 id=expressions>Expressions</h2>"
     yield (
         "<p>Expressions are CEL; what stands here is all of it that is taken. There is no clock beside <i>now</i>, no "
         "randomness, no regular expression. Texts stand in single or double quotes.</p>"
     )
-    yield _table(
+    yield table(
         ("", "meaning", "example"),
-        ((_code(sign.signs), escape(sign.about), _code(sign.example)) for sign in guide.SIGNS),
+        ((code_of(sign.signs), escape(sign.about), code_of(sign.example)) for sign in guide.SIGNS),
     )
     yield "<h3>Conditions</h3>" + _examples(guide.EXAMPLES)
     yield "<h3>Amounts</h3>" + _examples(guide.AMOUNTS)
-    yield "<h2 id=actions>Actions</h2>" + _table(("action", "fields"), _actions())
+    yield "<h2 id=actions>Actions</h2>" + table(("action", "fields"), _actions())
     yield "<h2 id=order>Which rules apply</h2>"
     yield (
         "<p>Rules are looked at by <i>priority</i>, the highest first, then by id. A rule applies if it is active and "
@@ -85,17 +85,17 @@ def _page() -> Iterator[str]:
         f"{limits.DEPTH_MAX} levels deep at most. Every effect cites rule, version and cause; what a rule used comes "
         "back when its cause is annulled or reversed. <i>multiply</i> counts in what the moment was awarded before.</p>"
     )
-    yield _table(("stacking", "meaning"), ((_code(name), escape(about)) for name, about in guide.STACKING.items()))
+    yield table(("stacking", "meaning"), ((code_of(name), escape(about)) for name, about in guide.STACKING.items()))
     yield "<h3>What a rule with limits tells when it gives nothing</h3>"
-    yield _table(("reason", "meaning"), ((_code(name), escape(about)) for name, about in guide.WITHHELD.items()))
+    yield table(("reason", "meaning"), ((code_of(name), escape(about)) for name, about in guide.WITHHELD.items()))
     yield "<h2 id=failures>When a rule fails</h2>"
     yield (
         "<p>What happened stands, the rule is skipped, the others go on. The last failure of a rule is shown with it "
         "(<i>last_failure</i>); it is noted once a day for each version.</p>"
     )
-    yield _table(("reason", "meaning"), ((_code(name), escape(about)) for name, about in guide.FAILURES.items()))
+    yield table(("reason", "meaning"), ((code_of(name), escape(about)) for name, about in guide.FAILURES.items()))
     yield "<h2 id=bounds>Bounds</h2>"
-    yield _table(("of", "at most"), ((escape(what), f"{most:,}") for what, most in _BOUNDS.items()))
+    yield table(("of", "at most"), ((escape(what), f"{most:,}") for what, most in _BOUNDS.items()))
     yield "<h2 id=templates>Ready-made rules</h2><p>GET /v1/rules/templates has them, with parameters to fill.</p>"
     for template_id, template in TEMPLATES.items():
         yield _template(template_id, template)
@@ -105,7 +105,7 @@ def _variables() -> Iterator[tuple[str, ...]]:
     for name, fields in VARIABLES.items():
         for key, field in fields.items():
             where = "all" if field.triggers == TRIGGERS else ", ".join(field.triggers)
-            yield _code(f"{name}.{key}"), _kind(field), escape(where), escape(field.about)
+            yield code_of(f"{name}.{key}"), _kind(field), escape(where), escape(field.about)
 
 
 def _kind(field: Field) -> str:
@@ -115,39 +115,30 @@ def _kind(field: Field) -> str:
 def _actions() -> Iterator[tuple[str, ...]]:
     for action in RULE_SCHEMA["properties"]["then"]["items"]["oneOf"]:
         fields = [
-            f"{_code(name)} {escape(schema['description'])}{' (needed)' if name in action['required'] else ''}"
+            f"{code_of(name)} {escape(schema['description'])}{' (needed)' if name in action['required'] else ''}"
             for name, schema in action["properties"].items()
             if name != "action"
         ]
-        yield _code(action["properties"]["action"]["const"]), "<br>".join(fields)
+        yield code_of(action["properties"]["action"]["const"]), "<br>".join(fields)
 
 
 def _examples(examples: Iterable[guide.Example]) -> str:
     rows = (
         (
-            f"{_code(one.expression)}<br>{escape(one.about)}",
-            _code(one.on),
-            _code(json.dumps(dict(one.moment), ensure_ascii=False)),
-            _code(json.dumps(one.gives)),
+            f"{code_of(one.expression)}<br>{escape(one.about)}",
+            code_of(one.on),
+            code_of(json.dumps(dict(one.moment), ensure_ascii=False)),
+            code_of(json.dumps(one.gives)),
         )
         for one in examples
     )
-    return _table(("expression", "on", "for the moment", "gives"), rows)
+    return table(("expression", "on", "for the moment", "gives"), rows)
 
 
 def _template(template_id: str, template: Template) -> str:
     document: Any = fill(template, {})
     shown = escape(json.dumps(document, indent=2, ensure_ascii=False))
     title, about = escape(template.title), escape(template.description)
-    return f"<details><summary><b>{title}</b> {_code(template_id)}</summary><p>{about}</p><pre>{shown}</pre></details>"
-
-
-def _code(text: str) -> str:
-    return f"<code>{escape(text)}</code>"
-
-
-def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
-    """Cells are HTML."""
-    head = "".join(f"<th>{escape(one)}" for one in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return (
+        f"<details><summary><b>{title}</b> {code_of(template_id)}</summary><p>{about}</p><pre>{shown}</pre></details>"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from gateway.parts import EdgeParts
@@ -12,6 +13,7 @@ from gateway.rest.common import edge_parts
 from gateway.rest.docs import DOCS_POLICY, docs_page
 from gateway.rest.permissions import permissions_page
 from gateway.rest.rules_page import rules_page
+from gateway.rest.sockets_page import frames_schema, sockets_page
 
 router = APIRouter(tags=["system"])
 Parts = Annotated[EdgeParts, Depends(edge_parts)]
@@ -62,3 +64,18 @@ async def rules(request: Request) -> Response:
     if page is None:
         page = request.app.state.rules_page = rules_page()
     return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})
+
+
+@router.get("/docs/sockets", include_in_schema=False)
+async def sockets(request: Request) -> Response:
+    """The frames of the sockets, from the types that they are decoded into."""
+    page: bytes | None = getattr(request.app.state, "sockets_page", None)
+    if page is None:
+        page = request.app.state.sockets_page = sockets_page()
+    return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_POLICY})
+
+
+@router.get("/docs/sockets/schema.json", include_in_schema=False)
+async def frames() -> Response:
+    """The same as JSON Schema."""
+    return Response(msgspec.json.encode(frames_schema()), media_type="application/schema+json")

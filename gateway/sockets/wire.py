@@ -27,7 +27,7 @@ Token = Annotated[str, Meta(min_length=1, max_length=8 * TOKEN_CHARS_MAX)]
 EntityId = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
 RequestId = Annotated[str, Meta(min_length=1, max_length=REQUEST_ID_CHARS_MAX)]
 Credential = Annotated[str, Meta(min_length=1, max_length=CREDENTIAL_CHARS_MAX)]
-TimeMs = Annotated[int, Meta(ge=0, le=TIME_MS_MAX)]
+TimeMs = Annotated[int, Meta(ge=0, le=TIME_MS_MAX, description="milliseconds since 1970, UTC")]
 Whole = Annotated[int, Meta(ge=0, le=SAFE_INTEGER_MAX)]
 Topic = Annotated[str, Meta(min_length=1, max_length=TOPIC_CHARS_MAX)]
 

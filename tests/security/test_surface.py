@@ -26,6 +26,8 @@ UNDOCUMENTED = {
     ("GET", "/docs"): "the document for people",
     ("GET", "/docs/permissions"): "the document for people",
     ("GET", "/docs/rules"): "the document for people",
+    ("GET", "/docs/sockets"): "the document for people",
+    ("GET", "/docs/sockets/schema.json"): "the same for machines",
 }
 PAGES = {"/board/": "the same for everybody, and holds no data"}
 # Fields of answers that carry a secret, each shown to whoever just asked for it to be made.

@@ -51,6 +51,7 @@ from gateway.sockets.entrance import SocketParts
 from gateway.sockets.live import LiveEndpoint
 from gateway.sockets.register import OpenSockets
 from gateway.sockets.scan import ScanEndpoint
+from gateway.sockets.told import LIVE_TOLD, SCAN_TOLD
 from tests.edge.edge import memory_limiter
 from tests.support.serving import Errors, serving
 
@@ -327,6 +328,14 @@ class SocketEdge:
             yield Client(connection, wire)
 
 
+def _is(fields: dict[str, Any], told: Any) -> bool:
+    """Whether a frame is what the documentation says."""
+    try:
+        return bool(msgspec.convert(fields, told))
+    except msgspec.ValidationError:
+        return False
+
+
 class Client:
     """A websocket that speaks maps."""
 
@@ -363,6 +372,7 @@ class Client:
         else:
             assert not self._is_json
             fields = msgspec.msgpack.decode(data)
+        assert any(_is(fields, told) for told in (*SCAN_TOLD, *LIVE_TOLD)), f"in no documentation: {fields}"
         return fields
 
     async def closed(self, timeout_s: float = 5.0) -> int:
