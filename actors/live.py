@@ -145,6 +145,8 @@ class Views:
             self._take_card(fact, position)
         if isinstance(fact, CardStateChanged | CardReissued):
             self._take_revocation(fact, position)
+        if isinstance(fact, ScanAnnulled):
+            self.take_annulment(fact, position)
         if isinstance(fact, CardHolderRenamed | ScanAnnulled):
             self.take_score(fact, position)
 
@@ -171,12 +173,20 @@ class Views:
         if topic is not None:
             topic.touch()
 
+    def take_annulment(self, fact: ScanAnnulled, position: int) -> None:
+        """Takes in a durable annulment."""
+        feed = self._feeds.get(fact.event_id)
+        if feed is not None:
+            feed.take_annulment(fact, position)
+            topic = self._by_feed.get(fact.event_id)
+            if topic is not None:
+                topic.touch()
+
     def take_terms(self, event_id: str, terms: EventTerms, position: int) -> None:
         """Takes in a durable change of an event's terms."""
         feed = self._feeds.get(event_id)
         if feed is not None:
-            if position > feed.position:
-                feed.name, feed.capacity, feed.gates = terms.name, terms.capacity, terms.gates
+            feed.take_terms(terms, position)
             topic = self._by_feed.get(event_id)
             if topic is not None:
                 topic.touch()
@@ -273,7 +283,7 @@ class Views:
             feed = self._feeds.get(event.event_id)
             if feed is None:
                 feed = self._feeds[event.event_id] = Feed(event)
-            feed.is_followed = True
+            feed.follow(event)
             topic = self._by_feed[event.event_id] = self._topic(event.tenant_id, EVENT_TOPIC + event.event_id, feed)
         return topic
 

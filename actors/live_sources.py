@@ -11,17 +11,30 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from operator import itemgetter
 from typing import Protocol
 
 from actors.board import Board
 from actors.card import Card
 from actors.card_facts import CardReissued, CardTierChanged
+from actors.door_facts import ScanAnnulled
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, PointsPosted, ScanJudged
 from actors.ids import position_of, seq_of
-from actors.replies import BoardView, CardChanges, CardFeed, CardMark, EventFeed, FirstSeen, ScanSummary, TopicData
+from actors.live_conflicts import HeardConflicts
+from actors.replies import (
+    BoardView,
+    CardChanges,
+    CardFeed,
+    CardMark,
+    ConflictChange,
+    EventFeed,
+    FirstSeen,
+    ScanSummary,
+    TopicData,
+)
+from actors.terms import EventTerms
 from actors.windows import metric_and_window
 
 FEED_SCANS_MAX = 20
@@ -56,7 +69,8 @@ class Source(Protocol):
 
 class Feed:
     """What topic "event:ID" shows: counts and the last scans. Of ordinary scans only the last matter; of those that
-    contradict others each is told, if need be by several updates. `is_followed`: there is a topic to tell them to."""
+    contradict others each is told, if need be by several updates, and so is each change of the list of conflicts
+    (`heard`, once there is a topic to tell them to)."""
 
     def __init__(self, event: Event) -> None:
         self.event_id = event.event_id
@@ -68,7 +82,7 @@ class Feed:
         self.gates = event.terms.gates
         self.position = event.position
         self.since_seq = seq_of(event.position)
-        self.is_followed = False
+        self.heard: HeardConflicts | None = None
         self.scans: deque[ScanJudged] = deque(maxlen=FEED_SCANS_MAX)
         # With their positions, by which they are told in order.
         self._fresh: deque[tuple[int, ScanJudged]] = deque(maxlen=FEED_SCANS_MAX)
@@ -78,12 +92,17 @@ class Feed:
     @property
     def has_more(self) -> bool:
         """See `Source`."""
-        return bool(self._conflicts)
+        return bool(self._conflicts) or (self.heard is not None and self.heard.has_more)
+
+    def follow(self, event: Event) -> None:
+        """There is a topic from now on."""
+        self.heard = HeardConflicts(event)
 
     def take(self, fact: ScanJudged, position: int) -> None:
         """Takes in a durable scan."""
         self.scans.append(fact)
-        if self.is_followed:
+        if self.heard is not None:
+            self.heard.take(fact)
             if fact.details is None or not fact.details.conflict:
                 self._fresh.append((position, fact))
             elif len(self._conflicts) < CONFLICTS_WAITING_MAX:
@@ -98,9 +117,23 @@ class Feed:
         self.capacity = fact.capacity
         self.position = position
 
+    def take_annulment(self, fact: ScanAnnulled, position: int) -> None:
+        """Takes in that an admission was undone."""
+        if self.heard is not None:
+            self.heard.take_annulment(fact)
+        if position > self.position:
+            self.inside, self.admitted, self.position = fact.inside, fact.admitted, position
+
+    def take_terms(self, terms: EventTerms, position: int) -> None:
+        """Takes in terms; those of before it began say nothing new."""
+        if position > self.position:
+            self.name, self.capacity, self.gates = terms.name, terms.capacity, terms.gates
+            if self.heard is not None:
+                self.heard.take_reentry(terms.reentry)
+
     def snapshot(self, durable_seq: int) -> EventFeed:
         """See `Source`."""
-        return self._state(self.scans, 0)
+        return self._state(self.scans)
 
     def update(self, durable_seq: int) -> EventFeed:
         """See `Source`."""
@@ -108,10 +141,19 @@ class Feed:
         told = sorted([*(self._conflicts.popleft() for _ in range(count)), *self._fresh], key=itemgetter(0))
         self._fresh.clear()
         left_out, self._left_out = self._left_out, 0
-        return self._state((fact for _, fact in told), left_out)
+        changes, must_look_up = self.heard.told(CONFLICTS_PER_UPDATE_MAX) if self.heard is not None else ((), False)
+        return self._state((fact for _, fact in told), left_out, changes, must_look_up=must_look_up)
 
-    def _state(self, scans: Iterable[ScanJudged], left_out: int) -> EventFeed:
+    def _state(
+        self,
+        scans: Iterable[ScanJudged],
+        left_out: int = 0,
+        changes: tuple[ConflictChange, ...] = (),
+        *,
+        must_look_up: bool = False,
+    ) -> EventFeed:
         """The counts with these scans."""
+        resolved = self.heard.resolved if self.heard is not None else frozenset()
         names = {gate.gate_id: gate.name for gate in self.gates}
         return EventFeed(
             self.event_id,
@@ -121,12 +163,14 @@ class Feed:
             self.refused,
             self.capacity,
             self.position,
-            tuple(_summary(fact, names) for fact in scans),
+            tuple(_summary(fact, names, resolved) for fact in scans),
             left_out,
+            changes,
+            must_look_up,
         )
 
 
-def _summary(fact: ScanJudged, gate_names: Mapping[str, str]) -> ScanSummary:
+def _summary(fact: ScanJudged, gate_names: Mapping[str, str], resolved: Set[str]) -> ScanSummary:
     details = fact.details
     return ScanSummary(
         fact.request_id,
@@ -152,6 +196,7 @@ def _summary(fact: ScanJudged, gate_names: Mapping[str, str]) -> ScanSummary:
         )
         if fact.first_at_ms
         else None,
+        fact.request_id in resolved,
     )
 
 

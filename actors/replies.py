@@ -178,7 +178,7 @@ class FirstSeen(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of an event's live feed. `conflict`: why an offline scanner should not have let the person in at
     `scanned_at_ms` (0: it was no such scanner); `forced`: the reason that a supervisor overrode. `first` is the other
-    side of an `already_admitted`, be it reason or conflict."""
+    side of an `already_admitted`, be it reason or conflict. `is_resolved`: it was in a conflict, and is in none now."""
 
     scan_id: str
     at_ms: int
@@ -196,13 +196,26 @@ class ScanSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     forced: str = ""
     scanned_at_ms: int = 0
     first: FirstSeen | None = None
+    is_resolved: bool = False
+
+
+class ConflictChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A conflict of an event's list that came about, or is in it no more (`is_resolved`). Which one it is, `scan_id`,
+    `other_scan_id` ("": it is about one scan) and `reason` say together."""
+
+    card_id: str
+    scan_id: str
+    other_scan_id: str
+    reason: str
+    is_resolved: bool
 
 
 class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """State of topic "event:ID": the counts, and in `scans` (oldest first) the last ones, at most `FEED_SCANS_MAX` of
     `actors.live_sources`; in an update only those since the update before, and every scan with a conflict,
     `CONFLICTS_PER_UPDATE_MAX` in one update and the others in the next. `left_out` of these were too many to be kept
-    and are in no update: the event's list of conflicts has them."""
+    and are in no update: the event's list of conflicts has them. `conflict_changes` are those of that list since the
+    update before, at most as many; `must_look_up`: it may have changed beyond them (`actors.live_conflicts`)."""
 
     event_id: str
     name: str
@@ -213,6 +226,8 @@ class EventFeed(msgspec.Struct, frozen=True, array_like=True, tag=7):
     position: int
     scans: tuple[ScanSummary, ...]
     left_out: int = 0
+    conflict_changes: tuple[ConflictChange, ...] = ()
+    must_look_up: bool = False
 
 
 class CardFeed(msgspec.Struct, frozen=True, array_like=True, tag=10):

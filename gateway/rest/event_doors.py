@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from actors.conflicts import TimedScan
 from actors.door_commands import AnnulScan, AnswerQuestions, ChangeAdmissionList, NoteCard, SendOut
 from actors.door_facts import AdmissionListChanged, CardNoted, EveryoneLeft, QuestionsAnswered, ScanAnnulled
 from actors.queries import GetEvent
@@ -18,7 +19,7 @@ from gateway.lists import page_of
 from gateway.render import rfc3339
 from gateway.rest.common import Allowed, Body, Call, Cursor, Id, Limit, PathId, View
 from gateway.rest.scans import ScanMember
-from storage.door_queries import TimedScan, conflict_cards, conflicts_of, listed_cards
+from storage.door_queries import conflict_cards, conflicts_of, listed_cards
 
 ScanId = Annotated[str, Path(min_length=1, max_length=limits.REQUEST_ID_CHARS_MAX, pattern="^[!-~]([ -~]*[!-~])?$")]
 Attention = Annotated[str, Field(max_length=limits.ATTENTION_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from actors.ids import seq_of
-from actors.replies import BoardView, CardFeed, EventFeed, FirstSeen, ScanSummary, TopicData
+from actors.replies import BoardView, CardFeed, ConflictChange, EventFeed, FirstSeen, ScanSummary, TopicData
 from gateway.identity.callers import Caller
 from gateway.live_hub import Published
 from gateway.sockets.wire import Wire
@@ -105,6 +105,8 @@ def data_map(data: TopicData) -> dict[str, Any]:
         "seq": seq_of(data.position),
         "scans": [_scan_map(scan) for scan in data.scans],
         "conflicts_left_out": data.left_out,
+        "conflict_changes": [_change_map(change) for change in data.conflict_changes],
+        "look_up_conflicts": data.must_look_up,
     }
 
 
@@ -124,9 +126,21 @@ def _scan_map(scan: ScanSummary) -> dict[str, Any]:
         "device_id": scan.device_id or None,
         "points": scan.points_awarded,
         "conflict": scan.conflict or None,
+        "conflict_resolved": scan.is_resolved,
         "forced": scan.forced or None,
         "scanned_at": scan.scanned_at_ms or None,
         "first": _first_map(scan.first) if scan.first is not None else None,
+    }
+
+
+def _change_map(change: ConflictChange) -> dict[str, Any]:
+    """A change of the event's list of conflicts."""
+    return {
+        "card_id": change.card_id,
+        "scan_id": change.scan_id,
+        "other_scan_id": change.other_scan_id or None,
+        "reason": change.reason,
+        "resolved": change.is_resolved,
     }
 
 

@@ -41,6 +41,8 @@ let socket = null;
 let heardAt = 0;
 let retryMs = RETRY_MS_MIN;
 let scans = [];
+// Scan id -> the conflicts that it is in, as far as they were told since the last snapshot.
+let contradicted = new Map();
 let isOver = false;
 
 function takeToken() {
@@ -152,7 +154,24 @@ function showEvent(data, isSnapshot) {
   $("bar").setAttribute("aria-valuenow", data.inside);
   $("bar-fill").style.transform = `translateX(${Math.min(1, used) * 100 - 100}%)`;
   scans = (isSnapshot ? data.scans : scans.concat(data.scans)).slice(-SCANS_SHOWN);
+  if (isSnapshot) contradicted = new Map();
+  takeConflicts(data.conflict_changes || []);
   showScans(isSnapshot ? 0 : data.scans.length);
+}
+
+// A scan is cleared up once it is in no conflict any more: it may be in several, and an upload may put one in place of another.
+function takeConflicts(changes) {
+  const touched = new Set();
+  for (const change of changes) {
+    for (const id of [change.scan_id, change.other_scan_id].filter(Boolean)) {
+      const found = contradicted.get(id) || new Set();
+      const name = [change.scan_id, change.other_scan_id, change.reason].join(" ");
+      if (change.resolved) found.delete(name); else found.add(name);
+      if (found.size) contradicted.set(id, found); else contradicted.delete(id);
+      touched.add(id);
+    }
+  }
+  scans = scans.map((scan) => touched.has(scan.scan_id) ? { ...scan, conflict_resolved: !contradicted.has(scan.scan_id) } : scan);
 }
 
 function showScans(newCount) {
@@ -160,14 +179,15 @@ function showScans(newCount) {
   const rows = scans.slice().reverse().map((scan, index) => {
     // Whom a scanner without a network let in, though others would not have, is shown like a refusal, with the other side.
     const reason = scan.reason || scan.conflict;
-    const kind = reason ? "refused" : scan.direction;
+    const isResolved = Boolean(scan.conflict && scan.conflict_resolved);
+    const kind = isResolved ? "resolved" : reason ? "refused" : scan.direction;
     const word = scan.conflict ? conflictWords(scan) : reason ? REASONS[reason] || "Refused" : kind === "exit" ? "Left" : "Welcome";
     const row = make("li", index < newCount ? "new" : "");
     row.dataset.kind = kind;
     const who = make("div", "who");
     who.append(make("b", "", scan.member ? scan.member.name : "Unknown card"));
     const line = make("small");
-    line.append(make("em", "", word), [scan.tier && capital(scan.tier), scan.gate_name || (scan.gate_id && gateName(scan.gate_id))].filter(Boolean).map((text) => ` · ${text}`).join(""));
+    line.append(make(isResolved ? "s" : "em", "", word), [isResolved && "Cleared up", scan.tier && capital(scan.tier), scan.gate_name || (scan.gate_id && gateName(scan.gate_id))].filter(Boolean).map((text) => ` · ${text}`).join(""));
     who.append(line);
     const when = make("div", "when");
     when.append(make("b", "", scan.points ? `+${numbers.format(scan.points)}` : ""), make("small", "", clockWithSeconds.format(scan.at)));

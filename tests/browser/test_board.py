@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from actors.replies import BoardRow, BoardView, EventFeed, FirstSeen, ScanSummary
+from actors.replies import BoardRow, BoardView, ConflictChange, EventFeed, FirstSeen, ScanSummary
 from gateway.sockets import codes
 from gateway.web.pages import BoardPages
 from tests.support.chromium import Page
@@ -142,6 +143,39 @@ async def test_a_conflict_is_shown_with_both_sides(edge: SocketEdge, page: Page)
     words = await page.value("document.querySelector('#scans .who small').textContent")
     seen, other = [await page.value(f"clockWithSeconds.format({at})") for at in (NOW_MS - 5_000, NOW_MS - 60_000)]
     assert words == f"Let in offline at {seen}: Inside already (North, {other}) · Gold · River"
+
+
+async def test_a_conflict_that_was_resolved_is_struck_through(edge: SocketEdge, page: Page) -> None:
+    whose = ("card_1", "Lan", "gold", "gate_river", "dev_2", 0, "River", "already_admitted", "", NOW_MS)
+    scan = ScanSummary("s", NOW_MS, True, "", "entry", *whose)
+    row, struck = "document.querySelector('#scans li')", "document.querySelector('#scans s')?.textContent"
+
+    async def tell(*changes: ConflictChange) -> None:
+        now = 413 + edge.engine.topics[(TENANT, TOPIC)].offset
+        edge.engine.publish(TENANT, TOPIC, msgspec.structs.replace(gala(now), conflict_changes=changes))
+        await page.until_text("inside", str(now))
+
+    edge.engine.topics[(TENANT, TOPIC)] = FakeTopic(gala(412, scans=(scan,)))
+    await page.goto(address(edge))
+    await page.until_text("inside", "412")
+    mark = ("already_admitted", False)
+    await tell(ConflictChange("card_1", "s", "first", *mark), ConflictChange("card_1", "late", "s", *mark))
+    await tell(ConflictChange("card_1", "s", "first", "already_admitted", is_resolved=True))
+    assert await page.value(f"{row}.dataset.kind") == "refused", "it is in another"
+    await tell(ConflictChange("card_1", "late", "s", "already_admitted", is_resolved=True))
+    assert await page.value(f"{row}.dataset.kind") == "resolved"
+    assert str(await page.value(struck)).startswith("Let in offline at")
+    await tell(ConflictChange("card_1", "s", "", "card_revoked", is_resolved=False))
+    assert await page.value(f"{row}.dataset.kind") == "refused"
+
+
+async def test_a_board_that_comes_later_shows_what_was_resolved(edge: SocketEdge, page: Page) -> None:
+    whose = ("card_1", "Lan", "gold", "", "", 0, "", "card_revoked", "", NOW_MS, None, True)
+    scan = ScanSummary("s", NOW_MS, True, "", "entry", *whose)
+    edge.engine.topics[(TENANT, TOPIC)] = FakeTopic(gala(412, scans=(scan,)))
+    await page.goto(address(edge))
+    await page.until_text("inside", "412")
+    assert await page.value("document.querySelector('#scans li').dataset.kind") == "resolved"
 
 
 async def test_the_token_leaves_the_address_and_never_reaches_the_server_in_one(edge: SocketEdge, page: Page) -> None:

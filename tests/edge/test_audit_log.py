@@ -36,6 +36,7 @@ EXEMPT: dict[tuple[str, str], str] = {
         ("POST", f"/v1/coupons/{act}"): "the till's, recorded by itself in the history of redemptions"
         for act in ("redeem", "redemptions/{redemption_id}/capture", "redemptions/{redemption_id}/release")
     },
+    ("POST", "/v1/cards/{card_id}/coupons/{grant_id}/redeem"): "the till's, recorded in the history of redemptions",
     ("POST", "/v1/rules/templates/{template_id}/fill"): "saves nothing",
     ("POST", "/v1/rules:simulate"): "saves nothing",
     ("PATCH", "/v1/devices/self"): "a device's own choice of where it stands",

@@ -221,6 +221,7 @@ class Conflicts:
 
     def __init__(self) -> None:
         self.found: list[ScanSummary] = []
+        self.standing: set[tuple[str, str]] = set()
         self.snapshot, self.news = asyncio.Event(), asyncio.Event()
 
     def on_snapshot(self, snapshot: Published, recovered: bool | None) -> None:
@@ -229,6 +230,9 @@ class Conflicts:
     def on_update(self, update: Published) -> None:
         assert isinstance(update.data, EventFeed)
         self.found += [line for line in update.data.scans if line.conflict]
+        for change in update.data.conflict_changes:
+            assert not update.data.must_look_up
+            self.standing ^= {(change.scan_id, change.other_scan_id)}
         self.news.set()
 
     def on_refused(self, code: str, detail: str, retry_after_ms: int) -> None:
@@ -268,6 +272,39 @@ async def test_every_conflict_of_an_upload_is_pushed(system: System) -> None:
         assert (line.conflict, line.gate_name, line.first.gate_name) == ("already_admitted", "South", "North")
         assert rfc3339(line.scanned_at_ms) == seen
         assert line.first.at_ms > line.scanned_at_ms
+
+
+async def test_a_conflict_that_is_resolved_is_taken_back_on_the_live_line(system: System) -> None:
+    org, event, (lan, hoa, _) = await set_up(system, capacity=500)
+    follower = Conflicts()
+    subscription = system.hub.subscribe(org["id"], f"event:{event['id']}", follower)
+    await follower.snapshot.wait()
+
+    async def listed() -> set[tuple[str, str]]:
+        """What the list says, once the line has told the same."""
+        items = (await system.made("GET", f"/v1/events/{event['id']}/conflicts", token=org["key"]))["items"]
+        wanted = {(item["scan"]["scan_id"], item["other"]["scan_id"]) for item in items}
+        async with asyncio.timeout(10):
+            while follower.standing != wanted:
+                follower.news.clear()
+                await follower.news.wait()
+        return wanted
+
+    async def upload(card: dict[str, Any], scan_id: str, seconds_ago: int, direction: str = "entry") -> None:
+        item = {"credential": card["credential"], "scan_id": scan_id, "direction": direction, "event_id": event["id"]}
+        item["scanned_at"] = rfc3339(clock_ms() - seconds_ago * 1_000)
+        await system.made("POST", "/v1/checkins:batch", {"items": [item]}, org["key"])
+
+    await scan(system, org, event, lan, scan_id="lan here")
+    await upload(lan, "lan late", 60)
+    await upload(hoa, "hoa first", 90)
+    await upload(hoa, "hoa last", 30)
+    assert await listed() == {("lan here", "lan late"), ("hoa last", "hoa first")}
+    await system.made("POST", f"/v1/events/{event['id']}/checkins/lan here/annul", None, org["key"])
+    assert await listed() == {("hoa last", "hoa first")}
+    await upload(hoa, "hoa out", 60, "exit")
+    assert await listed() == set()
+    system.hub.unsubscribe(subscription)
 
 
 async def test_an_admission_is_annulled_by_the_device_that_made_it(system: System) -> None:

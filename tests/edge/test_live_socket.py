@@ -7,9 +7,10 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from actors.replies import Failed, ScanSummary
+from actors.replies import ConflictChange, Failed, ScanSummary
 from gateway.sockets import codes, limits
 from tests.support.socket_edge import (
     DEVICE_TOKEN,
@@ -54,18 +55,19 @@ class TestSubscribing:
             edge.engine.publish(TENANT, TOPIC, feed(3, (scan, refused)))
             update = await client.receive()
         data = {"event_id": EVENT, "name": "Gala", "inside": 0, "admitted": 0, "refused": 0, "capacity": 500, "seq": 0}
+        nothing = {"conflicts_left_out": 0, "conflict_changes": [], "look_up_conflicts": False}
         assert snapshot == {
             "t": "snapshot",
             "topic": TOPIC,
             "epoch": 1,
             "offset": 0,
-            "data": data | {"scans": [], "conflicts_left_out": 0},
+            "data": data | {"scans": []} | nothing,
         }
         assert {**update, "data": {**update["data"], "scans": None}} == {
             "t": "update",
             "topic": TOPIC,
             "offset": 1,
-            "data": data | {"inside": 3, "admitted": 3, "seq": 3, "scans": None, "conflicts_left_out": 0},
+            "data": data | {"inside": 3, "admitted": 3, "seq": 3, "scans": None} | nothing,
         }
         assert update["data"]["scans"][0] == {
             "scan_id": "s",
@@ -79,6 +81,7 @@ class TestSubscribing:
             "gate_id": "gate_1",
             "gate_name": "River",
             "conflict": None,
+            "conflict_resolved": False,
             "forced": None,
             "scanned_at": None,
             "first": None,
@@ -88,6 +91,28 @@ class TestSubscribing:
         unknown = update["data"]["scans"][1]
         assert (unknown["verdict"], unknown["reason"]) == ("refused", "full")
         assert (unknown["card_id"], unknown["member"], unknown["tier"], unknown["gate_id"]) == (None, None, None, None)
+
+    @both_wires
+    async def test_changes_of_the_list_of_conflicts(self, edge: SocketEdge, wire: str) -> None:
+        scan = ScanSummary("s", NOW_MS, True, "", "entry", "c", "Lan", "gold", "", "", 0, conflict="card_revoked")
+        changes = (
+            ConflictChange("c", "s", "", "card_revoked", is_resolved=False),
+            ConflictChange("c", "s", "r", "already_admitted", is_resolved=True),
+        )
+        told = msgspec.structs.replace(
+            feed(1, (msgspec.structs.replace(scan, is_resolved=True),)), conflict_changes=changes, must_look_up=True
+        )
+        async with edge.subscriber(wire) as client:
+            await subscribe(client)
+            await client.receive()
+            edge.engine.publish(TENANT, TOPIC, told)
+            data = (await client.receive())["data"]
+        mark = {"card_id": "c", "scan_id": "s"}
+        assert data["conflict_changes"] == [
+            mark | {"other_scan_id": None, "reason": "card_revoked", "resolved": False},
+            mark | {"other_scan_id": "r", "reason": "already_admitted", "resolved": True},
+        ]
+        assert (data["look_up_conflicts"], data["scans"][0]["conflict_resolved"]) == (True, True)
 
     @both_wires
     async def test_a_leaderboard(self, edge: SocketEdge, wire: str) -> None:

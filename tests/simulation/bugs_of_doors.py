@@ -10,10 +10,12 @@ import msgspec
 
 import actors.checkin
 import actors.doors
+import actors.live_conflicts
 import actors.offline
 from actors.door_commands import AnnulScan
 from actors.event import Event
 from actors.handlers import HANDLERS
+from actors.live_conflicts import HeardConflicts
 from actors.live_sources import FEED_SCANS_MAX, Feed
 from actors.replies import EventFeed
 from tests.simulation.planting import around, deciding, planted
@@ -41,6 +43,35 @@ def a_conflict_is_told_only_among_the_last_scans() -> Iterator[None]:
         return msgspec.structs.replace(told, scans=told.scans[-FEED_SCANS_MAX:])
 
     with patch.object(Feed, "update", update):
+        yield
+
+
+@planted
+def a_conflict_stands_on_the_live_line_after_an_annulment() -> Iterator[None]:
+    with patch.object(HeardConflicts, "take_annulment", lambda heard, fact: None):
+        yield
+
+
+@planted
+def a_later_upload_takes_no_conflict_back() -> Iterator[None]:
+    original = HeardConflicts._note
+
+    def note(heard: HeardConflicts, card_id: str, identity: Any, *, is_resolved: bool) -> None:
+        if not is_resolved:
+            original(heard, card_id, identity, is_resolved=False)
+
+    with patch.object(HeardConflicts, "_note", note):
+        yield
+
+
+@planted
+def a_conflict_with_a_later_scan_is_not_told_live() -> Iterator[None]:
+    original = actors.live_conflicts.place_in_time
+
+    def place(scan: Any) -> Any:
+        return original(msgspec.structs.replace(scan, seen_ms=0))
+
+    with patch.object(actors.live_conflicts, "place_in_time", place):
         yield
 
 

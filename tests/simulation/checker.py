@@ -43,10 +43,11 @@ from actors.replies import (
 )
 from actors.terms import FAR_MS
 from tests.simulation.boards_told import BoardsTold
+from tests.simulation.conflicts_told import ConflictsTold
 from tests.simulation.history import History
 from tests.simulation.hosts import Token, Watcher
 from tests.simulation.oracle import FREE_CARDS, Expected, Oracle
-from tests.simulation.oracle_coupons import told_of_coupon
+from tests.simulation.oracle_coupons import situation_of, told_of_coupon
 from tests.simulation.plain import card_at, changed_cards, plain
 from tests.simulation.postgres_model import CLOCK_AHEAD_MS_MAX
 from tests.simulation.world import Violation, World
@@ -89,6 +90,7 @@ class Checker(Watcher):
         self.boards = BoardsTold(self.oracle.boards)
         self.scans: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
         self.updates: dict[tuple[int, str, str], dict[int, Any]] = defaultdict(dict)
+        self.conflicts = ConflictsTold()
         self.topic_views: list[tuple[Token, TopicView]] = []
         self._told_order: dict[tuple[Any, str], tuple[int, int]] = {}
         self._inside: dict[str, int] = defaultdict(int)
@@ -212,8 +214,8 @@ class Checker(Watcher):
         own = {"CouponDefined": "coupon", "CodeIssued": "code", "CodeGranted": "code"}.get(kind)
         if own is not None:
             self.history[own, getattr(fact, f"{own}_id")].add(position, position)
+        self._world.note(situation_of(fact))
         if kind in ("CouponRedeemed", "RedemptionChanged"):
-            self._world.note(f"{'granted' if fact.code_id.startswith('grant_') else 'coupon'} {fact.state}")
             self.history["redemption", fact.redemption_id].add(position, self.oracle.coupons.state(fact.redemption_id))
         if hasattr(fact, "coupon_id") and kind not in ("CodeIssued", "CouponUseBegan"):
             self.history["coupon view", fact.coupon_id].add(position, self.oracle.coupons.view(fact.coupon_id))
@@ -425,6 +427,7 @@ class Checker(Watcher):
     def published(self, digest: Digest, partition: Partition) -> None:
         """A live update leaves."""
         self._world.note("published")
+        self.conflicts.take(digest, partition, self.facts, self._world)
         self._shown_live(digest.tenant_id, digest.update.data)
         log = self.updates[digest.epoch, digest.tenant_id, digest.topic]
         offset = digest.update.offset
@@ -454,11 +457,10 @@ class Checker(Watcher):
         then, _ = history.at(data.position)
         counts = {name: getattr(data, name) for name in ("inside", "admitted", "refused")}
         check(counts == {name: then[name] for name in counts}, f"1: {counts} shown at {data.position}, was {then}")
-        terms = [(view["terms"]["name"], view["terms"]["capacity"]) for view, _ in history.views]
-        names, capacities = zip(*terms, strict=True)
+        names, capacities = zip(*((v["terms"]["name"], v["terms"]["capacity"]) for v, _ in history.views), strict=True)
         check(data.name in names and data.capacity in capacities, f"1: undurable terms shown: {data}")
-        known = [scan_id for _, scan_id, _ in self.scans[data.event_id]]
-        check(all(scan.scan_id in known for scan in data.scans), f"1: undurable scans shown: {data}")
+        known = {scan_id for _, scan_id, _ in self.scans[data.event_id]}
+        check(known.issuperset(scan.scan_id for scan in data.scans), f"1: undurable scans shown: {data}")
 
     def _shown_changes(self, tenant_id: str, data: CardChanges) -> None:
         """All that changed in the range is told, as it is at its end."""
@@ -478,8 +480,7 @@ class Checker(Watcher):
     def after_input(self, partition: Partition) -> None:
         """The mailbox is bounded."""
         held = len(partition._draft.held) + sum(len(entry.held) for entry in partition._pending)
-        asked = [waiting for waiting in (*partition._mailbox, *partition._parked) if waiting.token is not None]
-        waiting = len(asked) + held
+        waiting = held + sum(one.token is not None for one in (*partition._mailbox, *partition._parked))
         check(waiting <= self.mailbox_max, f"10: {waiting} messages wait")
         if partition.parked_count > 1:
             commands = sum(isinstance(waiting.message, Command) for waiting in partition._parked)

@@ -16,6 +16,7 @@ from actors.coupon_commands import (
     ReleaseCoupon,
     RollbackCoupon,
 )
+from actors.coupon_facts import CodeGranted, CodeWithdrawn, CouponFact, CouponRedeemed, RedemptionChanged
 from actors.coupon_terms import CouponTerms
 from actors.replies import CouponView, RedemptionView
 from actors.versions import coupon_version
@@ -37,6 +38,15 @@ def told_of_coupon(reply: CouponView | RedemptionView) -> tuple[tuple[str, str],
         shown = (reply.terms.name, reply.terms.state, plain("counts", reply.counts))
         return ("coupon view", reply.coupon_id), shown
     return ("redemption", reply.redemption_id), (reply.state, reply.coupon_id, reply.card_id, reply.points_seq)
+
+
+def situation_of(fact: CouponFact) -> str:
+    """What a fact is an example of: a state of a coupon or of something granted, what grants are for."""
+    if isinstance(fact, CouponRedeemed | RedemptionChanged):
+        return f"{'granted' if fact.code_id.startswith('grant_') else 'coupon'} {fact.state}"
+    if isinstance(fact, CodeGranted | CodeWithdrawn):
+        return f"{type(fact).__name__} for {fact.cause.partition(':')[0]}"
+    return f"coupon {type(fact).__name__}"
 
 
 class CouponOracle:
