@@ -54,6 +54,8 @@ from actors.refusals import (
     LIMIT_REACHED,
 )
 from actors.scope import Scope
+from actors.tenant import Tenant
+from actors.tiers import standing_at
 
 Refusal = tuple[str, str]
 _ENDED: dict[RedemptionState, Refusal] = {
@@ -76,7 +78,7 @@ def decide_redeem_coupon(scope: Scope, command: RedeemCoupon, at_ms: int) -> lis
     day = local_day(at_ms, scope.tenant.settings.time_zone)
     refusal = (
         _hold_refusal(command.hold_until_ms, at_ms)
-        or _terms_refusal(coupon.terms, code, card, at_ms)
+        or _terms_refusal(scope.tenant, coupon.terms, code, card, at_ms)
         or _code_refusal(code, draft)
         or _bill_refusal(coupon.terms, bill, at_ms)
         or _limits_refusal(coupon.terms, draft, use, day)
@@ -158,7 +160,7 @@ def _hold_refusal(hold_until_ms: int, at_ms: int) -> Refusal | None:
     return None
 
 
-def _terms_refusal(terms: CouponTerms, code: Code, card: Card, at_ms: int) -> Refusal | None:
+def _terms_refusal(tenant: Tenant, terms: CouponTerms, code: Code, card: Card, at_ms: int) -> Refusal | None:
     if terms.state == "ended":
         return COUPON_ENDED, "the coupon has ended"
     if terms.state != "active":
@@ -168,7 +170,9 @@ def _terms_refusal(terms: CouponTerms, code: Code, card: Card, at_ms: int) -> Re
     ends = [end_ms for end_ms in (terms.ends_ms, code.expires_at_ms) if end_ms]
     if ends and at_ms >= min(ends):
         return COUPON_EXPIRED, "it is too late for the coupon"
-    if code.card_id not in ("", card.card_id) or (terms.tiers and card.tier not in terms.tiers):
+    # A review that is due counts, though nobody has looked yet.
+    is_in_tier = not terms.tiers or standing_at(tenant, card, at_ms).tier in terms.tiers
+    if code.card_id not in ("", card.card_id) or not is_in_tier:
         return COUPON_NOT_FOR_CARD, "the coupon is for other cards"
     return None
 

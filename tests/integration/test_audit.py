@@ -29,6 +29,7 @@ from storage.audit import CHECKS
 from storage.postgres import reader_pool
 from tests.support.audit_faults import PLANTED, FrozenLive, Plant, System, halt_the_partition
 from tests.support.coupon_faults import WRONG_COUPON_FACTS
+from tests.support.databases import drop_database, temporary_database
 from tests.support.small_history import (
     FIRST,
     OTHER_TAG,
@@ -63,7 +64,9 @@ def base(postgres_url: str, redis_url: str) -> Iterator[Base]:
     own_redis = f"{redis_url.rpartition('/')[0]}/{REDIS_DATABASE}"
 
     async def make() -> tuple[History, dict[bytes, bytes]]:
-        await _execute(postgres_url, f"CREATE DATABASE {template}")
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute(f"CREATE DATABASE {template}")
+        await connection.close()
         redis = Redis.from_url(own_redis)
         await redis.flushdb()
         history = await make_history(own_redis, f"{server}/{template}")
@@ -73,29 +76,19 @@ def base(postgres_url: str, redis_url: str) -> Iterator[Base]:
 
     history, keys = asyncio.run(make())
     yield Base(history, template, own_redis, keys)
-    asyncio.run(_execute(postgres_url, f"DROP DATABASE {template} WITH (FORCE)"))
-
-
-async def _execute(url: str, query: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(query)
-    finally:
-        await connection.close()
+    asyncio.run(drop_database(postgres_url, template))
 
 
 @pytest.fixture
 async def system(base: Base, postgres_url: str) -> AsyncIterator[System]:
     """A fresh copy."""
-    name = f"audit_{uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {base.template} STRATEGY file_copy")
     redis = Redis.from_url(base.redis_url)
     await restore(redis, base.redis_keys)
-    pool = await reader_pool(f"{postgres_url.rpartition('/')[0]}/{name}", 3)
-    yield System(pool, redis, FrozenLive(base.history.digests), base.history)
-    await pool.close()
+    async with temporary_database(postgres_url, base.template) as url:
+        pool = await reader_pool(url, 3)
+        yield System(pool, redis, FrozenLive(base.history.digests), base.history)
+        await pool.close()
     await redis.aclose()
-    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_a_real_history_is_clean_and_was_looked_at(system: System) -> None:

@@ -110,6 +110,7 @@ PLAIN: dict[str, Any] = {
     "schema": {"type": "object", "properties": {}},
     "support_email": "help@example.com",
     "time_zone": "Asia/Ho_Chi_Minh",
+    "tag": "jazz",
     "text": "Any allergies?",
     "template_id": "anniversary",
     "token": "none",

@@ -14,6 +14,7 @@ from actors.coupon_commands import RollbackCoupon
 from actors.coupon_draft import NO_GAINS, CouponDraft
 from actors.coupon_terms import CouponCounts
 from actors.handlers import HANDLERS
+from actors.tiers import standing_of
 from tests.simulation.planting import around, deciding, planted
 from tests.simulation.postgres_coupons import CouponTables
 
@@ -61,6 +62,12 @@ def coupon_day_not_begun_anew() -> Iterator[None]:
 @planted
 def coupon_code_redeemed_twice() -> Iterator[None]:
     with patch.object(coupon_redemptions, "_code_refusal", lambda code, draft: None):
+        yield
+
+
+@planted
+def coupon_goes_by_a_tier_that_is_over() -> Iterator[None]:
+    with patch.object(coupon_redemptions, "standing_at", lambda tenant, card, at_ms: standing_of(card)):
         yield
 
 

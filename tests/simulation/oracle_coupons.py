@@ -209,7 +209,7 @@ class CouponOracle:
         today = int(datetime.fromtimestamp(now / 1000, UTC).astimezone(zone).strftime("%Y%m%d"))
         _, redeemed, on_hold, last_day, day_uses = self.counts(coupon_id)
         day = max(today, last_day)
-        reason = self._reason(command, code, terms, card)
+        reason = self._reason(command, code, terms)
         limits = (
             (terms["uses_per_card_max"], self._uses(coupon_id, command.card_id), "coupon_card_limit_reached"),
             (terms["uses_max"], redeemed + on_hold, "coupon_limit_reached"),
@@ -247,7 +247,7 @@ class CouponOracle:
         posted = [] if command.hold_until_ms else self._give(one)
         return [*expected, ("CouponRedeemed", self._shown(one, **more)), *posted]
 
-    def _reason(self, command: RedeemCoupon, code: dict[str, Any], terms: dict[str, Any], card: dict[str, Any]) -> str:
+    def _reason(self, command: RedeemCoupon, code: dict[str, Any], terms: dict[str, Any]) -> str:
         now = self._oracle.at_ms
         users = [
             one["state"]
@@ -270,7 +270,7 @@ class CouponOracle:
             (now < terms["starts_ms"], "coupon_not_started"),
             (0 < terms["ends_ms"] <= now or 0 < code["expires"] <= now, "coupon_expired"),
             (code["card"] and code["card"] != command.card_id, "coupon_not_for_card"),
-            (terms["tiers"] and card["tier"] not in terms["tiers"], "coupon_not_for_card"),
+            (terms["tiers"] and self._oracle.tier_now(command.card_id) not in terms["tiers"], "coupon_not_for_card"),
             ("redeemed" in users, "coupon_already_used"),
             ("on_hold" in users, "coupon_on_hold"),
             (code["withdrawn"], "coupon_withdrawn"),

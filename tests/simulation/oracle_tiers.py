@@ -86,6 +86,15 @@ class TierOracle:
             card["tier_held"] = False
         return expected
 
+    def tier_now(self, card_id: str) -> str:
+        """The card's tier with all that is due by now, which nothing is made of yet."""
+        card = self.cards[card_id]
+        as_it_was = dict(card)
+        self.settle_tier(card_id)
+        tier: str = card["tier"]
+        card.update(as_it_was)
+        return tier
+
     def _look(self, card_id: str, card: dict[str, Any], due: int) -> int:
         tiers = self.tenants[card["tenant"]]["tiers"]
         card["tier_due"] = 0

@@ -29,9 +29,9 @@ async def temporary_database(postgres_url: str, template: str = EMPTY) -> AsyncI
     try:
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         yield f"{postgres_url.rpartition('/')[0]}/{name}"
-        await _drop(connection, name)
     finally:
         await connection.close()
+    await drop_database(postgres_url, name)
 
 
 async def make_template(postgres_url: str) -> str:
@@ -47,13 +47,17 @@ async def make_template(postgres_url: str) -> str:
     return name
 
 
-async def _drop(connection: asyncpg.Connection, name: str) -> None:
+async def drop_database(postgres_url: str, name: str) -> None:
     """Drops a database. Autovacuum may be at work in it, as a role that ours may not end: it is soon done."""
-    async with asyncio.timeout(DROP_TIMEOUT_S):
-        while True:
-            try:
-                await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            except (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
-                await asyncio.sleep(0.1)
-            else:
-                return
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        async with asyncio.timeout(DROP_TIMEOUT_S):
+            while True:
+                try:
+                    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                except (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
+                    await asyncio.sleep(0.1)
+                else:
+                    return
+    finally:
+        await connection.close()
