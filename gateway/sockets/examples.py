@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.credentials import PREFIX
 from gateway.render import AttendanceCounts, FirstInFrame, Member, PointsAwarded, VerdictFrame
 from gateway.sockets import codes, limits, told, wire
 
+_CREDENTIAL: Final = f"{PREFIX}6BFOXN…"
 _NOW_MS: Final = 1_795_341_600_123
 _EVENT: Final = "evt_gala"
 _TOPIC: Final = f"event:{_EVENT}"
@@ -56,12 +58,12 @@ _SCAN_TOLD: Final = told.ScanTold(
 _CHANGE: Final = told.ConflictChangeTold(_LAN, "scan-3", "scan-1", "already_admitted", False)
 _FEED: Final = told.EventData(_EVENT, "Gala", 12, 15, 1, 500, 4711, [_SCAN_TOLD], 0, [_CHANGE], False)
 _WELCOME: Final = ("ses_1", _NOW_MS, None, limits.FRAME_BYTES_MAX)
-_SCAN: Final = wire.ScanItem("scan-1", "HC1:…", "entry", "gate_north")
+_SCAN: Final = wire.ScanItem("scan-1", _CREDENTIAL, "entry", "gate_north")
 
 EXAMPLES: Final[dict[Any, Any]] = {
     wire.Hello: wire.Hello("mv_device_…", None, _EVENT, "gate_north", "", _NOW_MS),
-    wire.Scan: wire.Scan("scan-1", "HC1:…", "entry", "gate_north"),
-    wire.Scans: wire.Scans([_SCAN, wire.ScanItem("scan-2", "HC1:…", scanned_at=_NOW_MS - 60_000, offline=True)]),
+    wire.Scan: wire.Scan("scan-1", _CREDENTIAL, "entry", "gate_north"),
+    wire.Scans: wire.Scans([_SCAN, wire.ScanItem("scan-2", _CREDENTIAL, scanned_at=_NOW_MS - 60_000, offline=True)]),
     wire.Annul: wire.Annul("annul-1", "scan-1"),
     wire.Ping: wire.Ping(1),
     wire.Pong: wire.Pong(7, _NOW_MS),

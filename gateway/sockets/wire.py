@@ -58,13 +58,13 @@ class ScanItem(msgspec.Struct, gc=False):
     """One presentation of a credential; `scanned_at` in milliseconds since 1970. `offline`: the scanner had no network
     and has let the person in or out, or, with `refused`, told them why not."""
 
-    id: RequestId
+    id: Annotated[RequestId, Meta(description="yours; sent again, it is the same scan")]
     credential: Credential
-    direction: Literal["entry", "exit"] | None = None
-    gate_id: EntityId | None = None
+    direction: Annotated[Literal["entry", "exit"], Meta(description="without it, entry")] | None = None
+    gate_id: Annotated[EntityId, Meta(description="without it, that of the hello")] | None = None
     scanned_at: TimeMs | None = None
-    offline: bool = False
-    refused: Annotated[str, Meta(max_length=40)] | None = None
+    offline: Annotated[bool, Meta(description="decided without a network, and told now")] = False
+    refused: Annotated[str, Meta(max_length=40, description="with `offline`, a ScanReason")] | None = None
 
 
 class Scan(ScanItem, tag_field="t", tag="scan", gc=False):
