@@ -5,7 +5,7 @@ and run by the tests, so what it says is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -164,9 +164,8 @@ AMOUNTS: Final[tuple[Example, ...]] = (
         gives="amount_out_of_range",
     ),
 )
-FAILURES: Final[
-    Mapping[FailureReason | Literal["too_many_effects", "balance_limit_reached", "lots_limit_reached"], str]
-] = {
+# Those of expressions (`FailureReason`), of what a card has no room for, and of coupons.
+FAILURES: Final[Mapping[str, str]] = {
     "key_missing": "An attribute is not there; ask has() first.",
     "index_out_of_range": "A list is not that long; ask size() first.",
     "division_by_zero": "Or the rest of a division by zero.",
@@ -178,6 +177,13 @@ FAILURES: Final[
     "too_many_effects": "One cause has led to as many effects as it may.",
     "balance_limit_reached": "The card's balance would go beyond what a balance may be.",
     "lots_limit_reached": "The card would have more points with a date of their own than it may.",
+    "coupon_limit_reached": "The coupon to grant has no use left that nobody has.",
+    "coupon_not_active": "The coupon to grant is paused, or not out yet.",
+    "coupon_not_started": "It is too early for the coupon to grant.",
+    "coupon_expired": "It is too late for the coupon to grant.",
+    "coupon_ended": "The coupon to grant has ended.",
+    "coupon_not_for_card": "The coupon to grant is for other tiers.",
+    "coupon_unknown": "There is no such coupon any more.",
 }
 WITHHELD: Final[Mapping[WithheldReason, str]] = {
     "card_limit_reached": "limits.per_card: the card had it often enough.",

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from actors import coupon_grants
 from rules import guide
 from rules.conditions import (
     Amount,
@@ -70,5 +71,7 @@ def test_all_functions_and_macros_are_told() -> None:
 def test_all_triggers_stackings_and_reasons_are_told() -> None:
     assert tuple(guide.TRIGGERS) == TRIGGERS
     assert set(guide.STACKING) == set(STACKINGS)
-    assert set(guide.FAILURES) >= set(get_args(FailureReason))
+    of_coupons = {name for name in vars(coupon_grants) if name.startswith("COUPON_")}
+    rooms = {"too_many_effects", "balance_limit_reached", "lots_limit_reached"}
+    assert set(guide.FAILURES) == {*get_args(FailureReason), *rooms, *(name.lower() for name in of_coupons)}
     assert set(guide.WITHHELD) == set(get_args(WithheldReason))
