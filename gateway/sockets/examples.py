@@ -61,7 +61,7 @@ _WELCOME: Final = ("ses_1", _NOW_MS, None, limits.FRAME_BYTES_MAX)
 _SCAN: Final = wire.ScanItem("scan-1", _CREDENTIAL, "entry", "gate_north")
 
 EXAMPLES: Final[dict[Any, Any]] = {
-    wire.Hello: wire.Hello("mv_device_…", None, _EVENT, "gate_north", "", _NOW_MS),
+    wire.Hello: wire.Hello("mvd_…", None, _EVENT, "gate_north", "", _NOW_MS),
     wire.Scan: wire.Scan("scan-1", _CREDENTIAL, "entry", "gate_north"),
     wire.Scans: wire.Scans([_SCAN, wire.ScanItem("scan-2", _CREDENTIAL, scanned_at=_NOW_MS - 60_000, offline=True)]),
     wire.Annul: wire.Annul("annul-1", "scan-1"),
