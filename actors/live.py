@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from actors.board import Board, PartsBoard
 from actors.card import Card
 from actors.card_facts import CardReissued
-from actors.door_facts import ScanAnnulled
+from actors.door_facts import EveryoneLeft, ScanAnnulled
 from actors.entry import Entry
 from actors.event import Event
 from actors.facts import CardHolderRenamed, CardStateChanged, EventChanged, Fact, PointsPosted, ScanJudged
@@ -147,6 +147,8 @@ class Views:
             self._take_revocation(fact, position)
         if isinstance(fact, ScanAnnulled):
             self.take_annulment(fact, position)
+        if isinstance(fact, EveryoneLeft):
+            self.take_leaving(fact.event_id, position)
         if isinstance(fact, CardHolderRenamed | ScanAnnulled):
             self.take_score(fact, position)
 
@@ -179,6 +181,15 @@ class Views:
         if feed is not None:
             feed.take_annulment(fact, position)
             topic = self._by_feed.get(fact.event_id)
+            if topic is not None:
+                topic.touch()
+
+    def take_leaving(self, event_id: str, position: int) -> None:
+        """Takes in that everybody was taken to have left an event."""
+        feed = self._feeds.get(event_id)
+        if feed is not None:
+            feed.take_leaving(position)
+            topic = self._by_feed.get(event_id)
             if topic is not None:
                 topic.touch()
 

@@ -124,6 +124,11 @@ class Feed:
         if position > self.position:
             self.inside, self.admitted, self.position = fact.inside, fact.admitted, position
 
+    def take_leaving(self, position: int) -> None:
+        """Takes in that everybody left."""
+        if position > self.position:
+            self.inside, self.position = 0, position
+
     def take_terms(self, terms: EventTerms, position: int) -> None:
         """Takes in terms; those of before it began say nothing new."""
         if position > self.position:

@@ -7,6 +7,7 @@ import pytest
 from actors import live_sources
 from actors.board import Board, board_over
 from actors.checkin import decide_check_in
+from actors.door_facts import EveryoneLeft
 from actors.event import Event
 from actors.facts import PointsPosted, ScanJudged
 from actors.ids import position_of
@@ -56,6 +57,20 @@ def test_updates_come_at_most_once_in_an_interval_with_the_scans_since() -> None
     assert isinstance(second.update.data, EventFeed)
     assert [line.scan_id for line in second.update.data.scans] == ["scan2", "scan3"]
     assert second.update.data.inside == 3
+
+
+def test_everybodys_leaving_is_told() -> None:
+    the_event = event(capacity=50)
+    views, _ = watched(the_event)
+    show(views, scan(the_event, 1), 1, the_event)
+    views.due(NOW_MS)
+    left = EveryoneLeft("org", "", b"", NOW_MS, "event", NOW_MS, 1)
+    the_event.apply(left, position_of(2, 0))
+    views.durable_seq = 2
+    views.take(left, position_of(2, 0), {"event": the_event})
+    (update,) = views.due(NOW_MS + PUBLISH_INTERVAL_MS)
+    assert isinstance(update.update.data, EventFeed)
+    assert (update.update.data.inside, update.update.data.admitted) == (0, 1)
 
 
 def test_only_watched_topics_are_published_and_a_look_catches_up() -> None:
