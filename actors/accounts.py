@@ -11,10 +11,13 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Final
+
 from actors.terms import Account, EntryKind
 
+POINTS_ISSUED: Final = "points:issued"
 CONTRA: dict[tuple[Account, EntryKind], str] = {
-    ("points", "award"): "points:issued",
+    ("points", "award"): POINTS_ISSUED,
     ("points", "redeem"): "points:redeemed",
     ("points", "capture"): "points:redeemed",
     ("points", "expire"): "points:expired",
@@ -26,7 +29,7 @@ CONTRA: dict[tuple[Account, EntryKind], str] = {
 }
 # A reversal goes back to where the original came from: what is taken was given, what is given back was spent.
 _REVERSED: dict[tuple[Account, bool], str] = {
-    ("points", True): "points:issued",
+    ("points", True): POINTS_ISSUED,
     ("points", False): "points:redeemed",
     ("wallet", True): "wallet:topped_up",
     ("wallet", False): "wallet:spent",

@@ -104,8 +104,10 @@ class Card(msgspec.Struct, gc=False):
         if position <= self.position:
             return
         self.position = position
-        if isinstance(fact, PointsPosted):
+        if type(fact) is PointsPosted:
             self._post(fact, position)
+        elif type(fact) is RulesApplied:
+            self._count_rules(fact)
         elif isinstance(fact, (ScanJudged, ScanAnnulled)):
             assert fact.visits is not None, "other scans are not about the card"
             self.visits = fact.visits
@@ -192,12 +194,13 @@ class Card(msgspec.Struct, gc=False):
                 self.profile = fact.profile
             elif fact.came_on:
                 self.birthday_year = fact.came_on // 10_000
-        elif isinstance(fact, RulesApplied | RuleUnitsReturned):
-            self._count_rules({step.use.rule_id: step.use for step in fact.steps if step.use is not None})
+        elif isinstance(fact, RuleUnitsReturned):
+            self._count_rules(fact)
         else:
             self.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
 
-    def _count_rules(self, uses: dict[str, RuleUse]) -> None:
+    def _count_rules(self, fact: RulesApplied | RuleUnitsReturned) -> None:
+        uses = {step.use.rule_id: step.use for step in fact.steps if step.use is not None}
         if uses:
             uses = {use.rule_id: use for use in self.rule_uses} | uses
             self.rule_uses = tuple(use for _, use in sorted(uses.items()))

@@ -6,8 +6,6 @@ has been looked up before. What scanners without a network decided is recorded b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from actors.admission import is_eligible
@@ -16,10 +14,11 @@ from actors.card import Card
 from actors.commands import CheckIn
 from actors.coupon_grants import Grants
 from actors.door_facts import EveryoneLeft
-from actors.door_rules import Door, earned_by, exit_rules, units_of
+from actors.door_rules import Door, earned_by, exit_rules
 from actors.event import Attendance, Event, attendance_key
-from actors.facts import Fact, PointsPosted, ScanDetails, ScanJudged
+from actors.facts import Fact, ScanDetails, ScanJudged
 from actors.freezing import part_of_visit
+from actors.plain_awards import NOTHING_EARNED, Earned
 from actors.refusals import (
     ALREADY_ADMITTED,
     CARD_EXPIRED,
@@ -73,14 +72,17 @@ def decide_check_in(
         if reason:
             forced = ""
     if reason or command.direction == "exit":
-        earned = () if card is None or reason else exit_rules(tenant, card, door, command, at_ms, at_ms, grants)
-        return [*before, judged(card, door, command, at_ms, reason, forced, earned), *earned]
+        earned = NOTHING_EARNED
+        if card is not None and not reason:
+            earned = exit_rules(tenant, card, door, command, at_ms, at_ms, grants)
+        return [*before, judged(card, door, command, at_ms, reason, forced, earned), *earned.facts]
     assert card is not None
     if _is_move(door):
         return [*before, judged(card, door, command, at_ms, "", forced)]
     visit = visit_of(tenant, card, event, at_ms, at_ms)
-    earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit, grants) if card.state == "active" else ()
-    return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned]
+    is_active = card.state == "active"
+    earned = earned_by(tenant, card, door, command, at_ms, at_ms, visit, grants) if is_active else NOTHING_EARNED
+    return [*before, judged(card, door, command, at_ms, "", forced, earned, visit), *earned.facts]
 
 
 def come_to_door(event: Event, card_id: str, gate_id: str, at_ms: int, tag: Tag | None) -> tuple[Door, list[Fact]]:
@@ -210,7 +212,7 @@ def judged(
     at_ms: int,
     reason: str,
     forced: str = "",
-    earned: Sequence[Fact] = (),
+    earned: Earned = NOTHING_EARNED,
     visit: Visited = NO_VISIT,
 ) -> ScanJudged:
     """The scan as it goes on record, with the counts after it."""
@@ -299,7 +301,7 @@ def scan_fact(
     at_ms: int,
     reason: str,
     counts: tuple[int, int, int, bool, int],
-    earned: Sequence[Fact],
+    earned: Earned,
     details: ScanDetails | None,
     *,
     repeats: bool,
@@ -311,8 +313,6 @@ def scan_fact(
     if tag is not None:
         counter = max(tag.counter, command.tag_counter)
         details = msgspec.structs.replace(details or _NO_DETAILS, tag_uid=tag.tag_uid, tag_counter=counter)
-    awards = [fact for fact in earned if isinstance(fact, PointsPosted) and fact.kind == "award"]
-    units = units_of(earned) if len(earned) > len(awards) else ()
     inside, admitted, refused, card_inside, entries = counts
     return ScanJudged(
         command.tenant_id,
@@ -335,15 +335,15 @@ def scan_fact(
         door.event.terms.capacity,
         card_inside,
         entries,
-        sum(award.amount for award in awards),
-        awards[-1].balance_after if awards else (card.balance if card else 0),
+        earned.points,
+        earned.balance if earned.entry_seq else (card.balance if card else 0),
         seen.admitted_at_ms if repeats else 0,
         seen.gate_id if repeats else "",
         seen.device_id if repeats else "",
-        awards[0].entry_seq if awards else 0,
+        earned.entry_seq,
         details,
         visit[0],
         visit[1],
-        units,
+        earned.units,
         visit[2],
     )

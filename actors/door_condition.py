@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from actors.profiles import attributes_of
 from rules.conditions import BadExpression, Condition, EvaluationFailed, compile_condition
-from rules.expression_python import direct_any_of
+from rules.expression_python import direct_which_of
 from rules.moment import Moment
 from rules.schedule import local_time
 
@@ -75,7 +75,7 @@ class DoorCondition:
         self._condition: Final[Condition | None] = found if isinstance(found, Condition) else None
         code = self._condition.expression.code if self._condition is not None else None
         self.quick: Final[Callable[..., Any] | None] = (
-            direct_any_of([code], DOOR_PATHS, DOOR_ARGUMENTS, DOOR_NAMES) if code is not None else None
+            direct_which_of([code], DOOR_PATHS, DOOR_ARGUMENTS, DOOR_NAMES) if code is not None else None
         )
 
     def holds(self, moment: Moment) -> bool:

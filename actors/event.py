@@ -81,9 +81,9 @@ class Event(msgspec.Struct, gc=False):
         if position <= self.position:
             return
         self.position = position
-        if isinstance(fact, ScanJudged):
+        if type(fact) is ScanJudged:
             self._apply_scan(fact)
-        elif isinstance(fact, PointsPosted):
+        elif type(fact) is PointsPosted:
             attendance = self._attended(fact.card_id)
             attendance.earned = fact.event_earned_after
             attendance.earned_position = position

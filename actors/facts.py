@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+from typing import final
+
 import msgspec
 
 from actors.board_facts import BoardPaidOut
@@ -170,6 +172,7 @@ class ScanDetails(msgspec.Struct, frozen=True, array_like=True, gc=False):
     condition_failure: str = ""
 
 
+@final
 class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
     """A credential was presented at a gate and judged; `reason` is "" when admitted.
 
@@ -225,6 +228,7 @@ class ScanJudged(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
         return tag_id_of(self.tenant_id, self.details.tag_uid) if self.details is not None else ""
 
 
+@final
 class PointsPosted(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     """An entry of a card's ledger, of its points or of its wallet (`account`).
 

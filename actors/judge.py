@@ -53,7 +53,7 @@ class Judge:
     ) -> Done | Failed | list[Fact] | None:
         """The stored outcome of a known request, a failure, the facts of a new one, or None: `wants` tells what must
         be loaded."""
-        if isinstance(command, Wake):
+        if type(command) is Wake:
             return self._decided(command, at_ms, known, wants)
         key = (command.tenant_id, command.request_id)
         before = self.requests.get(key) or (known.answer if known is not None else None)
@@ -132,6 +132,19 @@ class Judge:
     def _check_in(
         self, command: CheckIn, at_ms: int, is_new: bool, known: Known | None, wants: Wants
     ) -> Failed | list[Fact] | None:
+        tenant_id, residents = command.tenant_id, self.residents
+        own, place = residents.tenants.get(tenant_id), residents.events.get(command.event_id)
+        shown = residents.cards.get(command.card_id)
+        if own is None or place is None or shown is None or not is_new or command.tag_uid:
+            return self._check_in_of(command, at_ms, is_new, known, wants)
+        if place.tenant_id != tenant_id or shown.tenant_id != tenant_id:
+            return self._check_in_of(command, at_ms, is_new, known, wants)
+        return self._at_door(own, shown, place, command, at_ms, None, known, wants)  # as nearly always
+
+    def _check_in_of(
+        self, command: CheckIn, at_ms: int, is_new: bool, known: Known | None, wants: Wants
+    ) -> Failed | list[Fact] | None:
+        """The same, of whomever there may be."""
         tenant_id = command.tenant_id
         tenant = self.tenant(tenant_id, known, wants)
         event = self.event(tenant_id, command.event_id, known, wants)
@@ -151,14 +164,29 @@ class Judge:
             return tenant
         if isinstance(event, Failed):
             return event
-        decide = decide_offline if command.is_offline else decide_check_in
         if isinstance(card, Failed):
-            return decide(tenant, None, event, command, at_ms, tag)
+            return (decide_offline if command.is_offline else decide_check_in)(tenant, None, event, command, at_ms, tag)
+        return self._at_door(tenant, card, event, command, at_ms, tag, known, wants)
+
+    def _at_door(
+        self,
+        tenant: Tenant,
+        card: Card,
+        event: Event,
+        command: CheckIn,
+        at_ms: int,
+        tag: Tag | None,
+        known: Known | None,
+        wants: Wants,
+    ) -> list[Fact] | None:
+        """Everybody is there."""
+        decide = decide_offline if command.is_offline else decide_check_in
         due: list[Fact] = []
         if 0 < card.tier_due_ms <= at_ms:
             due, card = tier_settled(tenant, card, at_ms)
-        if tenant.rulebook.rules and tenant.rulebook.grants:
-            grants = Grants(Scope(self, tenant_id, known, wants), at_ms)
+        rules = tenant.rulebook
+        if rules.rules and rules.grants:
+            grants = Grants(Scope(self, command.tenant_id, known, wants), at_ms)
             try:
                 return [*due, *decide(tenant, card, event, command, at_ms, tag, grants)]
             except NotLoaded:

@@ -28,8 +28,9 @@ from actors.limits import Limits
 from actors.live_sources import BoardSource, CardFeedFact, CardSource, Feed, RevocationSource, Source
 from actors.queries import CARD_TOPIC, EVENT_TOPIC, REVOCATIONS_TOPIC
 from actors.replies import Digest, TopicView, Update
+from actors.rule_facts import RulesApplied
 from actors.terms import EventTerms
-from actors.windows import ALL_WINDOW, EVENT_WINDOW, board_key, keys_of_day
+from actors.windows import ALL_WINDOW, EVENT_WINDOW, board_key, keys_of_part
 
 WATCHED_MS = 30_000
 PUBLISH_INTERVAL_MS = 100
@@ -40,6 +41,7 @@ TIDY_INTERVAL_MS = 1_000
 TopicKey = tuple[str, str]
 
 _ALL_POINTS = board_key("points", ALL_WINDOW)
+_EVENT_POINTS = board_key("points", EVENT_WINDOW)
 
 
 class Topic:
@@ -129,15 +131,17 @@ class Views:
 
     def take(self, fact: Fact, position: int, events: Mapping[str, Event]) -> None:
         """Takes in a durable fact; `events` are those in memory."""
-        if isinstance(fact, ScanJudged):
+        if type(fact) is ScanJudged:
             self.take_scan(fact, position, events.get(fact.event_id))
             if fact.visit_day and fact.tenant_id in self._boards:
                 self.take_visit(fact, fact.member_name, 1, position)
             return
-        if isinstance(fact, PointsPosted):
+        if type(fact) is PointsPosted:
             self._take_card(fact, position)
             self.take_points(fact, position)
             return
+        if type(fact) is RulesApplied:
+            return  # what came of it are facts of their own
         if isinstance(fact, EventChanged):
             self.take_terms(fact.event_id, fact.terms, position)
             return
@@ -208,13 +212,13 @@ class Views:
         if not boards:
             return
         whose = (fact, fact.member_name, (fact.day, ""))
-        self._score(boards, _ALL_POINTS, *whose, fact.earned_after, position)
-        if fact.day:
-            for key in keys_of_day("points", fact.day):
-                self._score(boards, key, *whose, fact.day_earned_after, position)
-        if fact.event_id:
-            key = board_key("points", EVENT_WINDOW + fact.event_id)
-            self._score(boards, key, *whose, fact.event_earned_after, position)
+        if _ALL_POINTS in boards:
+            self._score(boards, _ALL_POINTS, *whose, fact.earned_after, position)
+        for key in keys_of_part("points", fact.day, fact.event_id):
+            if key in boards:
+                is_of_event = key.startswith(_EVENT_POINTS)
+                score = fact.event_earned_after if is_of_event else fact.day_earned_after
+                self._score(boards, key, *whose, score, position)
 
     def take_visit(self, fact: ScanJudged | ScanAnnulled, member_name: str, count: int, position: int) -> None:
         """Takes in a durable visit, or that one was taken back (`count` 0)."""
@@ -227,8 +231,7 @@ class Views:
         for metric, ever in (("visits", fact.visits.ever), ("streak", fact.visits.best_streak)):
             keys.append((board_key(metric, ALL_WINDOW), ever))
             if part.day:
-                keys += [(key, count) for key in keys_of_day(metric, part.day)]
-                keys.append((board_key(metric, EVENT_WINDOW + part.event_id), count))
+                keys += [(key, count) for key in keys_of_part(metric, part.day, part.event_id)]
         for key, score in keys:
             self._score(boards, key, fact, member_name, part, score, position)
 

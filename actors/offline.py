@@ -15,8 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from actors.card import Card
@@ -26,6 +24,7 @@ from actors.coupon_grants import Grants
 from actors.door_rules import Door, earned_by, exit_rules
 from actors.event import Event
 from actors.facts import Fact, ScanDetails
+from actors.plain_awards import NOTHING_EARNED, Earned
 from actors.refusals import ALREADY_ADMITTED
 from actors.tag import Tag
 from actors.tenant import Tenant
@@ -49,13 +48,13 @@ def decide_offline(
     conflict = reason_against(tenant, card, door, command, seen_ms, at_ms)
     if command.direction == "exit":
         left = exit_rules(tenant, card, door, command, at_ms, seen_ms, grants)
-        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left]
+        return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, left, NO_VISIT), *left.facts]
     visit = visit_of(tenant, card, event, seen_ms, at_ms)
-    earned: Sequence[Fact] = ()
+    earned = NOTHING_EARNED
     if card.state == "active":
         is_first = not door.seen.entries
         earned = earned_by(tenant, card, door, command, at_ms, seen_ms, visit, grants, is_first=is_first)
-    return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned, visit), *earned]
+    return [*before, _moved(card, door, command, at_ms, seen_ms, conflict, earned, visit), *earned.facts]
 
 
 def _unchanged(card: Card | None, door: Door, command: CheckIn, at_ms: int, seen_ms: int) -> Fact:
@@ -64,7 +63,9 @@ def _unchanged(card: Card | None, door: Door, command: CheckIn, at_ms: int, seen
     counts = (event.inside, event.admitted, event.refused + bool(reason), seen.is_inside, seen.entries)
     conflict = "" if reason else "credential_invalid"
     details = ScanDetails(session_id=door.session_id, is_offline=True, conflict=conflict)
-    return scan_fact(card, door, command, at_ms, reason, counts, (), details, repeats=False, scanned_at_ms=seen_ms)
+    return scan_fact(
+        card, door, command, at_ms, reason, counts, NOTHING_EARNED, details, repeats=False, scanned_at_ms=seen_ms
+    )
 
 
 def _moved(
@@ -74,7 +75,7 @@ def _moved(
     at_ms: int,
     seen_ms: int,
     conflict: str,
-    earned: Sequence[Fact],
+    earned: Earned,
     visit: Visited,
 ) -> Fact:
     event, seen = door.event, door.seen

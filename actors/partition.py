@@ -230,7 +230,7 @@ class Partition:
         for index, fact in enumerate(done.facts):
             self._views.take(fact, position_of(seq, index), self.residents.events)
         self._pending.popleft()
-        self._ready.extend((waiting.token, reply) for waiting, reply in done.held)
+        self._ready += [(waiting.token, reply) for waiting, reply in done.held]
         self._note_projected(projected_hint)
         return self._turn()
 
@@ -321,21 +321,20 @@ class Partition:
             self._parked.append(waiting)
             return
         outcome = self._judge.judge(message, self._now_ms, waiting.known, self._wants)
-        if waiting.token is None and (isinstance(outcome, Failed) or self._tail.bytes > self._limits.journal_bytes_max):
+        has_room = self._tail.bytes <= self._limits.journal_bytes_max
+        if isinstance(outcome, list) and has_room:
+            self._accept(waiting, outcome)
+        elif waiting.token is None and (isinstance(outcome, Failed) or not has_room):
             return  # nobody asked; the next look finds it again
-        if outcome is None:
+        elif outcome is None:
             self._parked.append(waiting)
             self._parked_keys.add(key)
-            return
-        is_absent = isinstance(outcome, Failed) and outcome.code in FAILURES_NOT_FOUND
-        if not isinstance(outcome, list) and not is_absent:
+        elif isinstance(outcome, Done) or (isinstance(outcome, Failed) and outcome.code not in FAILURES_NOT_FOUND):
             self._hold(waiting, outcome)
-        elif self._tail.bytes > self._limits.journal_bytes_max:
-            self._ready.append((waiting.token, JOURNAL_FULL))
-        elif isinstance(outcome, list):
-            self._accept(waiting, outcome)
-        else:
+        elif isinstance(outcome, Failed) and has_room:
             self._draft.held.append((waiting, outcome))  # rule 6
+        else:
+            self._ready.append((waiting.token, JOURNAL_FULL))
 
     def _accept(self, waiting: Waiting, facts: list[Fact]) -> None:
         """Applies the facts and puts them into the draft; the one with the request id answers the command."""
@@ -361,7 +360,7 @@ class Partition:
     def _note(self, fact: Fact, position: int) -> None:
         if fact.request_id:
             self._requests.remember((fact.tenant_id, fact.request_id), fact, position)
-        if isinstance(fact, PointsPosted):
+        if type(fact) is PointsPosted:
             self._recent.take(fact, position)
 
     def _hold(self, waiting: Waiting, reply: Reply) -> None:

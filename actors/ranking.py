@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -117,7 +116,7 @@ class Ranking:
     def __init__(self) -> None:
         self._equals: dict[int, _Equals] = {}
         # By level above the scores themselves: how many members have a score with this prefix (rule 4).
-        self._levels: list[Counter[int]] = []
+        self._levels: list[dict[int, int]] = []
 
     def add(self, member_id: str, score: int, reached: int) -> None:
         """The member has this score since position `reached`."""
@@ -129,7 +128,7 @@ class Ranking:
         equals.add(member_id, reached)
         for level in self._levels:
             score >>= _DIGIT_BITS
-            level[score] += 1
+            level[score] = level.get(score, 0) + 1
 
     def remove(self, member_id: str, score: int, reached: int) -> None:
         """The member no longer has this score."""
@@ -139,8 +138,10 @@ class Ranking:
             del self._equals[score]
         for level in self._levels:
             score >>= _DIGIT_BITS
-            level[score] -= 1
-            if not level[score]:
+            left = level[score] - 1
+            if left:
+                level[score] = left
+            else:
                 del level[score]
 
     def rank(self, member_id: str, score: int, reached: int) -> int:
@@ -182,7 +183,7 @@ class Ranking:
 
     def _grow(self) -> None:
         below = self._levels[-1] if self._levels else {score: one.count for score, one in self._equals.items()}
-        level: Counter[int] = Counter()
+        level: dict[int, int] = {}
         for prefix, count in below.items():
-            level[prefix >> _DIGIT_BITS] += count
+            level[prefix >> _DIGIT_BITS] = level.get(prefix >> _DIGIT_BITS, 0) + count
         self._levels.append(level)

@@ -16,14 +16,16 @@ class RecentEntries:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        # Found by key from the first time that anybody asks; nearly no entry is ever asked for.
         self._entries: dict[EntryKey, PointsPosted] = {}
+        self._unindexed: deque[PointsPosted] = deque()
         # By the entry that is reversed: the kind of the one that does it.
         self._reversed: dict[EntryKey, str] = {}
         self._order: deque[tuple[PointsPosted, int]] = deque()
 
     def take(self, fact: PointsPosted, position: int) -> None:
         """Takes in a posting."""
-        self._entries[(fact.card_id, fact.entry_seq)] = fact
+        self._unindexed.append(fact)
         if fact.reverses:
             key = (fact.card_id, fact.reverses)
             assert key not in self._reversed, "an entry is reversed once"
@@ -32,6 +34,9 @@ class RecentEntries:
 
     def get(self, card_id: str, entry_seq: int) -> PointsPosted | None:
         """An entry in memory."""
+        while self._unindexed:
+            fact = self._unindexed.popleft()
+            self._entries[(fact.card_id, fact.entry_seq)] = fact
         return self._entries.get((card_id, entry_seq))
 
     def reversed_by(self, card_id: str, entry_seq: int) -> str:
@@ -46,5 +51,9 @@ class RecentEntries:
             if position > projected_position or fact.at_ms > old_ms:
                 return
             self._order.popleft()
-            del self._entries[(fact.card_id, fact.entry_seq)]
-            self._reversed.pop((fact.card_id, fact.reverses), None)
+            if self._unindexed and self._unindexed[0] is fact:
+                self._unindexed.popleft()
+            else:
+                del self._entries[(fact.card_id, fact.entry_seq)]
+            if fact.reverses:
+                self._reversed.pop((fact.card_id, fact.reverses), None)

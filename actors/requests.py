@@ -33,7 +33,7 @@ class RequestMemory:
         self._is_complete = is_complete
         self._forgotten_until_ms = forgotten_until_ms
         self._known: dict[RequestKey, tuple[Fact, int]] = {}
-        self._order: deque[tuple[RequestKey, int, int]] = deque()
+        self._order: deque[RequestKey] = deque()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -46,7 +46,7 @@ class RequestMemory:
         """Takes in an answered request; facts come in the order of their positions."""
         assert key not in self._known, "exactly one effect per request id"
         self._known[key] = (fact, position)
-        self._order.append((key, position, fact.at_ms))
+        self._order.append(key)
 
     def is_certainly_new(self, key: RequestKey, now_ms: int) -> bool:
         """Whether a request that is not remembered can be taken for new without asking Postgres."""
@@ -63,7 +63,9 @@ class RequestMemory:
         """Drops the oldest ids over the limit, if they are projected and no look-up under way can have missed them."""
         old_ms = now_ms - self._limits.memory_ms_min
         while len(self._order) > self._limits.requests_remembered_max:
-            key, position, at_ms = self._order[0]
+            key = self._order[0]
+            fact, position = self._known[key]
+            at_ms = fact.at_ms
             if position > projected_position or at_ms > old_ms:
                 return
             self._order.popleft()

@@ -18,6 +18,7 @@ from actors.facts import Fact, PointsPosted, ScanJudged
 from actors.kinds import KINDS, NOWHERE, ROUTES, Actor, Route, id_of
 from actors.limits import Limits
 from actors.ports import Loaded
+from actors.rule_facts import RulesApplied
 from actors.tenant import Tenant
 
 # Of a sweep's candidates, how many are looked at before it gives way to the next turn.
@@ -43,18 +44,22 @@ class Residents:
 
     def apply(self, fact: Fact, position: int) -> None:
         """Takes in a new fact; all actors that it changes are in memory."""
-        # By frequency: nearly all facts are of the first two kinds.
-        if isinstance(fact, ScanJudged):
+        # By frequency: nearly all facts are of the first three kinds. To ask for the type costs a quarter of asking
+        # whether it is an instance of it, where it is none.
+        if type(fact) is ScanJudged:
             self.events[fact.event_id].apply(fact, position)
             if fact.details is not None and fact.details.tag_uid:
                 self.actors["tag"][fact.tag_id].apply(fact, position)
             if fact.visits is not None:
                 self.cards[fact.card_id].apply(fact, position)
-        elif isinstance(fact, PointsPosted):
+        elif type(fact) is PointsPosted:
             self.cards[fact.card_id].apply(fact, position)
             self.tenants[fact.tenant_id].apply(fact, position)
             if fact.event_id:
                 self.events[fact.event_id].apply(fact, position)
+        elif type(fact) is RulesApplied:
+            self.cards[fact.card_id].apply(fact, position)
+            self.tenants[fact.tenant_id].apply(fact, position)
         else:
             route = ROUTES.get(type(fact), NOWHERE)
             self._create(route, fact, position)

@@ -7,7 +7,7 @@ has the cause of the rule.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import msgspec
 
@@ -90,6 +90,7 @@ class RuleFailed(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
+@final
 class RulesApplied(msgspec.Struct, frozen=True, array_like=True, tag=72):
     """What rules made of a moment (`rules.moment`) of a card: those that applied, in their order, and those that
     failed for the first time on local day `failed_on` (of a version: then it is not told again on that day; 0 where

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -48,10 +47,10 @@ class Rulebook(msgspec.Struct, frozen=True, array_like=True, dict=True):
         return any(isinstance(action, GrantCoupon) for rule in self.rules for action in rule.then)
 
     @cached_property
-    def may_move_at_door(self) -> Callable[..., Any]:
-        """Whether an admission may meet a rule's condition: a function of card, event, command, visits, entries, now
-        and when the scan was made (ms), and the time zone. Nearly no admission does, and saying so by one or two values
-        takes a tenth of the time that it takes to make a whole moment (`actors.rule_run`). Rule 2."""
+    def moved_at_door(self) -> Callable[..., int] | None:
+        """Which rules' conditions an admission meets (`RuleSet.direct`): a function of card, event, command, visits,
+        entries, now and when the scan was made (ms), and the time zone. Nearly no admission meets any, and saying so by
+        one or two values takes a tenth of the time that it takes to make a whole moment (`actors.rule_run`). Rule 2."""
         return self.compiled.direct("checkin", DOOR_PATHS, DOOR_ARGUMENTS, DOOR_NAMES)
 
     def get(self, rule_id: str) -> RuleDefinition | None:

@@ -53,16 +53,21 @@ class Tenant(msgspec.Struct, gc=False):
         position: int,
     ) -> None:
         """Takes in a fact about this tenant or one of its cards."""
-        if isinstance(fact, PointsPosted):
+        if type(fact) is PointsPosted:
             if fact.amount and position > self.accounts_position:
                 self._post(fact, position)
+            return
+        if type(fact) is RulesApplied:
+            if (fact.steps or fact.failed_on) and position > self.rules_position:
+                self._take_rules(fact)
+                self.rules_position = position
             return
         if isinstance(fact, SchedulesMoved):
             if position > self.schedules_position:
                 self.schedules, self.schedules_position = fact.schedules, position
             return
         if isinstance(fact, _RuleFact):
-            is_used = not isinstance(fact, RulesApplied | RuleUnitsReturned) or fact.steps or _is_failing(fact)
+            is_used = not isinstance(fact, RuleUnitsReturned) or fact.steps
             if is_used and position > self.rules_position:
                 self._apply_rules(fact)
                 self.rules_position = position
@@ -95,13 +100,12 @@ class Tenant(msgspec.Struct, gc=False):
             self.rule_points.pop(fact.rule_id, None)
             self.rule_failures.pop(fact.rule_id, None)
         else:
-            for step in fact.steps:
-                self.rule_points[step.units.rule_id] = step.points_after
-            if isinstance(fact, RulesApplied) and fact.failed_on:
-                for one in fact.failures:
-                    failed = RuleFailed(one.version, fact.failed_on, fact.at_ms, one.where, one.reason)
-                    self.rule_failures[one.rule_id] = failed
+            self._take_rules(fact)
 
-
-def _is_failing(fact: RulesApplied | RuleUnitsReturned) -> bool:
-    return isinstance(fact, RulesApplied) and fact.failed_on > 0
+    def _take_rules(self, fact: RulesApplied | RuleUnitsReturned) -> None:
+        for step in fact.steps:
+            self.rule_points[step.units.rule_id] = step.points_after
+        if isinstance(fact, RulesApplied) and fact.failed_on:
+            for one in fact.failures:
+                failed = RuleFailed(one.version, fact.failed_on, fact.at_ms, one.where, one.reason)
+                self.rule_failures[one.rule_id] = failed

@@ -48,6 +48,13 @@ def keys_of_day(metric: str, day: int) -> tuple[str, str, str]:
 
 
 @lru_cache(maxsize=4096)
+def keys_of_part(metric: str, day: int, event_id: str) -> tuple[str, ...]:
+    """The boards that show what was on this day (0: none) and at this event ("": none), those over all time apart."""
+    keys = keys_of_day(metric, day) if day else ()
+    return (*keys, board_key(metric, EVENT_WINDOW + event_id)) if event_id else keys
+
+
+@lru_cache(maxsize=4096)
 def windows_of(day: int) -> tuple[str, str, str]:
     """The windows that a day belongs to: itself, its week and its month."""
     return f"day:{day}", f"week:{week_of_day(day)}", f"month:{month_of_day(day)}"

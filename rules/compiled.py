@@ -18,12 +18,13 @@ import msgspec
 
 from rules import limits
 from rules.conditions import Amount, BadExpression, Condition, EvaluationFailed, compile_amount, compile_condition
-from rules.expression_python import ASK_CEL, any_of, direct_any_of
+from rules.expression_python import ASK_CEL, any_of, direct_which_of
 from rules.language import (
     Action,
     AwardPoints,
     CallWebhook,
     GrantCoupon,
+    Limits,
     Multiply,
     Notify,
     RuleDefinition,
@@ -48,6 +49,9 @@ from rules.outcome import (
 )
 
 _UNUSED: Final = Uses()
+_NO_LIMITS: Final = Limits()
+# Sets of rules that hold together, whose awards are remembered.
+_PLAIN_REMEMBERED_MAX: Final = 1_024
 
 
 class BrokenRule(msgspec.Struct, frozen=True):
@@ -78,6 +82,16 @@ class CompiledRule:
         return definition.valid_from_ms <= at_ms and (
             not definition.valid_until_ms or at_ms < definition.valid_until_ms
         )
+
+
+class PlainAward(msgspec.Struct, frozen=True, gc=False):
+    """The fixed points that a rule gives: by award, each with what an entry of the ledger calls the rule; and in
+    all."""
+
+    rule_id: str
+    version: int
+    awards: tuple[tuple[int, str], ...]
+    total: int
 
 
 class _Candidate(msgspec.Struct, frozen=True):
@@ -120,11 +134,12 @@ class _Run:
 
 
 class RuleSet:
-    """The active rules of a tenant. Immutable; made by `compile`."""
+    """The active rules of a tenant. Immutable (but for answers that it remembers); made by `compile`."""
 
     def __init__(self, by_trigger: Mapping[Trigger, _TriggerRules], broken: tuple[BrokenRule, ...]) -> None:
         self._by_trigger: Final = by_trigger
         self.broken: Final = broken
+        self._plain: Final[dict[tuple[Trigger, int], tuple[PlainAward, ...] | None]] = {}
 
     @classmethod
     def compile(cls, definitions: Iterable[RuleDefinition]) -> RuleSet:
@@ -147,14 +162,27 @@ class RuleSet:
 
     def direct(
         self, trigger: Trigger, paths: Mapping[str, str], arguments: Sequence[str], names: Mapping[str, Any]
-    ) -> Callable[..., Any]:
-        """A function of `arguments` that says whether a condition of this trigger may be true, without a moment (see
-        `rules.expression_python.direct_any_of`). Where it cannot tell, it says so always."""
+    ) -> Callable[..., int] | None:
+        """A function of `arguments` that says which conditions of this trigger are true, without a moment: bit n is the
+        n-th rule's in the order in which they are looked at (see `rules.expression_python.direct_which_of`). None where
+        only a moment tells."""
+        rules = self._in_order(trigger)
+        known = [code for rule in rules if (code := rule.condition.expression.code) is not None]
+        return direct_which_of(known, paths, arguments, names) if len(known) == len(rules) else None
+
+    def plain(self, trigger: Trigger, which: int) -> tuple[PlainAward, ...] | None:
+        """What the rules whose conditions are true (`which` as `direct` tells) give, where that is nothing but fixed
+        points and depends on nothing else; None where the moment has to be evaluated."""
+        key = (trigger, which)
+        if key not in self._plain:
+            if len(self._plain) >= _PLAIN_REMEMBERED_MAX:
+                self._plain.clear()
+            self._plain[key] = _plain_of([rule for n, rule in enumerate(self._in_order(trigger)) if which >> n & 1])
+        return self._plain[key]
+
+    def _in_order(self, trigger: Trigger) -> list[CompiledRule]:
         rules = self._by_trigger.get(trigger)
-        codes = [rule.condition.expression.code for place in rules.places for rule in place] if rules else []
-        known = [code for code in codes if code is not None]
-        found = direct_any_of(known, paths, arguments, names) if len(known) == len(codes) else None
-        return found if found is not None else lambda *_: True
+        return [rule for place in rules.places for rule in place] if rules is not None else []
 
     def cost_units(self, trigger: Trigger) -> int:
         """What one moment of this trigger can cost at most, in units of `EXPRESSION_COST_UNITS_MAX`."""
@@ -212,6 +240,28 @@ def _in_places(rules: list[CompiledRule]) -> _TriggerRules:
         may_apply=any_of(quick),
         has_slow=len(quick) < len(rules),
     )
+
+
+def _plain_of(rules: Sequence[CompiledRule]) -> tuple[PlainAward, ...] | None:
+    """What these rules, in their order, give together (`RuleSet.plain`)."""
+    found: list[PlainAward] = []
+    for rule in rules:
+        definition = rule.definition
+        is_bound = definition.valid_from_ms or definition.valid_until_ms or definition.limits != _NO_LIMITS
+        if is_bound or definition.stacking == "best":
+            return None
+        awards: list[tuple[int, str]] = []
+        for action, amount in rule.steps:
+            if not isinstance(action, AwardPoints) or amount is not None or not action.points:
+                return None
+            if action.expires_after_days or action.pending_days:
+                return None
+            awards.append((action.points, f"{definition.rule_id}:{definition.version}"))
+        total = sum(points for points, _ in awards)
+        found.append(PlainAward(definition.rule_id, definition.version, tuple(awards), total))
+        if definition.stacking == "stop":
+            break
+    return tuple(found)
 
 
 def _judge(place: _Place, moment: Moment, uses: Mapping[str, Uses], run: _Run) -> CompiledRule | None:

@@ -81,11 +81,12 @@ def any_of(codes: Sequence[ast.expr]) -> Callable[[Moment], Any]:
     return function_of(ast.BoolOp(ast.Or(), [*codes, nothing]) if codes else nothing)
 
 
-def direct_any_of(
+def direct_which_of(
     codes: Sequence[ast.expr], paths: Mapping[str, str], arguments: Sequence[str], names: Mapping[str, Any]
-) -> Callable[..., Any] | None:
-    """The same as a function of `arguments`: `paths` says for a field of a moment ("card.tier") what it is of those, as
-    Python over them and `names`. None where a condition looks at another field."""
+) -> Callable[..., int] | None:
+    """Which of these conditions are true, as a function of `arguments`: the n-th is bit n. `paths` says for a field of
+    a moment ("card.tier") what it is of those, as Python over them and `names`. None where a condition looks at another
+    field."""
     direct = _Direct({path: ast.parse(code, mode="eval").body for path, code in paths.items()})
     try:
         terms = [direct.visit(deepcopy(code)) for code in codes]
@@ -93,10 +94,12 @@ def direct_any_of(
         return None
     taken = [ast.arg(name) for name in arguments]
     argument = ast.arguments(posonlyargs=[], args=taken, kwonlyargs=[], kw_defaults=[], defaults=[])
-    nothing = ast.Constant(False)
-    body = ast.BoolOp(ast.Or(), [*terms, nothing]) if terms else nothing
+    body: ast.expr = ast.Constant(0)
+    for number, term in enumerate(terms):
+        bit = ast.IfExp(term, ast.Constant(1 << number), ast.Constant(0))
+        body = ast.BinOp(body, ast.BitOr(), bit) if number else bit
     whole = ast.fix_missing_locations(ast.Expression(ast.Lambda(argument, body)))
-    function: Callable[..., Any] = eval(compile(whole, "<rules>", "eval"), dict(names))
+    function: Callable[..., int] = eval(compile(whole, "<rules>", "eval"), dict(names))
     return function
 
 

@@ -79,7 +79,7 @@ def test_who_meets_the_condition_is_let_in(
     assert fact.reason == ("" if is_let_in else "not_eligible")
     told = fact.details
     assert ((told.message, told.condition_failure) if told else ("", "")) == ("" if is_let_in else "Members only", "")
-    with patch.object(actors.door_condition, "direct_any_of", lambda *_: None):
+    with patch.object(actors.door_condition, "direct_which_of", lambda *_: None):
         assert judged(condition, card(**the_card), check_in(**scan)) == fact, "the moment says the same"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -15,15 +16,20 @@ from actors.admin import checkin_rule
 from actors.calendar import local_day
 from actors.checkin import decide_check_in
 from actors.door_condition import DOOR_PATHS
-from actors.facts import Fact, PointsPosted
+from actors.door_rules import UNKNOWN_RULES_MOVED
+from actors.facts import Fact, PointsPosted, ScanJudged
+from actors.ledger import BALANCE_MAX
 from actors.profiles import NO_PROFILE, Profile
+from actors.rule_facts import RulesApplied
 from actors.rulebook import Rulebook
+from actors.terms import Lot
 from actors.visits import NO_VISITS, Visits, admitted
 from rules.environment import VARIABLES
-from rules.language import AwardPoints, RuleDefinition
+from rules.language import AwardPoints, Limits, Multiply, Notify, RuleDefinition
 from tests.core.build import NOW_MS, card, check_in, event, tenant
 
 DAY_MS = 86_400_000
+TODAY = local_day(NOW_MS, "Asia/Ho_Chi_Minh")
 # As in the entries below; so equality is met about as often as not.
 VALUES: dict[str, tuple[Any, ...]] = {
     "card.id": ("card", "card_2"),
@@ -52,11 +58,34 @@ VALUES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def book(*conditions: str) -> Rulebook:
+# What makes a rule more than fixed points, and what leaves it so.
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"then": (AwardPoints(7), AwardPoints(8))},
+    {"stacking": "stop"},
+    {"stacking": "best", "group": "g"},
+    {"priority": 5},
+    {"limits": Limits(per_card=1)},
+    {"limits": Limits(points_budget=3)},
+    {"valid_from_ms": NOW_MS + 1},
+    {"valid_until_ms": NOW_MS + 1},
+    {"then": (AwardPoints(5, expires_after_days=3),)},
+    {"then": (AwardPoints(5, pending_days=3),)},
+    {"then": (AwardPoints(0, "3 + 4"),)},
+    {"then": (AwardPoints(5), Multiply(2_000))},
+    {"then": (AwardPoints(5), Notify(text="Welcome"))},
+    {"on": "points_earned"},
+    {"state": "paused"},
+    {"version": 3},
+)
+
+
+def book(*conditions: str, kinds: Sequence[dict[str, Any]] = ()) -> Rulebook:
     found = Rulebook()
     for number, when in enumerate(conditions):
-        told = {"rule_id": f"rule_{number}", "version": 1, "name": "R", "on": "checkin", "state": "active"}
-        found = found.with_rule(RuleDefinition(**told, when=when, then=(AwardPoints(number + 1),)))
+        told: dict[str, Any] = {"version": 1, "name": "R", "on": "checkin", "state": "active"}
+        told |= {"then": (AwardPoints(number + 1),)} | (kinds[number] if number < len(kinds) else {})
+        found = found.with_rule(RuleDefinition(rule_id=f"rule_{number}", when=when, **told))
     return found
 
 
@@ -94,6 +123,7 @@ def outcome(
 ) -> list[Fact]:
     organisation = tenant(time_zone="Asia/Ho_Chi_Minh", rules=(checkin_rule(10),))
     organisation.rulebook = rules
+    organisation.rule_points = {"rule_0": 40}
     return decide_check_in(organisation, card(visits=seen, **who), event(tags=tags), check_in(**command), NOW_MS)
 
 
@@ -107,15 +137,44 @@ def outcome(
             "wallet": st.sampled_from([0, 900]),
             "issued_at_ms": st.sampled_from([0, NOW_MS - 3 * DAY_MS]),
             "profile": st.sampled_from([NO_PROFILE, Profile(521, 1990)]),
+            "lots": st.sampled_from([(), (), (Lot(1, 5, NOW_MS - 1),), (Lot(1, 5, NOW_MS + 1),)]),
+            "day": st.sampled_from([0, 20270114, TODAY, 20270116]),
+            "day_earned": st.sampled_from([0, 20]),
+            "tier_due_ms": st.sampled_from([0, NOW_MS + 1]),
         }
     ),
     st.builds(visits, st.integers(0, 3), st.integers(0, 4)),
+    st.lists(st.sampled_from(KINDS), max_size=4),
+    st.sampled_from(["true", "card.tier != 'none'", "card.points >= 0"]),
 )
-def test_the_quick_answer_changes_nothing(when: list[str], who: dict[str, Any], seen: Visits) -> None:
-    rules = book(*when)
+def test_the_quick_answer_changes_nothing(
+    when: list[str], who: dict[str, Any], seen: Visits, kinds: list[dict[str, Any]], always: str
+) -> None:
+    rules = book(always, *when, kinds=kinds)
+    who["balance"] = max(who["balance"], sum(lot.remaining for lot in who["lots"]))
     quick = outcome(rules, who, seen)
-    with patch.object(actors.door_rules, "_may_move", lambda *_, **__: True):
+    with patch.object(actors.door_rules, "_moved", lambda *_, **__: UNKNOWN_RULES_MOVED):
         assert quick == outcome(rules, who, seen)
+
+
+def test_fixed_points_make_no_moment() -> None:
+    told = book("true", "card.tier == 'gold'", "card.tier == 'silver'", kinds=[{}, {"then": (AwardPoints(7),) * 2}])
+    with patch.object(actors.door_rules, "RuleRun", side_effect=AssertionError("a moment was made")):
+        facts = outcome(told, {"tier": "gold"}, NO_VISITS)
+    assert [fact.amount for fact in facts if isinstance(fact, PointsPosted)] == [10, 1, 7, 7]
+    scan, used = facts[0], facts[-1]
+    assert isinstance(scan, ScanJudged)
+    assert isinstance(used, RulesApplied)
+    assert (scan.points_awarded, scan.points_balance, scan.award_seq) == (25, 25, 1)
+    assert [(step.units.rule_id, step.points_after) for step in used.steps] == [("rule_0", 41), ("rule_1", 14)]
+    assert scan.rules == tuple(step.units for step in used.steps)
+
+
+def test_a_balance_at_its_limit_takes_the_award_of_the_organisation_and_not_the_rules() -> None:
+    facts = outcome(book("true"), {"balance": BALANCE_MAX - 10}, NO_VISITS)
+    assert [fact.amount for fact in facts if isinstance(fact, PointsPosted)] == [10]
+    (used,) = [fact for fact in facts if isinstance(fact, RulesApplied)]
+    assert [one.reason for one in used.failures] == ["balance_limit_reached"]
 
 
 def test_rules_go_by_the_events_tags() -> None:
@@ -129,7 +188,7 @@ def test_no_moment_is_made_where_no_condition_holds() -> None:
     with patch.object(actors.door_rules, "RuleRun", side_effect=AssertionError("a moment was made")):
         assert len(outcome(nobody, {}, NO_VISITS)) == 2, "the scan, and the organisation's own award"
         with pytest.raises(AssertionError, match="a moment was made"):
-            outcome(book("card.tier == 'gold'"), {"tier": "gold"}, NO_VISITS)
+            outcome(book("card.tier == 'gold'", kinds=[{"limits": Limits(per_card=1)}]), {"tier": "gold"}, NO_VISITS)
 
 
 def test_rules_that_are_for_something_else_are_not_moved_by_an_entry_that_earns_nothing() -> None:
