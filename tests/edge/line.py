@@ -35,9 +35,9 @@ class Wire:
         self._is_secure = is_secure
 
     def write(self, data: bytes) -> None:
+        self.writes += 1
         if not self.is_closed:
             self.sent += data
-            self.writes += 1
 
     def close(self) -> None:
         self.is_closed = True
