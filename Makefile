@@ -16,7 +16,7 @@ help:
 	@echo "make run      start everything with sample data and print the addresses to open"
 	@echo "make test     run all tests"
 	@echo "make check    lint, formatting, types and the project's own rules"
-	@echo "make bench    measure the speed on this machine, with baselines"
+	@echo "make bench    measure the speed on this machine, with baselines and limits; writes bench-report/index.html"
 	@echo "make chaos    kill processes 200 times under load and audit every invariant"
 	@echo "make fuzz     100,000 requests made from the OpenAPI document, right and wrong, by callers of every kind"
 	@echo "make install  only install into $(VENV); make clean removes it"
@@ -52,7 +52,7 @@ check: install
 	$(BIN)/python -m pytest tests/test_tidy.py
 
 bench: install
-	@exec $(BIN)/mastervip bench
+	@exec $(BIN)/mastervip bench --html bench-report/index.html
 
 chaos: install
 	@exec $(BIN)/python -m tests.chaos.run --kills 200

@@ -26,6 +26,7 @@ from gateway.fast_lane import OPERATIONS, FastLane
 from gateway.http import (
     AsgiApp,
     AsgiMessage,
+    DirectHandler,
     Disconnected,
     Headers,
     Receive,
@@ -87,13 +88,17 @@ class EdgeApp:
         """Registers what answers HTTP at `path`; a path that ends in `/` answers all below it."""
         self._pages[path] = app
 
+    def direct(self, url: bytes) -> DirectHandler | None:
+        """What answers a POST to this address without ASGI, if anything does (`gateway.http.DirectRoutes`)."""
+        return self._fast_lane.direct(url)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         kind = scope["type"]
         if kind == "http":
             lane = self._fast_lane.handler(scope["path"])
             if lane is not None and scope["method"] == "POST":
-                await self._fast_lane.answer(lane[0], lane[1], scope, receive, send)
+                await self._fast_lane.answer(lane, scope, receive, send)
             else:
                 await self._slow(lane is not None, scope, receive, send)
         elif kind == "websocket":

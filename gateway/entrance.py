@@ -32,16 +32,16 @@ class Entrance:
     async def caller(self, scope: Scope, headers: RequestHeaders, org_id: str = "") -> Caller:
         """Who is calling; `org_id` is the organisation that an account calls for, as far as the request says so. Raises
         `Problem` (401, 429) or `StoreUnavailable`."""
-        token = headers.token
-        if token is None:
-            raise Problem("unauthenticated")
-        if headers.is_api_key_header and not token.startswith(API_KEY_PREFIX):
-            raise Problem("unauthenticated", "X-API-Key takes API keys only.")
+        token = _token(headers)
         org_id = org_id or headers.org_id
         caller = self._identity.cached(token, org_id) or await self.authenticate(scope, token, org_id)
         if caller is None:
             raise Problem("unauthenticated")
         return caller
+
+    def known(self, headers: RequestHeaders) -> Caller | None:
+        """The caller who was confirmed a moment ago; None says nothing, ask `caller` then. Raises `Problem` (401)."""
+        return self._identity.cached(_token(headers), headers.org_id)
 
     async def authenticate(self, scope: Scope, token: str, org_id: str = "") -> Caller | None:
         """The caller, None when the token is nobody's. Raises `Problem` (429) or `StoreUnavailable`."""
@@ -61,3 +61,13 @@ class Entrance:
     def address(self, scope: Scope) -> str:
         """The key under which a client's address is limited."""
         return address_key(self._proxies.origin(scope).address)
+
+
+def _token(headers: RequestHeaders) -> str:
+    """Raises `Problem` where there is none that can be good."""
+    token = headers.token
+    if token is None:
+        raise Problem("unauthenticated")
+    if headers.is_api_key_header and not token.startswith(API_KEY_PREFIX):
+        raise Problem("unauthenticated", "X-API-Key takes API keys only.")
+    return token

@@ -19,6 +19,13 @@ Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+OnAnswer = Callable[[int, bytes, bytes], None]
+"""Called once: the status, the lines of headers (each with its end), the body."""
+DirectHandler = Callable[[Headers, bytes, bool, OnAnswer], bool]
+"""Answers one request without ASGI: its headers (names in lower case), its whole body, whether it came over TLS. False:
+it has done nothing, and the request is to go through ASGI."""
+DirectRoutes = Callable[[bytes], DirectHandler | None]
+"""What answers a POST to an address, as it stands in the request, without ASGI."""
 
 # The organisation that an account with several calls for.
 ORG_HEADER = b"x-org-id"
@@ -27,7 +34,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 SECURITY_HEADERS: Headers = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 # On every answer over TLS (RFC 6797): a browser that has seen it never tries without.
 HSTS = (b"strict-transport-security", b"max-age=31536000")
-_JSON_HEADERS: Headers = [JSON_TYPE, *SECURITY_HEADERS]
+JSON_HEADERS: Headers = [JSON_TYPE, *SECURITY_HEADERS]
 
 
 class Disconnected(Exception):
@@ -87,8 +94,7 @@ def content_bytes(headers: list[tuple[bytes, bytes]]) -> int:
 
 async def read_body(receive: Receive, content_bytes: int, limit_bytes: int) -> bytes:
     """The whole body. Raises `Problem` (413) beyond the limit, without reading on, and `Disconnected`."""
-    if content_bytes > limit_bytes:
-        raise Problem("body_too_large", f"At most {limit_bytes} bytes are taken here.")
+    check_body(content_bytes, limit_bytes)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect":
@@ -103,9 +109,19 @@ async def read_body(receive: Receive, content_bytes: int, limit_bytes: int) -> b
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
         body = b"".join(chunks)
-    if len(body) > limit_bytes:
-        raise Problem("body_too_large", f"At most {limit_bytes} bytes are taken here.")
+    check_body(len(body), limit_bytes)
     return body
+
+
+def check_body(size_bytes: int, limit_bytes: int) -> None:
+    """Raises `Problem` (413) beyond the limit."""
+    if size_bytes > limit_bytes:
+        raise Problem("body_too_large", f"At most {limit_bytes} bytes are taken here.")
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as they are sent."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def with_headers(send: Send, more: Headers) -> Send:
@@ -121,7 +137,7 @@ def with_headers(send: Send, more: Headers) -> Send:
 
 async def send_json(send: Send, status: int, body: bytes, more: Headers) -> None:
     """An answer with a JSON body."""
-    headers = [*_JSON_HEADERS, (b"content-length", b"%d" % len(body)), *more]
+    headers = [*JSON_HEADERS, (b"content-length", b"%d" % len(body)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

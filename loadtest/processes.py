@@ -64,3 +64,17 @@ def cpu_of(pid: int) -> float:
     """CPU seconds of one process so far."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def cpu_below(pid: int) -> float:
+    """The same with its children, those that have ended included."""
+    total = 0.0
+    top = psutil.Process(pid)
+    for process in (top, *top.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    times = top.cpu_times()
+    return float(total + times.children_user + times.children_system)

@@ -15,30 +15,43 @@ from redis.asyncio import Redis
 from serve.connection import Connection
 
 POLL_S = 0.05
+APPENDED_TABLES = ("journal_entries", "requests", "scans", "ledger")
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """As of now; everything but `lag_entries` counts what Postgres holds."""
+    """What Postgres holds now. `rows` is by table, of those that are only appended to."""
 
     entries: int
     journal_bytes: int
-    scans: int
     database_bytes: int
-    lag_entries: int
+    rows: dict[str, int]
+
+    @property
+    def scans(self) -> int:
+        """Check-ins that were judged."""
+        return self.rows["scans"]
 
 
 async def figures(found: Connection) -> Figures:
-    """Asks both stores."""
+    """Asks Postgres."""
     session = await asyncpg.connect(found.postgres_url)
     try:
         row = await session.fetchrow("SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM journal_entries")
-        scans = await session.fetchval("SELECT count(*) FROM scans")
         size = await session.fetchval("SELECT pg_database_size(current_database())")
-        lag = await _lag(found, session)
+        rows = {table: await session.fetchval(f"SELECT count(*) FROM {table}") for table in APPENDED_TABLES}
     finally:
         await session.close()
     assert row is not None
-    return Figures(row[0], int(row[1]), scans, size, lag)
+    return Figures(row[0], int(row[1]), size, rows)
+
+
+async def lag_entries(found: Connection) -> int:
+    """How many entries of the journal Postgres does not hold yet."""
+    session = await asyncpg.connect(found.postgres_url)
+    try:
+        return await _lag(found, session)
+    finally:
+        await session.close()
 
 
 async def _lag(found: Connection, session: asyncpg.Connection[asyncpg.Record]) -> int:

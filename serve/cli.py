@@ -101,26 +101,24 @@ def seed(url: str | None, data: Path | None, members: int, events: int, out: Pat
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_url
 @_data
-@click.option("--profile", type=click.Choice(["rest", "ws", "mixed"]), default="mixed", show_default=True)
-@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--connections", type=click.IntRange(1), default=None)
+@click.option("--profile", type=click.Choice(["rest", "ws", "mixed", "doors"]), default="mixed", show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.5), default=20.0, show_default=True)
+@click.option("--connections", type=click.IntRange(1), default=None, help="REST connections and sockets together.")
+@click.option("--rate", type=click.FloatRange(0), default=None, help="Check-ins a second; 0: as many as it takes.")
+@click.option("--scans-per-frame", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=1, show_default=True, help="The median of so many is reported.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), default=None, help="A report with plots.")
 @_json
 @click.argument("more", nargs=-1)
-def bench(
-    url: str | None,
-    data: Path | None,
-    profile: str,
-    seconds: int,
-    connections: int | None,
-    as_json: bool,
-    more: tuple[str, ...],
-) -> None:
-    """Measure a running system, with baselines."""
+def bench(as_json: bool, more: tuple[str, ...], **options: Any) -> None:
+    """Measure a running system (--data), else one of its own, with baselines and limits.
+
+    `python -m loadtest.bench --help` has all options.
+    """
     # A program of its own: `loadtest` lies above this layer, and the load must not share a process with anything.
-    arguments = ["--profile", profile, "--seconds", str(seconds)]
-    for name, value in (("--url", url), ("--data", data), ("--connections", connections)):
-        arguments += [name, str(value)] if value is not None else []
-    arguments += ["--json"] if as_json else []
+    arguments = ["--json"] if as_json else []
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     os.execv(sys.executable, [sys.executable, "-m", "loadtest.bench", *arguments, *more])
 
 

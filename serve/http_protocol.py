@@ -8,7 +8,7 @@ Rules:
 3. Too long an address is 414, too large a head 431, whether it ever ends or not; what is no HTTP is 400. All are
    problem documents, and the connection ends with them.
 4. A peer that does not take its answer is hung up on after `write_timeout_s` without progress.
-5. A request that arrives in one piece, as nearly all do, costs no timer.
+5. A request that arrives in one piece, as nearly all do, costs no timer, and a rest (rule 2) none of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import limits
-from gateway.http import Receive, Scope, Send, problem_headers, send_problem
+from gateway.http import Receive, Scope, Send, lines, problem_headers, send_problem
 from gateway.problems import Problem
 from gateway.trace_ids import TraceIds
 from serve.settings import Settings
@@ -31,7 +31,7 @@ from serve.settings import Settings
 CLOSE = (b"connection", b"close")
 
 
-class _At(enum.Enum):
+class At(enum.Enum):
     """How far the request that is being read has come."""
 
     FRESH = enum.auto()  # a new connection, no byte yet
@@ -50,12 +50,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._request_timeout_s = settings.request_timeout_s
         self._write_timeout_s = settings.write_timeout_s
         self._connections_max = settings.connections_max
-        self._at = _At.FRESH
+        self._at = At.FRESH
         self._since_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._read_bytes = 0
         self._refusal = ""
+        self._rests_since_s: float | None = None  # None: something is under way
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
@@ -71,6 +72,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if self._write_deadline is not None:
             self._write_deadline.cancel()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
@@ -94,7 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._at in (_At.FRESH, _At.HEAD):
+        if self._at in (At.FRESH, At.HEAD):
             self._read_bytes += len(data)
         else:
             self._read_bytes = len(data)
@@ -109,29 +112,37 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._hang_up(Problem("malformed", "This is no HTTP/1.1 request."))
             return
-        if self._at is _At.HEAD and self._read_bytes > limits.HEAD_BYTES_MAX:
+        if self._at is At.HEAD and self._read_bytes > limits.HEAD_BYTES_MAX:
             self._hang_up(Problem("headers_too_large"))
-        elif self._at is _At.HEAD or self._at is _At.BODY:
+        elif self._at is At.HEAD or self._at is At.BODY:
             if self._deadline is None:
                 self._deadline = self.loop.call_later(self._head_timeout_s, self._on_deadline)
-        elif self._at is _At.END:
+        elif self._at is At.END:
             self._stop_waiting()
-            if self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
+            if self.cycle is not None and self.cycle.response_complete and self._rests_since_s is None:
+                self._rest()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._at is not _At.FRESH:
+        self._begin_head()
+
+    def _begin_head(self) -> None:
+        if self._at is not At.FRESH:
             self._since_s = self.loop.time()
-        self._at = _At.HEAD
+        self._at = At.HEAD
         self._refusal = ""
 
     def on_headers_complete(self) -> None:
-        self._at = _At.BODY
+        self._end_head()
+        self._start_cycle()
+
+    def _end_head(self) -> None:
+        self._at = At.BODY
         if self._read_bytes > limits.ADDRESS_BYTES_MAX or len(self.headers) > limits.HEADERS_MAX:
             self._refusal = self._head_refusal()
+
+    def _start_cycle(self) -> None:
+        """Has the application answer, or `_refuse` what is refused."""
         if not self._refusal:
             super().on_headers_complete()
             return
@@ -143,7 +154,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._at = _At.END
+        self._at = At.END
 
     def _should_upgrade(self) -> bool:
         return not self._refusal and super()._should_upgrade()
@@ -156,20 +167,55 @@ class GuardedProtocol(HttpToolsProtocol):
         is_too_large = size > limits.HEAD_BYTES_MAX or len(self.headers) > limits.HEADERS_MAX
         return "headers_too_large" if is_too_large else ""
 
+    # --- between requests ---------------------------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for rule 5."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """The timer of an earlier rest goes on, and looks at the clock when it fires."""
+        self._rests_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._rests_since_s = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Rule 2."""
+        self.timeout_keep_alive_task = None
+        if self._rests_since_s is None or self.transport.is_closing():
+            return
+        left_s = self._rests_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
+
     # --- deadlines ----------------------------------------------------------------------------------------------------
 
     def _on_deadline(self) -> None:
         self._deadline = None
-        if self._at is _At.END or self.transport.is_closing():
+        if self._at is At.END or self.transport.is_closing():
             return
-        timeout_s = self._request_timeout_s if self._at is _At.BODY else self._head_timeout_s
+        timeout_s = self._request_timeout_s if self._at is At.BODY else self._head_timeout_s
         now_s = self.loop.time()
         if self.flow.read_paused or self.pipeline:  # it waits for us
             self._since_s = now_s
         left_s = self._since_s + timeout_s - now_s
         if left_s > 0:
             self._deadline = self.loop.call_later(left_s, self._on_deadline)
-        elif self._at is _At.FRESH:
+        elif self._at is At.FRESH:
             self.transport.close()
         else:
             self._hang_up(Problem("request_timeout"))
@@ -182,8 +228,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def _hang_up(self, problem: Problem) -> None:
         """Ends the connection, with an answer unless one is under way already."""
         self._stop_waiting()
+        if self.transport.is_closing():
+            return
         cycle = self.cycle
-        is_reading_body = self._at is _At.BODY
+        is_reading_body = self._at is At.BODY
         is_quiet = cycle is None or cycle.response_complete or (is_reading_body and not cycle.response_started)
         if is_quiet and not self.pipeline:
             self.transport.write(_raw(problem, self._trace_ids.of(None)))
@@ -202,5 +250,5 @@ def _raw(problem: Problem, trace_id: bytes) -> bytes:
     """The whole answer as bytes, where there is no request to answer."""
     status = HTTPStatus(problem.row.status)
     body = problem.body(trace_id.decode())
-    lines = [b"%b: %b\r\n" % header for header in [*problem_headers(problem, body, trace_id), CLOSE]]
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), b"".join(lines), body)
+    head = lines([*problem_headers(problem, body, trace_id), CLOSE])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), head, body)

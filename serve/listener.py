@@ -16,10 +16,10 @@ from typing import Any
 
 import uvicorn
 
-from gateway.http import AsgiApp
+from gateway.http import AsgiApp, DirectRoutes
 from gateway.sockets.limits import SERVER_FRAME_BYTES_MAX
 from gateway.trace_ids import TraceIds
-from serve.http_protocol import GuardedProtocol
+from serve.direct_protocol import DefaultLines, DirectProtocol
 from serve.settings import Settings
 from serve.socket_protocol import SocketProtocol
 from serve.tls import server_context
@@ -78,10 +78,11 @@ def shared_socket(address: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """Serves one ASGI application. `start`, then `stop`."""
+    """Serves one ASGI application, and what of it needs no ASGI by `direct`. `start`, then `stop`."""
 
-    def __init__(self, app: AsgiApp, settings: Settings) -> None:
-        guarded: Any = partial(GuardedProtocol, settings, TraceIds(f"lst-{os.urandom(6).hex()}"))
+    def __init__(self, app: AsgiApp, settings: Settings, direct: DirectRoutes = lambda _url: None) -> None:
+        trace_ids = TraceIds(f"lst-{os.urandom(6).hex()}")
+        http: Any = partial(DirectProtocol, direct, DefaultLines(), settings, trace_ids)
         cert, key = settings.tls_cert, settings.tls_key
         tls: Any = None if cert is None or key is None else lambda *_: server_context(cert, key)
         self._socket = shared_socket(settings.bind_address, settings.port)
@@ -91,7 +92,7 @@ class Listener:
                 interface="asgi3",
                 lifespan="off",
                 loop="none",
-                http=guarded,
+                http=http,
                 ssl_context_factory=tls,
                 # Each request in a context of its own: what one binds to its log lines must not show in another's.
                 reset_contextvars=True,

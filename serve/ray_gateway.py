@@ -39,7 +39,7 @@ class Gateway:
         )
         self._edge = Edge(settings, self._transport)
         await self._edge.start()
-        self._listener = Listener(self._edge.app, settings)
+        self._listener = Listener(self._edge.app, settings, self._edge.app.direct)
         await self._listener.start()
         processes.announce(settings.data, "gateway")
 

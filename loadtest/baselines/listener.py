@@ -1,6 +1,7 @@
-"""A baseline: the gateways' own listener, answering every request with the same verdict. What HTTP alone costs here.
+"""A limit: the gateways' own listener with nothing behind it. What HTTP and sockets alone cost here.
 
-`python -m loadtest.baseline_constant PORT` runs one process; several share the port, as gateways do.
+A request is answered with the same verdict as every other, a socket's frame with itself; a `hello` is welcomed.
+`python -m loadtest.baselines.listener PORT` runs one process; several share the port, as gateways do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import msgspec
 import uvloop
 
 from gateway.http import Receive, Scope, Send
@@ -20,9 +22,11 @@ ANSWER = (
     b'"mem_br73h2j4v68f2m9x32ka","name":"Thu Vu"},"tier":"gold","at":"2026-11-22T18:26:53.732Z","attendance":'
     b'{"inside":1,"admitted":1,"capacity":500},"points":{"awarded":10,"balance":10},"first":null}'
 )
+HELLO = msgspec.msgpack.encode("hello")
+WELCOME = msgspec.msgpack.encode({"t": "welcome"})
 
 
-class Constant:
+class Nothing:
     """The application."""
 
     def __init__(self) -> None:
@@ -34,16 +38,26 @@ class Constant:
         self._body = {"type": "http.response.body", "body": ANSWER}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads the body, answers."""
+        """Reads the body, answers; or talks on a socket until it is closed."""
+        if scope["type"] == "websocket":
+            await self._echo(receive, send)
+            return
         while (await receive()).get("more_body"):
             pass
         await send(self._start)
         await send(self._body)
 
+    async def _echo(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": "mastervip.v1.msgpack"})
+        while (message := await receive())["type"] == "websocket.receive":
+            frame = message["bytes"]
+            await send({"type": "websocket.send", "bytes": WELCOME if HELLO in frame else frame})
+
 
 async def serve(port: int) -> None:
     """Until the process is told to end."""
-    listener = Listener(Constant(), Settings.model_validate({"port": port}))
+    listener = Listener(Nothing(), Settings.model_validate({"port": port}))
     await listener.start()
     await asyncio.Event().wait()
 
