@@ -42,6 +42,7 @@ class Gateway:
         self._listener = Listener(self._edge.app, settings, self._edge.app.direct)
         await self._listener.start()
         processes.announce(settings.data, "gateway")
+        processes.settle()
 
     async def check_health(self) -> None:
         """Raises when this replica is of no use any more."""

@@ -134,6 +134,7 @@ class HostActor:
         self._listener = FrameListener(host, wire_key(settings.secret()), self._incarnation)
         await self._listener.start(ray_cluster.own_ip(settings))
         self._host = host
+        processes.settle()
         return host
 
 

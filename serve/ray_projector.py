@@ -71,6 +71,7 @@ class ProjectorActor:
             is_unsafe_allowed=settings.unsafe_journal,
         )
         self._projector = Projector(journal, pool, self._partitions, wall_clock_ms)
+        processes.settle()
         try:
             await self._projector.run()
         finally:
