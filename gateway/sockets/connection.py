@@ -2,7 +2,9 @@
 
 Rules:
 1. Nobody but the writer sends. Producers (`push`, `ready`) never wait, whatever the peer does. The writer is a task
-   that lives while there is something to send: a socket that waits has one task, the server's, and nothing else.
+   that lives while there is something to send: a socket that waits has one task, the server's, and nothing else. Where
+   the server offers it (`FramePipe`) and the peer keeps up, frames need no task: all of one turn of the event loop
+   leave at its end in one write.
 2. What waits for the peer is bounded: frames that must all arrive are counted, and too many end the socket (4508);
    where only the newest state matters the producer registers itself with `ready` and is asked for a frame when there is
    room for it.
@@ -15,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from actors.ports import StoreUnavailable
 from gateway.http import AsgiMessage, Receive, Scope, Send
@@ -24,6 +26,23 @@ from gateway.identity.callers import Caller
 from gateway.sockets import codes, limits
 from gateway.sockets.peer_clock import PeerClock
 from gateway.sockets.wire import JSON, WIRES, Wire
+
+FRAMES: Final = "mastervip.frames"
+"""The ASGI scope's extension under which a server offers a `FramePipe`."""
+
+
+class FramePipe(Protocol):
+    """What a server can do beyond ASGI: messages at once, and many in one go."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether messages can go out now: the socket is open, and its peer has room for more."""
+
+    def send_messages(self, payloads: Sequence[bytes], *, is_text: bool) -> None:
+        """Sends these, each in a frame of its own; `may_send` has been asked."""
+
+    def take_waiting(self) -> list[AsgiMessage]:
+        """All messages that have come, as `receive` would tell them one by one."""
 
 
 class FrameSource(Protocol):
@@ -48,14 +67,18 @@ class Connection:
         "_failure",
         "_frames",
         "_is_abandoned",
+        "_is_flush_due",
         "_is_gone",
         "_is_talking",
+        "_loop",
+        "_pipe",
         "_queue",
         "_queued_bytes",
         "_ready",
         "_receive",
         "_send",
         "_task",
+        "_waiting",
         "_writer",
         "bad_frames",
         "bad_frames_max",
@@ -72,7 +95,9 @@ class Connection:
         "wire",
     )
 
-    def __init__(self, wire: Wire, receive: Receive, send: Send, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, wire: Wire, receive: Receive, send: Send, clock_ms: Callable[[], int], pipe: FramePipe | None = None
+    ) -> None:
         self.wire = wire
         self.clock_ms = clock_ms
         self.clock = PeerClock()
@@ -87,6 +112,11 @@ class Connection:
         self.bad_frames_max = limits.BAD_FRAMES_MAX
         self._receive = receive
         self._send = send
+        self._pipe = pipe
+        self._loop = asyncio.get_running_loop()
+        self._is_flush_due = False
+        # What the pipe handed out and was not asked for yet, the next one last.
+        self._waiting: list[AsgiMessage] = []
         self._queue: deque[bytes] | None = None
         self._queued_bytes = 0
         self._ready: list[FrameSource] = []
@@ -141,7 +171,7 @@ class Connection:
 
     def ping(self) -> None:
         """Asks the peer for its time."""
-        self.pinged_at_s = asyncio.get_running_loop().time()
+        self.pinged_at_s = self._loop.time()
         self.send_map({"t": "ping", "n": self.clock.ping(self.clock_ms())})
 
     def pong(self, n: int) -> None:
@@ -170,13 +200,31 @@ class Connection:
         queue.append(self.wire.encode(fields))
         self._ready.clear()
         self.ended = why
-        self.ended_at_s = asyncio.get_running_loop().time()
+        self.ended_at_s = self._loop.time()
         if self._writer is None and not self._is_gone:
             self._begin_writing()
 
     def _begin_writing(self) -> None:
-        self._writer = asyncio.create_task(self._write())
-        self._writer.add_done_callback(self._on_written)
+        if self._pipe is None or self.ended is not None or self._ready:
+            self._writer = self._loop.create_task(self._write())
+            self._writer.add_done_callback(self._on_written)
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Writes what is queued, without a task; what cannot go now is the writer's."""
+        self._is_flush_due = False
+        if self._writer is not None or self._pipe is None or self._is_gone or self._task is None:
+            return
+        queue = self._queue
+        if queue and self.ended is None and self._pipe.may_send:
+            self._queue = None
+            self._queued_bytes = 0
+            self._pipe.send_messages(queue, is_text=self.wire.is_text)
+        if self._queue or self._ready or self.ended is not None:
+            self._writer = self._loop.create_task(self._write())
+            self._writer.add_done_callback(self._on_written)
 
     def _on_written(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -185,7 +233,7 @@ class Connection:
 
     async def _write(self) -> None:
         """Sends what waits; at the end, the close. Returns when nothing is left or the peer is gone."""
-        is_text, now = self.wire.is_text, asyncio.get_running_loop().time
+        is_text, now = self.wire.is_text, self._loop.time
         try:
             while (frame := self._next()) is not None:
                 self.sending_since_s = now()
@@ -237,7 +285,7 @@ class Connection:
             self._frames += 1
             if self._frames % limits.FRAMES_IN_A_ROW_MAX == 0:
                 await asyncio.sleep(0)  # a flood on this socket must not starve the others, nor its own writer
-            message = await self._receive()
+            message = self._waiting.pop() if self._waiting else await self._message()
             if message["type"] == "websocket.disconnect":
                 self._is_gone = True
                 return None
@@ -253,6 +301,13 @@ class Connection:
             else:
                 return bytes(data)
         return None
+
+    async def _message(self) -> AsgiMessage:
+        """The next message; those that came with it are kept for the next calls."""
+        message = await self._receive()
+        if self._pipe is not None:
+            self._waiting = self._pipe.take_waiting()[::-1]
+        return message
 
     # --- from beginning to end ----------------------------------------------------------------------------------------
 
@@ -314,7 +369,8 @@ async def accepted(scope: Scope, receive: Receive, send: Send, clock_ms: Callabl
     offered: list[str] = scope.get("subprotocols", [])
     name = next((name for name in offered if name in WIRES), None)
     await send({"type": "websocket.accept", "subprotocol": name})
-    connection = Connection(WIRES[name] if name else JSON, receive, send, clock_ms)
+    pipe: FramePipe | None = scope.get("extensions", {}).pop(FRAMES, None)
+    connection = Connection(WIRES[name] if name else JSON, receive, send, clock_ms, pipe)
     if offered and name is None:
         connection.close(codes.SUBPROTOCOL_UNKNOWN)
     return connection
