@@ -11,8 +11,8 @@ _ORDINARY = ScanDetails()
 
 
 def take_scan(batch: RowBatch, fact: ScanJudged, position: int) -> None:
-    tenant_id, event_id, card_id = fact.tenant_id, fact.event_id, fact.card_id
     """A scan, what it does to the counts, and where the card is since."""
+    tenant_id, event_id, card_id = fact.tenant_id, fact.event_id, fact.card_id
     at_ms, reason, details = fact.at_ms, fact.reason, fact.details
     row: Row = (
         tenant_id,

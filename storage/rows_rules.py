@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RulesApplied, RuleSaved
+from actors.rule_facts import EffectRequested, RuleDeleted, RuleFact, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.schedule_facts import SchedulesMoved
 from storage.row_batch import RowBatch
 from storage.rows_cards import card_change
@@ -28,18 +28,24 @@ def take_rule_fact(batch: RowBatch, fact: RuleFact, position: int) -> None:
     elif isinstance(fact, RuleDeleted):
         batch.set_state(RULES, (tenant_id, fact.rule_id, "", fact.at_ms, position))
     elif not isinstance(fact, EffectRequested):
-        if isinstance(fact, RulesApplied) and fact.failed_on:
-            for failed in fact.failures:
-                why = (fact.failed_on, fact.at_ms, failed.where, failed.reason, position)
-                batch.set_state(RULE_FAILURES, (tenant_id, failed.rule_id, failed.version, *why))
-        for step in fact.steps:
-            batch.set_state(RULE_POINTS, (tenant_id, step.units.rule_id, step.points_after, position))
-            use = step.use
-            if use is not None:
-                counts = (use.times, use.day, use.day_times, position)
-                batch.set_state(RULE_USES, (tenant_id, fact.card_id, use.rule_id, *counts))
-        issued = batch.cards_issued.get((tenant_id, fact.card_id))
-        if issued is not None:
-            issued[0].apply(fact, position)
-        else:
-            card_change(batch, tenant_id, fact.card_id).position = position
+        take_rules_applied(batch, fact, position)
+
+
+def take_rules_applied(batch: RowBatch, fact: RulesApplied | RuleUnitsReturned, position: int) -> None:
+    """What rules used, or got back."""
+    tenant_id = fact.tenant_id
+    if isinstance(fact, RulesApplied) and fact.failed_on:
+        for failed in fact.failures:
+            why = (fact.failed_on, fact.at_ms, failed.where, failed.reason, position)
+            batch.set_state(RULE_FAILURES, (tenant_id, failed.rule_id, failed.version, *why))
+    for step in fact.steps:
+        batch.set_state(RULE_POINTS, (tenant_id, step.units.rule_id, step.points_after, position))
+        use = step.use
+        if use is not None:
+            counts = (use.times, use.day, use.day_times, position)
+            batch.set_state(RULE_USES, (tenant_id, fact.card_id, use.rule_id, *counts))
+    issued = batch.cards_issued.get((tenant_id, fact.card_id))
+    if issued is not None:
+        issued[0].apply(fact, position)
+    else:
+        card_change(batch, tenant_id, fact.card_id).position = position
