@@ -1,7 +1,8 @@
 """Plots as SVG text, for a page that has to stand alone. Pure.
 
 Rules:
-1. Colours and fonts come from the page's style by class: `c0` … `c7` are the series in order.
+1. Colours and fonts come from the page's style by class: `c0` … `c8` are the series in order, as many as there are
+   kinds of process.
 2. Whatever text comes in is escaped.
 """
 
@@ -12,6 +13,7 @@ from html import escape
 from math import log10
 
 WIDTH = 640
+COLOURS = 9
 ROW = 26
 LABEL = 200
 PLOT_HEIGHT = 220
@@ -37,7 +39,7 @@ def stacked(rows: Mapping[str, Mapping[str, float]]) -> str:
             title = f"<title>{escape(kind)}: {value:,.1f}</title>"
             shapes.append(
                 f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{ROW - 6}" '
-                f'class="c{kinds.index(kind) % 8}">{title}</rect>'
+                f'class="c{kinds.index(kind) % COLOURS}">{title}</rect>'
             )
             x += width
         shapes.append(f'<text x="{x + 6:.1f}" y="{y + 17}">{sum(parts.values()):,.1f}</text>')
@@ -45,7 +47,7 @@ def stacked(rows: Mapping[str, Mapping[str, float]]) -> str:
     if len(kinds) > 1:
         x = 0
         for number, kind in enumerate(kinds):
-            shapes.append(f'<rect x="{x}" y="{height + 10}" width="12" height="12" class="c{number % 8}"/>')
+            shapes.append(f'<rect x="{x}" y="{height + 10}" width="12" height="12" class="c{number % COLOURS}"/>')
             shapes.append(f'<text x="{x + 16}" y="{height + 21}">{escape(kind)}</text>')
             x += 24 + 8 * len(kind)
         height += 28

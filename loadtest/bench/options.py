@@ -11,7 +11,7 @@ import msgspec
 from loadtest.bench.fixtures import Fixtures
 from loadtest.client.orders import Curve, Event, Orders
 
-WARMUP_S = 2.0
+WARMUP_S_DEFAULT = 2.0
 MEMBERS_DEFAULT = 100_000
 EVENTS_DEFAULT = 50
 SECONDS_DEFAULT = 20.0
@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mastervip bench", description="Measure check-ins, with baselines.")
     parser.add_argument("--profile", choices=list(PROFILES), default="mixed")
     parser.add_argument("--seconds", type=float, default=SECONDS_DEFAULT, help="measured time, after a warm-up")
+    parser.add_argument("--warmup", type=float, default=WARMUP_S_DEFAULT, help="seconds before each measured time")
     parser.add_argument("--runs", type=int, default=1, help="the median of so many is reported")
     parser.add_argument("--connections", type=int, help="REST connections and sockets together")
     parser.add_argument("--window", type=int, default=16, help="scans under way per socket")
@@ -79,7 +80,7 @@ def orders_for(options: argparse.Namespace, found: Fixtures, port: int) -> Order
         host="127.0.0.1",
         port=port,
         seconds=options.seconds,
-        warmup_s=WARMUP_S,
+        warmup_s=options.warmup,
         rest_connections=rest,
         sockets=sockets,
         socket_share=SOCKET_SHARE,

@@ -20,7 +20,7 @@ pre { overflow-x: auto; font-size: .72rem } svg { width: 100%; height: auto }
 svg text { font-size: 12px; fill: #1c2430 }
 .end { text-anchor: end } .axis { fill: none; stroke: #8792a2 } .line { fill: none; stroke: #2563a8; stroke-width: 2 }
 .c0 { fill: #2563a8 } .c1 { fill: #d97b29 } .c2 { fill: #3f8f5b } .c3 { fill: #b0413e } .c4 { fill: #7a5aa6 }
-.c5 { fill: #8a6d4b } .c6 { fill: #c66a9b } .c7 { fill: #6b7788 }
+.c5 { fill: #8a6d4b } .c6 { fill: #c66a9b } .c7 { fill: #6b7788 } .c8 { fill: #8fc1e3 }
 """
 
 
@@ -32,9 +32,9 @@ def html(document: Json) -> str:
     parts = [
         f"<h1>{own['per_s']:,.0f} check-ins a second</h1>",
         f"<p>Profile <b>{escape(document['profile'])}</b>: {asked}, {load['cards']:,} cards, {load['events']} events, "
-        f"{load['rest_connections']} REST connections, {load['sockets']} sockets, {load['scans_per_frame']} scans a "
-        f"frame, {load['seconds']:.0f} s, the median of {load['runs']}. {own['errors']} errors. The load client is on "
-        "the same machine, and billed.</p>",
+        f"{load['rest_connections']} REST connections, {load['sockets']} sockets, scans in frames of "
+        f"{load['scans_per_frame']}, {load['seconds']:.0f} s, runs: {load['runs']} (this is the median), "
+        f"errors: {own['errors']}. The load client is on the same machine, and billed.</p>",
         _table({"per s": own["per_s"], **{f"{name} ms": ms for name, ms in latency.items()}}),
         _section("Latency", charts.latencies(own["latency_curve"])),
         _section("Check-ins a second over time", charts.over_time(own["per_s_over_time"], INTERVAL_S)),

@@ -25,6 +25,7 @@ from loadtest.plan import RequestIds, rest_check_ins, rest_gets, scan_items, sha
 
 WELCOME_TIMEOUT_S = 30.0
 LAST_ANSWERS_S = 0.2
+LAST_ANSWERS_LOOKS_MAX = 25
 INTERVAL_S = 0.5
 ANSWERS = ("admitted", "refused", "echoed")
 
@@ -101,8 +102,9 @@ async def run(orders: Orders) -> dict[str, Any]:
     print("end", flush=True)  # noqa: T201
     if pacing is not None:
         pacing.cancel()
-    await asyncio.sleep(LAST_ANSWERS_S)
+    await _last_answers(tally)
     return {
+        "answers": tally.answers,
         "scans": tally.scans,
         "seconds": round(took_s, 3),
         "per_s": round(tally.scans / took_s, 1),
@@ -113,6 +115,15 @@ async def run(orders: Orders) -> dict[str, Any]:
         "errors": sum(count for outcome, count in tally.outcomes.items() if outcome not in ANSWERS),
         "client_cpu_s": round(cpu_s, 3),
     }
+
+
+async def _last_answers(tally: Tally) -> None:
+    """Returns once no more answers come to what was sent before the end."""
+    for _ in range(LAST_ANSWERS_LOOKS_MAX):
+        before = tally.answers
+        await asyncio.sleep(LAST_ANSWERS_S)
+        if tally.answers == before:
+            return
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 Rules:
 1. Latencies are counted in steps of `STEP_US`; a percentile is the upper end of its step, so never too good. What
    took longer than `LATENCY_S_MAX` counts as that long.
-2. Only answers within the measured time count.
+2. Only answers within the measured time count; `answers` are all that came, so that they can be compared with what
+   the stores hold.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class Tally:
         self.is_over = False
         self.outcomes: Counter[str] = Counter()
         self.scans = 0
+        self.answers = 0
         self.per_interval: list[int] = []
         self._counted = 0
         self._latencies = array("I", bytes(4 * (_LAST + 1)))
 
     def done(self, started_s: float, now_s: float, outcome: str) -> None:
         """One answer."""
+        self.answers += 1
         if self.is_measuring:
             self.scans += 1
             step = int((now_s - started_s) * _STEPS_PER_S)

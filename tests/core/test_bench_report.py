@@ -133,6 +133,14 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert colours == ["c0", "c1", "c1", "c0", "c1"], "three parts and two in the legend"
 
 
+def test_as_many_kinds_as_there_are_have_colours_of_their_own() -> None:
+    parts = {f"kind {number}": 1.0 for number in range(charts.COLOURS)}
+    svg = ElementTree.fromstring(charts.stacked({"one": parts}))
+    colours = {shape.get("class") for shape in svg.iter("rect")}
+    assert len(colours) == charts.COLOURS == 9
+    assert all(f".{colour} " in page.STYLE for colour in colours)
+
+
 def test_a_line_goes_through_its_points() -> None:
     svg = ElementTree.fromstring(charts.over_time([0.0, 10.0, 5.0], 0.5))
     line = next(svg.iter("polyline")).get("points", "")

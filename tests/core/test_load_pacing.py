@@ -104,4 +104,5 @@ def test_answers_outside_the_measured_time_do_not_count_and_endless_ones_count_a
     tally.done(0.0, 0.1, "refused")
     tally.interval()
     assert tally.per_interval == [1, 2]
+    assert (tally.scans, tally.answers) == (3, 4)
     assert dict(tally.outcomes) == {"admitted": 1, "refused": 2}
