@@ -236,6 +236,10 @@ class Connection:
         is_text, now = self.wire.is_text, self._loop.time
         try:
             while (frame := self._next()) is not None:
+                if self._pipe is not None and self.ended is None and self._pipe.may_send:
+                    self._pipe.send_messages([frame, *(self._queue or ())], is_text=is_text)
+                    self._queue, self._queued_bytes = None, 0
+                    continue
                 self.sending_since_s = now()
                 text_or_bytes = {"text": frame.decode()} if is_text else {"bytes": frame}
                 if not await self._sent({"type": "websocket.send", **text_or_bytes}):
