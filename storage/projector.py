@@ -51,9 +51,12 @@ BYTES_PER_TRANSACTION_MAX = 4_000_000
 ENTRIES_PER_READ_MAX = 500
 ENTRIES_PER_READ_FIRST = 20
 # A transaction costs about 3 ms of CPU whatever it holds, so it is worth letting entries gather: at low load for a
-# moment, and longer the more partitions are busy.
+# moment, longer the more partitions are busy, and at high load until a transaction is worth its cost.
 GATHER_S = 0.02
+GATHER_S_MAX = 0.25
 TRANSACTIONS_PER_S_MAX = 80
+FACTS_PER_S_HIGH = 2_000
+FACTS_PER_TRANSACTION_AIM = 4_000
 IDLE_S_MAX = 0.1
 BUSY_S = 1.0
 BACKOFF_S_MIN = 0.05
@@ -127,6 +130,7 @@ class _Course:
         self.tail_seq = 0
         self.oldest_at_ms: int | None = None
         self.written_at = 0.0
+        self.facts_per_s = 0.0
         self._journal = journal
         self._pool = pool
         self._tally = tally
@@ -222,7 +226,9 @@ class _Course:
             self.pending.popleft()
         self.oldest_at_ms = self.pending[0].at_ms if self.pending else None
         self._tally.add(count, batch.fact_count)
-        self.written_at = time.monotonic()
+        now = time.monotonic()
+        self.facts_per_s = batch.fact_count / max(now - self.written_at, GATHER_S)
+        self.written_at = now
         await self._note(reached)
         return True
 
@@ -353,15 +359,18 @@ class Projector:
             failures = 0
             self._waiting.pop(course.partition, None)
             if not is_full:
-                idle_s = self._gather_s() if self._is_busy(course) else min(idle_s * 2, IDLE_S_MAX)
+                idle_s = self._gather_s(course) if self._is_busy(course) else min(idle_s * 2, IDLE_S_MAX)
                 await self._pause(idle_s)
 
     def _is_busy(self, course: _Course) -> bool:
         return course.written_at > time.monotonic() - BUSY_S
 
-    def _gather_s(self) -> float:
+    def _gather_s(self, course: _Course) -> float:
         busy = sum(map(self._is_busy, self._courses.values()))
-        return max(GATHER_S, busy / TRANSACTIONS_PER_S_MAX)
+        least_s = max(GATHER_S, busy / TRANSACTIONS_PER_S_MAX)
+        if course.facts_per_s < FACTS_PER_S_HIGH:
+            return least_s
+        return max(least_s, min(GATHER_S_MAX, FACTS_PER_TRANSACTION_AIM / course.facts_per_s))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
