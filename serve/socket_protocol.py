@@ -168,7 +168,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 return
             start = end
         is_much = size >= CHUNK_BYTES_LARGE or len(self.queue) > WAITING_MAX  # type: ignore[arg-type]
-        if is_much and not self.read_paused and not self.queue.empty():
+        # After our close nobody takes what waits, and the peer's own has to be read.
+        if is_much and not (self.read_paused or self.close_sent or self.queue.empty()):
             self.read_paused = True
             self.transport.pause_reading()
 

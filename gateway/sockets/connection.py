@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from actors.ports import StoreUnavailable
@@ -285,25 +285,41 @@ class Connection:
     async def frame(self) -> bytes | None:
         """The next frame from the peer; None when it is gone or the socket has ended. Frames of the wrong kind (text
         for binary) and those too big are dealt with here."""
-        while self.ended is None:
+        while self.ended is None and not self._is_gone:
             self._frames += 1
-            if self._frames % limits.FRAMES_IN_A_ROW_MAX == 0:
+            if self._frames >= limits.FRAMES_IN_A_ROW_MAX:
+                self._frames = 0
                 await asyncio.sleep(0)  # a flood on this socket must not starve the others, nor its own writer
             message = self._waiting.pop() if self._waiting else await self._message()
-            if message["type"] == "websocket.disconnect":
-                self._is_gone = True
-                return None
-            if self.wire.is_text:
-                text = message.get("text")
-                data = text.encode() if text is not None else None
-            else:
-                data = message.get("bytes")
-            if data is None:
-                self.bad_frame(f"This subprotocol takes {'text' if self.wire.is_text else 'binary'} frames.")
-            elif len(data) > limits.FRAME_BYTES_MAX:
-                self.close(codes.FRAME_TOO_BIG)
-            else:
-                return bytes(data)
+            data = self._data_of(message)
+            if data is not None:
+                return data
+        return None
+
+    def frames_here(self) -> Iterator[bytes]:
+        """The frames that have come already, as far as they may be taken in a row; `frame` gives those after them."""
+        while self._waiting and self.ended is None and self._frames < limits.FRAMES_IN_A_ROW_MAX:
+            self._frames += 1
+            data = self._data_of(self._waiting.pop())
+            if data is not None:
+                yield data
+
+    def _data_of(self, message: AsgiMessage) -> bytes | None:
+        """What a frame holds; None where that is nothing to work on, and then it has been dealt with."""
+        if message["type"] == "websocket.disconnect":
+            self._is_gone = True
+            return None
+        if self.wire.is_text:
+            text = message.get("text")
+            data = text.encode() if text is not None else None
+        else:
+            data = message.get("bytes")
+        if data is None:
+            self.bad_frame(f"This subprotocol takes {'text' if self.wire.is_text else 'binary'} frames.")
+        elif len(data) > limits.FRAME_BYTES_MAX:
+            self.close(codes.FRAME_TOO_BIG)
+        else:
+            return bytes(data)
         return None
 
     async def _message(self) -> AsgiMessage:

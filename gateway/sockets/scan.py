@@ -110,27 +110,33 @@ class ScanSession:
 
     async def run(self) -> None:
         """Takes frames in until the socket is over."""
-        connection, decode = self._connection, self._connection.wire.scan_frame
+        connection = self._connection
         while (data := await connection.frame()) is not None:
-            try:
-                frame = decode(data)
-            except BadFrame as bad:
-                connection.bad_frame(bad.message, bad.item_id)
-                continue
-            if isinstance(frame, Scan):
-                self._scan(frame)
-            elif isinstance(frame, Scans):
-                self._scans(frame.items)
-            elif isinstance(frame, list):
-                self._scans(frame)
-            elif isinstance(frame, Annul):
-                self._annul(frame)
-            elif isinstance(frame, Ping):
-                connection.pong(frame.n)
-            elif isinstance(frame, Pong):
-                connection.take_pong(frame.n, frame.now)
-            else:
-                connection.bad_frame("There was a hello already.")
+            self._take(data)
+            for more in connection.frames_here():
+                self._take(more)
+
+    def _take(self, data: bytes) -> None:
+        connection = self._connection
+        try:
+            frame = connection.wire.scan_frame(data)
+        except BadFrame as bad:
+            connection.bad_frame(bad.message, bad.item_id)
+            return
+        if isinstance(frame, Scan):
+            self._scan(frame)
+        elif isinstance(frame, Scans):
+            self._scans(frame.items)
+        elif isinstance(frame, list):
+            self._scans(frame)
+        elif isinstance(frame, Annul):
+            self._annul(frame)
+        elif isinstance(frame, Ping):
+            connection.pong(frame.n)
+        elif isinstance(frame, Pong):
+            connection.take_pong(frame.n, frame.now)
+        else:
+            connection.bad_frame("There was a hello already.")
 
     def _scan(self, item: ScanItem) -> None:
         if self._in_flight >= limits.SCANS_IN_FLIGHT_MAX:
