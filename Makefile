@@ -10,13 +10,14 @@ PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench chaos fuzz clean
+.PHONY: help install run test check bench bench-core compare chaos fuzz clean
 
 help:
 	@echo "make run      start everything with sample data and print the addresses to open"
 	@echo "make test     run all tests"
 	@echo "make check    lint, formatting, types and the project's own rules"
 	@echo "make bench    measure the speed on this machine, with baselines and limits; writes bench-report/index.html"
+	@echo "make bench-core  time the core's own steps; make compare puts them beside the parent commit's"
 	@echo "make chaos    kill processes 200 times under load and audit every invariant"
 	@echo "make fuzz     100,000 requests made from the OpenAPI document, right and wrong, by callers of every kind"
 	@echo "make install  only install into $(VENV); make clean removes it"
@@ -53,6 +54,12 @@ check: install
 
 bench: install
 	@exec $(BIN)/mastervip bench --html bench-report/index.html
+
+bench-core: install
+	@exec $(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' --benchmark-columns=min,median,ops,rounds
+
+compare: install
+	@exec $(BIN)/python -m tests.benchmarks.compare
 
 chaos: install
 	@exec $(BIN)/python -m tests.chaos.run --kills 200
