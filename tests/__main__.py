@@ -1,10 +1,10 @@
-"""All tests, as two lanes side by side: `python -m tests`. Status 0 only if both are green.
+"""All tests, as lanes side by side: `python -m tests`. Status 0 only if all are green.
 
 Rules:
-1. One lane computes, in one process; the other one mostly waits for what it started (servers, browsers, whole
-   systems). Together they take little more than the longer one.
-2. What watches a system under load comes last: by then the other lane is done and the machine is its own.
-3. The lane that runs systems shows its progress as it goes; what the other one said is shown when both are done.
+1. One lane computes; the second asks single servers and stores and mostly waits for them; the third mostly waits for
+   what it started (browsers, whole systems). Together they take little more than the longest.
+2. What watches a system under load comes last: by then the other lanes are done and the machine is its own.
+3. The lane that runs systems shows its progress as it goes; what the others said is shown when all are done.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
-COMPUTED = ("test_tidy.py", "core", "simulation", "edge")
-RUN = ("conformance", "security", "browser", "integration", "chaos")
+COMPUTED = ("test_tidy.py", "core", "simulation")
+ASKED = ("edge", "conformance", "security")
+RUN = ("browser", "integration", "chaos")
+LANES = (COMPUTED, ASKED, RUN)
 HERE = Path(__file__).parent
 
 
 def forgotten() -> list[str]:
     """Folders and files with tests that are in no lane."""
     found = {path.name for path in HERE.iterdir() if path.name.startswith("test_") or any(path.glob("test_*.py"))}
-    return sorted(found - {*COMPUTED, *RUN})
+    return sorted(found - {name for lane in LANES for name in lane})
 
 
 def lane(names: tuple[str, ...]) -> list[str]:
@@ -30,21 +34,31 @@ def lane(names: tuple[str, ...]) -> list[str]:
     return [sys.executable, "-m", "pytest", *(str(HERE / name) for name in names)]
 
 
+class Beside:
+    """A lane that runs beside the one that shows its progress; what it says goes to `told`."""
+
+    def __init__(self, names: tuple[str, ...], told: IO[bytes]) -> None:
+        self.names = names
+        self.told = told
+        self.process = subprocess.Popen(lane(names), stdout=told, stderr=subprocess.STDOUT)
+
+
 def main() -> int:
-    """Both lanes."""
+    """All lanes."""
     if left_out := forgotten():
         sys.stderr.write(f"These tests are in no lane of {__file__}: {', '.join(left_out)}\n")
         return 2
-    with tempfile.TemporaryFile() as told:
-        computing = subprocess.Popen(lane(COMPUTED), stdout=told, stderr=subprocess.STDOUT)
-        try:
-            status = subprocess.run(lane(RUN), check=False).returncode
-            status = computing.wait() or status
-        finally:
-            computing.kill()
+    with ExitStack() as stack:
+        beside = [Beside(names, stack.enter_context(tempfile.TemporaryFile())) for names in (COMPUTED, ASKED)]
+        for one in beside:
+            stack.callback(one.process.kill)
+        status = subprocess.run(lane(RUN), check=False).returncode
+        for one in beside:
+            status = one.process.wait() or status
         sys.stdout.flush()
-        told.seek(0)
-        sys.stdout.buffer.write(b"\n" + " ".join(COMPUTED).encode() + b":\n" + told.read())
+        for one in beside:
+            one.told.seek(0)
+            sys.stdout.buffer.write(b"\n" + " ".join(one.names).encode() + b":\n" + one.told.read())
     return status
 
 

@@ -100,8 +100,15 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
 
 
+class Conversation(list[bytes]):
+    """Frames that are shown by how they begin: a frame may have 65,536 bytes."""
+
+    def __repr__(self) -> str:
+        return f"<frames {[(frame[:2].hex(), len(frame)) for frame in self]}>"
+
+
 @st.composite
-def conversations(draw: st.DrawFn) -> list[bytes]:
+def conversations(draw: st.DrawFn) -> Conversation:
     """Frames: messages whole and in pieces, control frames, and at the end perhaps what ends the conversation."""
     frames: list[bytes] = []
     for _ in range(draw(st.integers(0, 6))):
@@ -121,12 +128,12 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
     bad = (masked(1, b"\xff\xfe"), masked(8, b"\x03"), *NEVER)
     # Once there was a fragment the library reads all that comes at once, and drops what came before a bad frame.
     is_whole = all(frame[0] & 0x80 for frame in frames)
-    return [*frames, draw(st.sampled_from((*good, *bad) if is_whole else good))]
+    return Conversation([*frames, draw(st.sampled_from((*good, *bad) if is_whole else good))])
 
 
 @settings(max_examples=150, deadline=None)
 @given(conversations(), st.lists(st.integers(0, 200_000), max_size=8), st.booleans())
-def test_it_says_what_the_library_says(frames: list[bytes], cuts: list[int], at_once: bool) -> None:
+def test_it_says_what_the_library_says(frames: Conversation, cuts: list[int], at_once: bool) -> None:
     """What the library says to one frame after the other."""
     data = b"".join(frames)
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
