@@ -13,6 +13,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from sys import intern
 
 import msgspec
 
@@ -21,8 +23,9 @@ from actors.card_facts import CardFact, CardReissued, CardRenewed, CardTierChang
 from actors.door_facts import CardNoted, ScanAnnulled
 from actors.facts import CardHolderRenamed, CardIssued, CardStateChanged, PointsPosted, ScanJudged
 from actors.member_facts import BirthdayCame, CardHolderDescribed, MemberFact
-from actors.profiles import NO_PROFILE, Profile
+from actors.profiles import Profile
 from actors.rule_facts import RulesApplied, RuleUnitsReturned, RuleUse
+from actors.seldom import NOTHING_SELDOM, Seldom, with_seldom
 from actors.terms import FAR_MS, POOL, TIER_WINDOW_DAYS_MAX, Account, CardState, EarnedDay, Hold, Lot
 from actors.visits import NO_VISITS, Visits
 
@@ -43,7 +46,9 @@ class Card(msgspec.Struct, gc=False):
     `past_days` are the scores, not zero, of the `DAYS_REMEMBERED` days before `day`.
 
     `profile` is what rules know of the holder. The birthday comes next on local day `birthday_on` (yyyymmdd), which
-    begins at `birthday_due_ms` (0: never), and came last in the year `birthday_year` (`actors.birthdays`)."""
+    begins at `birthday_due_ms` (0: never), and came last in the year `birthday_year` (`actors.birthdays`).
+
+    What most cards never have is in `seldom`, and read as if it were here."""
 
     tenant_id: str
     card_id: str
@@ -62,23 +67,13 @@ class Card(msgspec.Struct, gc=False):
     day_position: int = 0
     lots: tuple[Lot, ...] = ()
     wallet: int = 0
-    holds: tuple[Hold, ...] = ()
     position: int = 0
-    attention: str = ""
     serial: int = 0
     number: int = 0
-    tag_uid: str = ""
     visits: Visits = NO_VISITS
     issued_at_ms: int = 0
-    rule_uses: tuple[RuleUse, ...] = ()
-    tier_due_ms: int = 0
-    tier_is_held: bool = False
-    earned_days: tuple[EarnedDay, ...] = ()
-    profile: Profile = NO_PROFILE
-    birthday_on: int = 0
-    birthday_due_ms: int = 0
-    birthday_year: int = 0
     past_days: tuple[EarnedDay, ...] = ()
+    seldom: Seldom = NOTHING_SELDOM
 
     @classmethod
     def issued(cls, fact: CardIssued, position: int) -> Card:
@@ -94,9 +89,12 @@ class Card(msgspec.Struct, gc=False):
             position=position,
             number=fact.number,
             issued_at_ms=fact.at_ms,
-            profile=fact.profile,
-            birthday_on=fact.birthday_on,
-            birthday_due_ms=fact.birthday_due_ms,
+            seldom=with_seldom(
+                NOTHING_SELDOM,
+                profile=fact.profile,
+                birthday_on=fact.birthday_on,
+                birthday_due_ms=fact.birthday_due_ms,
+            ),
         )
 
     def apply(self, fact: CardMoved | PointsPosted | ScanJudged | ScanAnnulled, position: int) -> None:
@@ -142,7 +140,7 @@ class Card(msgspec.Struct, gc=False):
             self.lots = tuple(sorted(kept, key=lambda lot: (lot.expires_at_ms, lot.lot)))
         if fact.earned_on is not None:
             others = [one for one in self.earned_days if one.day != fact.earned_on.day]
-            self.earned_days = days_kept([*others, fact.earned_on])
+            self._set(earned_days=days_kept([*others, fact.earned_on]))
         if fact.held:
             self._hold(fact)
 
@@ -153,7 +151,7 @@ class Card(msgspec.Struct, gc=False):
         past[day] = earned
         latest = max(day, self.day)
         first = add_days(latest, -DAYS_REMEMBERED)
-        self.past_days = tuple([EarnedDay(*one) for one in sorted(past.items()) if first <= one[0] < latest and one[1]])
+        self.past_days = _days(tuple([one for one in sorted(past.items()) if first <= one[0] < latest and one[1]]))
 
     def earned_on(self, day: int) -> int:
         """The score of a day that the card remembers, or of one that is new."""
@@ -167,11 +165,11 @@ class Card(msgspec.Struct, gc=False):
     def _hold(self, fact: PointsPosted) -> None:
         if fact.held > 0:
             made = Hold(fact.entry_seq, fact.account, fact.held, fact.due_ms, held_parts(fact))
-            self.holds = (*self.holds, made)
+            self._set(holds=(*self.holds, made))
             return
         kept = tuple(hold for hold in self.holds if hold.hold != fact.reverses)
         assert len(kept) == len(self.holds) - 1, "a hold ends once"
-        self.holds = kept
+        self._set(holds=kept)
 
     def _change(self, fact: CardMoved) -> None:
         if isinstance(fact, CardStateChanged):
@@ -179,31 +177,79 @@ class Card(msgspec.Struct, gc=False):
         elif isinstance(fact, CardHolderRenamed):
             self.member_name = fact.member_name
         elif isinstance(fact, CardNoted):
-            self.attention = fact.attention
+            self._set(attention=fact.attention)
         elif isinstance(fact, CardReissued):
             self.serial = fact.serial
         elif isinstance(fact, CardRenewed):
             self.valid_from_ms, self.valid_until_ms = fact.valid_from_ms, fact.valid_until_ms
         elif isinstance(fact, CardTierChanged):
-            self.tier, self.tier_due_ms, self.tier_is_held = fact.tier, fact.due_ms, fact.is_held
+            self.tier = intern(fact.tier)
+            self._set(tier_due_ms=fact.due_ms, tier_is_held=fact.is_held)
         elif isinstance(fact, TierReviewed):
-            self.tier_due_ms, self.tier_is_held = fact.due_ms, False
+            self._set(tier_due_ms=fact.due_ms, tier_is_held=False)
         elif isinstance(fact, CardHolderDescribed | BirthdayCame):
-            self.birthday_on, self.birthday_due_ms = fact.birthday_on, fact.birthday_due_ms
+            self._set(birthday_on=fact.birthday_on, birthday_due_ms=fact.birthday_due_ms)
             if isinstance(fact, CardHolderDescribed):
-                self.profile = fact.profile
+                self._set(profile=fact.profile)
             elif fact.came_on:
-                self.birthday_year = fact.came_on // 10_000
+                self._set(birthday_year=fact.came_on // 10_000)
         elif isinstance(fact, RuleUnitsReturned):
             self._count_rules(fact)
         else:
-            self.tag_uid = fact.tag_uid if isinstance(fact, TagAssigned) else ""
+            self._set(tag_uid=fact.tag_uid if isinstance(fact, TagAssigned) else "")
 
     def _count_rules(self, fact: RulesApplied | RuleUnitsReturned) -> None:
         uses = {step.use.rule_id: step.use for step in fact.steps if step.use is not None}
         if uses:
             uses = {use.rule_id: use for use in self.rule_uses} | uses
-            self.rule_uses = tuple(use for _, use in sorted(uses.items()))
+            self._set(rule_uses=tuple(use for _, use in sorted(uses.items())))
+
+    def _set(self, **changes: object) -> None:
+        self.seldom = with_seldom(self.seldom, **changes)
+
+    @property
+    def attention(self) -> str:
+        return self.seldom.attention
+
+    @property
+    def tag_uid(self) -> str:
+        return self.seldom.tag_uid
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        return self.seldom.holds
+
+    @property
+    def rule_uses(self) -> tuple[RuleUse, ...]:
+        return self.seldom.rule_uses
+
+    @property
+    def tier_due_ms(self) -> int:
+        return self.seldom.tier_due_ms
+
+    @property
+    def tier_is_held(self) -> bool:
+        return self.seldom.tier_is_held
+
+    @property
+    def earned_days(self) -> tuple[EarnedDay, ...]:
+        return self.seldom.earned_days
+
+    @property
+    def profile(self) -> Profile:
+        return self.seldom.profile
+
+    @property
+    def birthday_on(self) -> int:
+        return self.seldom.birthday_on
+
+    @property
+    def birthday_due_ms(self) -> int:
+        return self.seldom.birthday_due_ms
+
+    @property
+    def birthday_year(self) -> int:
+        return self.seldom.birthday_year
 
     @property
     def pool(self) -> int:
@@ -237,6 +283,12 @@ class Card(msgspec.Struct, gc=False):
     def pending(self, at_ms: int) -> int:
         """Points that show but cannot be spent yet at `at_ms`."""
         return sum(lot.remaining for lot in self.lots if lot.available_from_ms > at_ms and lot.expires_at_ms > at_ms)
+
+
+# Many cards earn the same on the same days: equal days are one object.
+@lru_cache(maxsize=8192)
+def _days(days: tuple[tuple[int, int], ...]) -> tuple[EarnedDay, ...]:
+    return tuple([EarnedDay(*one) for one in days])
 
 
 def days_kept(days: Iterable[EarnedDay]) -> tuple[EarnedDay, ...]:

@@ -106,4 +106,5 @@ async def reader_pool(dsn: str, size: int) -> Pool:
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=READ_TIMEOUT_S,
         server_settings={"application_name": "mastervip-reader", "jit": "off"},
+        reset=_keep,
     )

@@ -4,7 +4,8 @@ Rules:
 1. A load is one snapshot: position and all that is asked come from one read-only transaction, so rows and position
    agree. (Across the nodes of a Citus cluster there is no common snapshot, and rows may be newer than the position.
    States carry their own position and pass over facts that they hold already, so replay from the mark is right all the
-   same.)
+   same. That also goes for a load of cards alone, the most frequent one, which saves beginning and ending a
+   transaction: the position is read first, so the rows are as new or newer.)
 2. Look-ups go by arrays of keys, the tenant first: the number of round trips does not depend on how much is asked.
 3. What may be large (an event's attendance, a board) comes in pages, so that the reader's event loop is never held up;
    each round trip has its own timeout.
@@ -19,7 +20,6 @@ from contextlib import asynccontextmanager
 import asyncpg
 import msgspec
 
-from actors.card import DAYS_REMEMBERED, Card, days_kept
 from actors.codec import decode_facts
 from actors.entry import Entry, Mark
 from actors.event import Attendance, Event, attendance_key
@@ -32,19 +32,17 @@ from actors.ports import (
     Loaded,
     LoadRequest,
     StoreUnavailable,
-    TenantCard,
     TenantEvent,
     TenantLedgerEntry,
     TenantRequest,
 )
-from actors.profiles import NO_PROFILE, Profile
 from actors.tenant import Tenant
-from actors.terms import TIER_WINDOW_DAYS_MAX, EarnedDay, EventTerms, Hold, Lot, TenantSettings
-from actors.visits import NO_VISITS, Visits
+from actors.terms import EventTerms, TenantSettings
 from actors.windows import ALL_WINDOW, EVENT_WINDOW, days_of, metric_and_window
 from storage.other_actors import load_others
 from storage.postgres import OUTAGES, Connection, Pool
-from storage.stored_rules import add_rules, uses_of
+from storage.stored_cards import load_cards
+from storage.stored_rules import add_rules
 
 PAGE_ROWS = 5_000
 BIGINT_BOUND = 1 << 63
@@ -52,40 +50,8 @@ BIGINT_BOUND = 1 << 63
 _POSITION = "SELECT epoch, seq, checksum FROM positions WHERE partition_id = $1"
 _CLAIMS = "SELECT tenant_id, until_ms FROM claims WHERE partition_id = $1"
 _TENANTS = "SELECT tenant_id, name, settings, cards, position, issued FROM tenants WHERE tenant_id = ANY($1::text[])"
-_CARDS = """
-SELECT t.tenant_id, t.card_id, t.member_id, t.member_name, t.tier, t.valid_from_ms, t.valid_until_ms, t.state,
-    t.balance, t.earned, t.earned_position, t.entry_count, t.day, t.day_earned, t.day_position, t.wallet, t.attention,
-    t.serial, t.number, t.tag_uid, t.visits, t.issued_at_ms, t.tier_due_ms, t.tier_is_held, t.profile,
-    t.birthday_on, t.birthday_due_ms, t.birthday_year, t.position
-FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN cards AS t USING (tenant_id, card_id)
-"""
 _WALK = """
 SELECT card_id FROM cards WHERE tenant_id = $1 AND card_id > $2 AND issued_at_ms <= $3 ORDER BY card_id LIMIT $4
-"""
-_LOTS = """
-SELECT t.tenant_id, t.card_id, t.lot, t.remaining, t.expires_at_ms, t.available_from_ms
-FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN lots AS t USING (tenant_id, card_id)
-WHERE t.remaining > 0 ORDER BY t.tenant_id, t.card_id, t.expires_at_ms, t.lot
-"""
-_HOLDS = """
-SELECT t.tenant_id, t.card_id, t.entry_seq, t.account, t.held, t.lapses_at_ms, t.parts
-FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN holds AS t USING (tenant_id, card_id)
-WHERE t.state = 'open' ORDER BY t.tenant_id, t.card_id, t.entry_seq
-"""
-# No more days than a card remembers have rows within its window, so the latest ones are enough.
-_EARNED_DAYS = """
-SELECT u.tenant_id, u.card_id, t.day, t.points FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id)
-CROSS JOIN LATERAL (SELECT day, points FROM earned_days AS e
-    WHERE e.tenant_id = u.tenant_id AND e.card_id = u.card_id ORDER BY day DESC LIMIT $3) AS t
-"""
-# The scores of the days before the card's latest, as many as it remembers.
-_PAST_DAYS = """
-SELECT c.tenant_id, c.card_id, t.day, t.earned FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id)
-JOIN cards AS c USING (tenant_id, card_id)
-CROSS JOIN generate_series(1, $3::integer) AS ago
-JOIN day_scores AS t ON t.tenant_id = c.tenant_id AND t.card_id = c.card_id
-    AND t.day = to_char(to_date(c.day::text, 'YYYYMMDD') - ago, 'YYYYMMDD')::integer
-WHERE c.day > 0 AND t.earned <> 0 ORDER BY t.day
 """
 _ACCOUNTS = "SELECT tenant_id, account, balance, position FROM tenant_accounts WHERE tenant_id = ANY($1::text[])"
 _EVENTS = """
@@ -158,9 +124,6 @@ WHERE partition_id = $1 AND wake_ms > 0 AND wake_ms <= $2 ORDER BY wake_ms LIMIT
 
 _settings_decoder = msgspec.json.Decoder(TenantSettings)
 _terms_decoder = msgspec.json.Decoder(EventTerms)
-_visits_decoder = msgspec.json.Decoder(Visits)
-_profile_decoder = msgspec.json.Decoder(Profile)
-_parts_decoder = msgspec.json.Decoder(tuple[Lot, ...])
 
 # By metric: over all time, an event, several days.
 _BOARDS = {
@@ -188,11 +151,16 @@ class PostgresStore:
             return {row[0]: row[1] for row in await connection.fetch(_CLAIMS, partition)}
 
     async def load(self, partition: int, request: LoadRequest) -> Loaded:
+        cards = list(filter(_can_exist, request.cards))
+        if cards and request == LoadRequest(cards=request.cards):
+            async with self._connection() as connection:
+                projected = await _position(connection, partition)
+                return Loaded(projected=projected, cards=await load_cards(connection, cards))
         async with self._snapshot() as connection:
             return Loaded(
                 projected=await _position(connection, partition),
                 tenants=await _tenants(connection, [key for key in request.tenants if _can_exist((key,))]),
-                cards=await _cards(connection, list(filter(_can_exist, request.cards))),
+                cards=await load_cards(connection, cards),
                 events=await _events(connection, list(filter(_can_exist, request.events))),
                 requests=await _requests(connection, list(filter(_can_exist, request.requests))),
                 ledger_entries=await _ledger_entries(connection, list(filter(_can_exist, request.ledger_entries))),
@@ -204,11 +172,16 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[Connection]:
+        async with (
+            self._connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            async with (
-                self._pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            async with self._pool.acquire() as connection:
                 yield connection
         except OUTAGES as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
@@ -244,36 +217,6 @@ async def _tenants(connection: Connection, keys: list[str]) -> dict[str, Tenant]
         tenant.accounts_position = max(tenant.accounts_position, position)
     await add_rules(connection, tenants)
     return tenants
-
-
-async def _cards(connection: Connection, keys: list[TenantCard]) -> dict[TenantCard, Card]:
-    if not keys:
-        return {}
-    lots: dict[TenantCard, list[Lot]] = {}
-    for tenant_id, card_id, *lot in await connection.fetch(_LOTS, *_columns(keys)):
-        lots.setdefault((tenant_id, card_id), []).append(Lot(*lot))
-    holds: dict[TenantCard, list[Hold]] = {}
-    for tenant_id, card_id, *hold, parts in await connection.fetch(_HOLDS, *_columns(keys)):
-        holds.setdefault((tenant_id, card_id), []).append(Hold(*[*hold, _parts_decoder.decode(parts)]))
-    cards: dict[TenantCard, Card] = {}
-    uses = await uses_of(connection, list(_columns(keys)))
-    earned: dict[TenantCard, list[EarnedDay]] = {}
-    for tenant_id, card_id, *day in await connection.fetch(_EARNED_DAYS, *_columns(keys), TIER_WINDOW_DAYS_MAX):
-        earned.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
-    past: dict[TenantCard, list[EarnedDay]] = {}
-    for tenant_id, card_id, *day in await connection.fetch(_PAST_DAYS, *_columns(keys), DAYS_REMEMBERED):
-        past.setdefault((tenant_id, card_id), []).append(EarnedDay(*day))
-    for row in await connection.fetch(_CARDS, *_columns(keys)):
-        *values, wallet, attention, serial, number, tag_uid, visits, issued_at_ms, due_ms, is_held = row[:-5]
-        profile, *birthday, position = row[-5:]
-        key = (values[0], values[1])
-        parts = (tuple(lots.get(key, ())), wallet, tuple(holds.get(key, ())))
-        came = _visits_decoder.decode(visits) if visits else NO_VISITS
-        known = _profile_decoder.decode(profile) if profile else NO_PROFILE
-        days = days_kept(earned.get(key, ()))
-        more = (issued_at_ms, uses.get(key, ()), due_ms, is_held, days, known, *birthday, tuple(past.get(key, ())))
-        cards[key] = Card(*[*values, *parts, position, attention, serial, number, tag_uid, came, *more])
-    return cards
 
 
 async def _events(connection: Connection, keys: list[TenantEvent]) -> dict[TenantEvent, Event]:

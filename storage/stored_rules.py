@@ -1,13 +1,13 @@
-"""Loading what belongs to organisations' rules: the definitions, the points they gave, how they failed, when they
-come, and cards' uses of them."""
+"""Loading what belongs to organisations' rules: the definitions, the points they gave, how they failed, and when they
+come."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
-from actors.rule_facts import RuleFailed, RuleUse
+from actors.rule_facts import RuleFailed
 from actors.rulebook import Rulebook
 from actors.schedule_facts import Schedules
 from actors.tenant import Tenant
@@ -24,11 +24,6 @@ FROM rule_points AS t JOIN rules AS r USING (tenant_id, rule_id) WHERE tenant_id
 _FAILURES = """
 SELECT tenant_id, t.rule_id, t.position, r.definition <> '', version, day, at_ms, place, reason
 FROM rule_failures AS t JOIN rules AS r USING (tenant_id, rule_id) WHERE tenant_id = ANY($1::text[])
-"""
-_USES = """
-SELECT t.tenant_id, t.card_id, t.rule_id, t.times, t.day, t.day_times
-FROM unnest($1::text[], $2::text[]) AS u (tenant_id, card_id) JOIN rule_uses AS t USING (tenant_id, card_id)
-ORDER BY t.tenant_id, t.card_id, t.rule_id
 """
 _SCHEDULES = "SELECT tenant_id, state, position FROM rule_schedules WHERE tenant_id = ANY($1::text[])"
 _decoder = msgspec.json.Decoder(RuleDefinition)
@@ -58,13 +53,3 @@ async def add_rules(connection: Connection, tenants: Mapping[str, Tenant]) -> No
     for tenant_id, state, position in await connection.fetch(_SCHEDULES, list(tenants)):
         tenants[tenant_id].schedules = _schedules_decoder.decode(state)
         tenants[tenant_id].schedules_position = position
-
-
-async def uses_of(
-    connection: Connection, columns: Sequence[Sequence[object]]
-) -> dict[tuple[str, str], tuple[RuleUse, ...]]:
-    """Cards' uses of rules, by organisation and card."""
-    found: dict[tuple[str, str], list[RuleUse]] = {}
-    for tenant_id, card_id, *use in await connection.fetch(_USES, *columns):
-        found.setdefault((tenant_id, card_id), []).append(RuleUse(*use))
-    return {key: tuple(uses) for key, uses in found.items()}

@@ -20,6 +20,7 @@ from actors.recent import RecentEntries
 from actors.requests import RequestMemory
 from actors.residents import Residents
 from actors.scope import Scope
+from actors.seldom import Seldom, with_seldom
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import EventTerms, Gate, TenantSettings
@@ -37,7 +38,10 @@ def tenant(**settings: Any) -> Tenant:
 def card(card_id: str = "card", **fields: Any) -> Card:
     state = Card("org", card_id, "member", "Ann", "gold", 0, 0)
     for name, value in fields.items():
-        setattr(state, name, value)
+        if name in Seldom.__struct_fields__:
+            state.seldom = with_seldom(state.seldom, **{name: value})
+        else:
+            setattr(state, name, value)
     return state
 
 

@@ -15,6 +15,7 @@ from actors.ledger import BALANCE_MAX
 from actors.points import decide_wake_card
 from actors.points_commands import CapturePoints, ConfirmPoints, HoldPoints, ReleasePoints, TransferPoints
 from actors.ports import LedgerEntry
+from actors.seldom import with_seldom
 from actors.terms import (
     FAR_MS,
     HOLD_MS_DEFAULT,
@@ -181,7 +182,8 @@ def test_a_transfer_needs_both_cards_active() -> None:
 
 def test_limits_of_holds_lots_and_balances() -> None:
     made = bank()
-    made.card.holds = tuple(Hold(90 + n, "wallet", 0, NOW_MS + 5, ()) for n in range(HOLDS_PER_CARD_MAX))
+    holds = tuple(Hold(90 + n, "wallet", 0, NOW_MS + 5, ()) for n in range(HOLDS_PER_CARD_MAX))
+    made.card.seldom = with_seldom(made.card.seldom, holds=holds)
     assert made.ask(HoldPoints(*HEAD, 1)) == "limit_reached"
     made = bank()
     made.card.wallet = BALANCE_MAX

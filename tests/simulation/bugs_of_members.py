@@ -17,6 +17,7 @@ from actors.ledger import LedgerDraft
 from actors.member_commands import DescribeCardHolder
 from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.rule_run import RuleRun
+from actors.seldom import with_seldom
 from tests.simulation.planting import around, deciding, planted
 from tests.simulation.postgres_model import PostgresModel
 
@@ -25,7 +26,7 @@ from tests.simulation.postgres_model import PostgresModel
 def a_birthday_comes_again_when_it_is_changed() -> Iterator[None]:
     def apply(original: Any, self: Any, fact: Any) -> None:
         original(self, fact)
-        self.birthday_year = 0
+        self.seldom = with_seldom(self.seldom, birthday_year=0)
 
     with around(Card, "_change", apply):
         yield
@@ -36,7 +37,9 @@ def a_birthday_that_is_told_again_on_its_day_is_lost() -> Iterator[None]:
     def describe(scope: Any, command: Any, at_ms: int) -> Any:
         card = scope.card
         if 0 < card.birthday_due_ms <= at_ms:
-            scope.actors["card"] = msgspec.structs.replace(card, birthday_on=0, birthday_due_ms=0)
+            scope.actors["card"] = msgspec.structs.replace(
+                card, seldom=with_seldom(card.seldom, birthday_on=0, birthday_due_ms=0)
+            )
         return decide_describe_card_holder(scope, command, at_ms)
 
     with deciding(DescribeCardHolder, describe):

@@ -17,6 +17,7 @@ from actors.ledger import LedgerDraft
 from actors.points_commands import CapturePoints, TransferPoints
 from actors.refusals import HOLD_CAPTURED
 from actors.scope import Scope
+from actors.seldom import with_seldom
 from actors.tenant import Tenant
 from tests.simulation.planting import around, deciding, planted
 
@@ -41,7 +42,7 @@ def hold_ends_twice() -> Iterator[None]:
         if not isinstance(found, list):
             released[key] = found
         elif key in released and found[0].reason == HOLD_CAPTURED:
-            scope.card.holds = (*scope.card.holds, released[key])
+            scope.card.seldom = with_seldom(scope.card.seldom, holds=(*scope.card.holds, released[key]))
             return released[key]
         return found
 
@@ -57,12 +58,11 @@ def lapsed_hold_captured() -> Iterator[None]:
 
     def capture(scope: Any, command: Any, at_ms: int) -> Any:
         card = scope.card
-        before, card.holds = (
-            card.holds,
-            tuple(msgspec.structs.replace(hold, lapses_at_ms=at_ms + 1) for hold in card.holds),
-        )
+        before = card.seldom
+        holds = tuple(msgspec.structs.replace(hold, lapses_at_ms=at_ms + 1) for hold in card.holds)
+        card.seldom = with_seldom(before, holds=holds)
         facts = original(scope, command, at_ms)
-        card.holds = before
+        card.seldom = before
         return facts
 
     with deciding(CapturePoints, capture):

@@ -45,6 +45,7 @@ from actors.member_facts import BirthdayCame, CardHolderDescribed
 from actors.ports import Alarm, BoardScore, LedgerEntry, Loaded, LoadRequest, OtherActor
 from actors.rule_facts import RuleDeleted, RulesApplied, RuleSaved, RuleUnitsReturned
 from actors.schedule_facts import SchedulesMoved
+from actors.seldom import seldom_of
 from actors.tag import Tag
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, EarnedDay, Hold, Lot
@@ -377,19 +378,21 @@ class PostgresModel:
             *row["day"],
             tuple(Lot(lot, left, at_ms, since) for at_ms, lot, left, since in lots),
             row["wallet"],
-            tuple(self.holds.get(key, {}).values()),
             row["position"],
-            row.get("attention", ""),
             row.get("serial", 0),
             row["number"],
-            row.get("tag", ""),
             row.get("visits", NO_VISITS),
             row["issued"],
-            self.rules.uses(key),
-            *row.get("tier_due", (0, False)),
-            tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
-            *member_of(row),
             self.board_rows.past_days(*key, row["day"][0]),
+            seldom_of(
+                row.get("attention", ""),
+                row.get("tag", ""),
+                self.rules.uses(key),
+                *row.get("tier_due", (0, False)),
+                tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
+                *member_of(row),
+                tuple(self.holds.get(key, {}).values()),
+            ),
         )
 
     def tag(self, key: tuple[str, str]) -> Tag:
