@@ -28,6 +28,7 @@ from actors.calendar import local_day
 from actors.card import Card
 from actors.facts import AlarmSet, Fact, PointsPosted
 from actors.freezing import day_now, is_open
+from actors.seldom import with_seldom
 from actors.tenant import Tenant
 from actors.terms import FAR_MS, POOL, Account, EarnedDay, EntryKind, Hold, Lot, Taking
 from actors.tiers import Standing, TierFact, fallen_due, points_in_window, risen, standing_of
@@ -424,9 +425,8 @@ def _spending_order(lot: Lot) -> tuple[int, int]:
 def tier_settled(tenant: Tenant, card: Card, at_ms: int) -> tuple[list[Fact], Card]:
     """What has fallen due about a card's tier, and the card as it is after that."""
     facts, standing = fallen_due(tenant, card, at_ms)
-    after = msgspec.structs.replace(
-        card, tier=standing.tier, tier_due_ms=standing.due_ms, tier_is_held=standing.is_held
-    )
+    seldom = with_seldom(card.seldom, tier_due_ms=standing.due_ms, tier_is_held=standing.is_held)
+    after = msgspec.structs.replace(card, tier=standing.tier, seldom=seldom)
     return [*facts, *card_alarm(card, standing.due_ms, at_ms)], after
 
 

@@ -67,6 +67,9 @@ LEFT JOIN LATERAL (
 """
 # Where in a row what has to be decoded stands, and where `Card`'s own fields end.
 _LOTS, _VISITS, _PAST, _OWN = 15, 20, 22, 23
+# Numbers that many cards have in common: the validity and the latest day. And two that are often the same.
+_COMMON = (5, 6, 12)
+_EARNED_POSITION, _DAY_POSITION = 10, 14
 _NOTHING_SELDOM = ("", "", None, 0, False, None, "", 0, 0, 0, None)
 
 _profile_decoder = msgspec.json.Decoder(Profile)
@@ -88,12 +91,16 @@ async def load_cards(connection: Connection, keys: Iterable[TenantCard]) -> dict
 def _card(row: asyncpg.Record) -> Card:
     values = list(row[:_OWN])
     lots, visits, past = values[_LOTS], values[_VISITS], values[_PAST]
+    for place in _COMMON:
+        values[place] = _same(values[place])
+    if values[_EARNED_POSITION] == values[_DAY_POSITION]:
+        values[_DAY_POSITION] = values[_EARNED_POSITION]
     values[_LOTS] = _lots_decoder.decode(lots) if isinstance(lots, str) else ()
     values[_VISITS] = _visits(visits) if isinstance(visits, str) else NO_VISITS
     values[_PAST] = _days(past) if isinstance(past, str) else ()
     rest = tuple(row[_OWN:])
-    values.append(NOTHING_SELDOM if rest == _NOTHING_SELDOM else _seldom(*rest))  # type: ignore[arg-type]
-    return Card(*values)  # type: ignore[arg-type]
+    values.append(NOTHING_SELDOM if rest == _NOTHING_SELDOM else _seldom(*rest))
+    return Card(*values)
 
 
 def _seldom(
@@ -122,6 +129,12 @@ def _seldom(
         birthday_year,
         _holds_decoder.decode(holds) if holds else (),
     )
+
+
+@lru_cache(maxsize=1024)
+def _same(value: object) -> object:
+    """The same object for equal values."""
+    return value
 
 
 @lru_cache(maxsize=8192)

@@ -26,6 +26,7 @@ from tests.benchmarks.memory import bytes_each
 from tests.support.many_cards import ORG, fill, seeded_card_id
 
 CARDS = 100_000
+POSITION = 5_000_000_000
 BATCHES = (1, 10, 50, 200, 1_000)
 LOADED_OF_EACH = 4_000
 
@@ -33,7 +34,7 @@ LOADED_OF_EACH = 4_000
 async def measure(url: str, cards: int) -> list[str]:
     """A line for each size of a batch, and one for the bytes."""
     connection = await asyncpg.connect(url)
-    await fill(connection, cards)
+    await fill(connection, cards, POSITION)
     await connection.close()
     pool = await reader_pool(url, 1)
     store = PostgresStore(pool)

@@ -367,6 +367,7 @@ class PostgresModel:
         row = self.cards[key]
         balance, earned, earned_position, entry_count = row["points"]
         lots = sorted((at_ms, lot, left, since) for lot, (at_ms, left, since) in self.lots.get(key, {}).items() if left)
+        earned_days = tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items()))
         return Card(
             *key,
             *row["who"],
@@ -385,11 +386,9 @@ class PostgresModel:
             row["issued"],
             self.board_rows.past_days(*key, row["day"][0]),
             seldom_of(
-                row.get("attention", ""),
-                row.get("tag", ""),
-                self.rules.uses(key),
+                *(row.get("attention", ""), row.get("tag", ""), self.rules.uses(key)),
                 *row.get("tier_due", (0, False)),
-                tuple(EarnedDay(*day) for day in sorted(row.get("earned_days", {}).items())),
+                earned_days,
                 *member_of(row),
                 tuple(self.holds.get(key, {}).values()),
             ),
