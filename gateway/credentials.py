@@ -10,8 +10,8 @@ Rules:
 3. One credential has exactly one text: the frame's layout is compared byte by byte, and only bytes whose signature held
    reach a general CBOR decoder.
 4. A signature is checked by making it again: Ed25519 is deterministic (RFC 8032 §5.1.6), and making one takes a third
-   of what checking one with the public key does. It also lets through the one text that we issued, and no other that the
-   equation would allow. Who has only public keys (`gateway.published_keys`) checks as usual.
+   of what checking one with the public key does. It also lets through no other text than the one that we issued.
+   Who has only public keys (`gateway.published_keys`) checks as usual.
 5. `verify` is a pure function of the text; it does not look at the clock (the partition judges validity, at the scan's
    time). Good texts are cached, bad ones never, so forgeries cannot push good ones out.
 6. A card that is shown on a phone has `MV1R:`, the same in base45, and the eight digits of its code
