@@ -14,7 +14,8 @@ Rules:
 4. An outage is waited for with growing pauses. The loop ends only by `stop`.
 5. The journal is trimmed up to the committed position, never beyond.
 6. In a rush the doors come first: see `storage.standing_back`.
-7. While Postgres writes one transaction, the rows of the next are made. They are dropped if that one fails.
+7. Partitions at rest ask nothing: one question for all of them finds those whose journal has grown.
+8. While Postgres writes one transaction, the rows of the next are made. They are dropped if that one fails.
 
 What happens to a partition on an error is decided in `_Course.step` and `Projector._drive`:
 
@@ -60,7 +61,9 @@ GATHER_S_MAX = 0.25
 TRANSACTIONS_PER_S_MAX = 80
 FACTS_PER_S_HIGH = 2_000
 FACTS_PER_TRANSACTION_AIM = 4_000
-IDLE_S_MAX = 0.1
+# How often all journals are asked for news, and how often a partition looks for itself without any.
+NEWS_S = 0.05
+IDLE_S_MAX = 5.0
 BUSY_S = 1.0
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 2.0
@@ -148,6 +151,7 @@ class _Course:
         self.written_at = 0.0
         self.facts_per_s = 0.0
         self.is_growing = False
+        self.news = asyncio.Event()
         self._projected_at_ms = 0
         self._entry_bytes = 1
         self._journal = journal
@@ -339,6 +343,7 @@ class Projector:
         self._courses = {partition: _Course(partition, journal, pool, self._tally) for partition in partitions}
         self._halted: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
+        self._journal = journal
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -348,6 +353,7 @@ class Projector:
         caller's."""
         self._stopped.clear()
         tasks = {asyncio.create_task(self._drive(course)): course for course in self._courses.values()}
+        looking_out = asyncio.create_task(self._look_out())
         try:
             running = set(tasks)
             while running:
@@ -358,14 +364,16 @@ class Projector:
                         self._halt(tasks[task].partition, error)
             await self._stopping.wait()
         finally:
-            for task in tasks:
+            for task in (*tasks, looking_out):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, looking_out, return_exceptions=True)
             self._stopped.set()
 
     async def stop(self) -> None:
         """Ends `run` between two transactions, and returns when it has ended."""
         self._stopping.set()
+        for course in self._courses.values():
+            course.news.set()
         await self._stopped.wait()
 
     def status(self) -> ProjectorStatus:
@@ -392,7 +400,6 @@ class Projector:
 
     async def _drive(self, course: _Course) -> None:
         failures = 0
-        idle_s = GATHER_S
         while not self._stopping.is_set():
             begun_s = time.monotonic()
             try:
@@ -411,8 +418,30 @@ class Projector:
             if course.is_growing and course.facts_per_s >= FACTS_PER_S_HIGH and self._is_machine_busy():
                 await self._pause(pause_s(time.monotonic() - begun_s, *course.backlog(self._now_ms())))
             elif not is_full:
-                idle_s = self._gather_s(course) if self._is_busy(course) else min(idle_s * 2, IDLE_S_MAX)
-                await self._pause(idle_s)
+                await (self._pause(self._gather_s(course)) if self._is_busy(course) else self._rest(course))
+
+    async def _rest(self, course: _Course) -> None:
+        """Until there is news (rule 7)."""
+        course.news.clear()
+        if not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_S_MAX):
+                    await course.news.wait()
+
+    async def _look_out(self) -> None:
+        """Rule 7. Where the journal does not answer, each partition finds out for itself."""
+        courses = list(self._courses.values())
+        while True:
+            await asyncio.sleep(NEWS_S)
+            if all(course.news.is_set() for course in courses):
+                continue
+            try:
+                tails = await self._journal.tail_seqs([course.partition for course in courses])
+            except JournalError:
+                tails = [course.projected_seq + 1 for course in courses]
+            for course, tail_seq in zip(courses, tails, strict=True):
+                if tail_seq != course.projected_seq:
+                    course.news.set()
 
     def _is_busy(self, course: _Course) -> bool:
         return course.written_at > time.monotonic() - BUSY_S
