@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+import gevent  # type: ignore[import-untyped]
 from locust import events
-from locust.runners import MasterRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from gateway.client import MasterVip
 from gateway.client.client import URL_DEFAULT
@@ -76,6 +78,10 @@ def read_fixtures(environment: Any, **_: Any) -> None:
     curve: Curve = options.curve
     Visitor.run_now = Run(fixtures, options.pace)
     Arrivals.curve = curve
+    if options.headless and not isinstance(environment.runner, WorkerRunner):
+        # While a shape runs Locust listens to no signal, and would leave its workers behind.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, environment.runner.quit)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request is too much
 
 

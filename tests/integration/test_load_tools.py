@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,18 @@ def test_people_with_an_account_see_their_own_card(load: Load) -> None:
 # --- Locust -----------------------------------------------------------------------------------------------------------
 
 
-def locust(load: Load, log: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A process of it."""
+@contextmanager
+def locust(load: Load, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of it; what it prints goes to `log`.out, what it logs to `log`."""
     common = ["-f", "loadtest/locustfile.py", "--headless", "--fixtures", str(load.path), "--pace", "10"]
-    with log.open("w") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-m", "locust", *common, *arguments],
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
+    command = [sys.executable, "-m", "locust", *common, *arguments]
+    with log.open("wb") as errors, log.with_suffix(".out").open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=errors)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
@@ -111,7 +112,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
             yield from csv.DictReader(file)
 
 
-def wait_for_all_kinds(stats: Path, master: subprocess.Popen[str]) -> None:
+def wait_for_all_kinds(stats: Path, master: subprocess.Popen[bytes]) -> None:
     """Until each kind of user has been answered a few times."""
     deadline_s = time.monotonic() + TIMEOUT_S
     asked: dict[str, int] = {}
@@ -133,17 +134,14 @@ def test_two_workers_play_an_evening_and_nothing_fails(load: Load, tmp_path: Pat
         master_does = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--json"]
         sizes = ["--expect-workers", "2", "--host", load.base_url, "-u", "40", "-t", "10m", "--curve", "even"]
         ends = ["--stop-timeout", "20", "--csv", str(tmp_path / "load")]
-        processes = [locust(load, logs[0], *master_does, *sizes, *ends)]
-        stack.callback(processes[0].kill)
+        processes = [stack.enter_context(locust(load, logs[0], *master_does, *sizes, *ends))]
         for log in logs[1:]:
-            processes.append(locust(load, log, "--worker", "--master-port", port))
-            stack.callback(processes[-1].kill)
+            processes.append(stack.enter_context(locust(load, log, "--worker", "--master-port", port)))
         wait_for_all_kinds(tmp_path / "load_stats.csv", processes[0])
         processes[0].terminate()
-        out, _ = processes[0].communicate(timeout=60)
-        statuses = [process.wait(30) for process in processes]
+        statuses = [process.wait(60) for process in processes]
     told = "".join(log.read_text()[-3_000:] for log in logs)
-    lines = json.loads(out)
+    lines = json.loads(logs[0].with_suffix(".out").read_bytes())
     failures = list(rows(tmp_path / "load_failures.csv"))
     assert [line for line in lines if line["num_failures"]] == [], (failures, told)
     assert statuses == [0, 0, 0], told
@@ -158,9 +156,8 @@ def test_two_workers_play_an_evening_and_nothing_fails(load: Load, tmp_path: Pat
 def test_locust_says_what_is_missing(load: Load, tmp_path: Path) -> None:
     without = tmp_path / "fixtures.json"
     write_fixtures(without, {**load.fixtures, "members": []})
-    process = locust(Load(load.base_url, without, load.fixtures), tmp_path / "log", "-t", "1s", "MemberApp")
-    process.communicate(timeout=60)
-    assert process.returncode == 1
+    with locust(Load(load.base_url, without, load.fixtures), tmp_path / "log", "-t", "1s", "MemberApp") as process:
+        assert process.wait(60) == 1
     assert "python -m loadtest.accounts" in (tmp_path / "log").read_text()
 
 
