@@ -7,7 +7,8 @@ Rules:
    topic that was put away and comes back begins above all offsets it had, so that nobody takes up at a wrong place.
 3. Only watched topics publish: asking for a topic watches it for `WATCHED_MS`. What happened unwatched is caught up
    at the next look.
-4. At most one update per topic in `PUBLISH_INTERVAL_MS`.
+4. At most one update per topic in `PUBLISH_INTERVAL_MS`, and less often where many topics change at once: each update
+   is encoded, published and read by every gateway, and doors go before boards.
 5. A topic that did not change costs nothing, however many there are.
 """
 
@@ -34,6 +35,9 @@ from actors.windows import ALL_WINDOW, EVENT_WINDOW, board_key, keys_of_part
 
 WATCHED_MS = 30_000
 PUBLISH_INTERVAL_MS = 100
+PUBLISH_INTERVAL_MS_MAX = 500
+# Each topic that changes adds so much to the interval of all.
+PUBLISH_INTERVAL_MS_PER_TOPIC = 4
 UPDATES_KEPT = 128
 # How often topics that nobody watches are looked for.
 TIDY_INTERVAL_MS = 1_000
@@ -79,9 +83,9 @@ class Topic:
             return TopicView(name, self._epoch, self.offset, True, None, missed), digest
         return TopicView(name, self._epoch, self.offset, False, self.source.snapshot(durable_seq)), digest
 
-    def due(self, now_ms: int, durable_seq: int) -> Digest | None:
-        """The update to publish now, if the topic was not published just before."""
-        if now_ms - self._published_ms < PUBLISH_INTERVAL_MS or durable_seq < self.source.since_seq:
+    def due(self, now_ms: int, durable_seq: int, interval_ms: int) -> Digest | None:
+        """The update to publish now, if the topic was not published within the interval."""
+        if now_ms - self._published_ms < interval_ms or durable_seq < self.source.since_seq:
             return None
         return self._publish(now_ms, durable_seq)
 
@@ -343,11 +347,14 @@ class Views:
     def due(self, now_ms: int) -> list[Digest]:
         """All updates to publish now."""
         digests = []
+        interval_ms = min(
+            max(PUBLISH_INTERVAL_MS, PUBLISH_INTERVAL_MS_PER_TOPIC * len(self._dirty)), PUBLISH_INTERVAL_MS_MAX
+        )
         for key, topic in list(self._dirty.items()):
             if now_ms > topic.watched_until_ms:
                 del self._dirty[key]  # until somebody looks
                 continue
-            digest = topic.due(now_ms, self.durable_seq)
+            digest = topic.due(now_ms, self.durable_seq, interval_ms)
             if digest is not None:
                 digests.append(digest)
             if not topic.is_dirty:

@@ -22,7 +22,7 @@ from actors.terms import Reentry
 
 # Changes that wait for their update; beyond, the list has to be looked up.
 CHANGES_WAITING_MAX = 10_000
-# Scans that are remembered of one event, some 300 bytes each.
+# Scans that are remembered of one event, some 600 bytes each.
 HEARD_SCANS_MAX = 50_000
 
 _PLAIN: Final = ScanDetails()
@@ -39,7 +39,7 @@ class HeardConflicts:
         self.strangers = set(event.attendance)
         self.resolved: set[str] = set()
         self._reentry = event.terms.reentry
-        self._heard: dict[str, list[TimedScan]] = {}
+        self._heard: dict[str, list[ScanJudged]] = {}
         self._heard_count = 0
         self._hears_all = True
         # Cards that an offline scanner let in or out, with their conflicts.
@@ -73,24 +73,10 @@ class HeardConflicts:
             self._forget()
             return
         self._heard_count += 1
-        scan = TimedScan(
-            fact.card_id,
-            fact.member_id,
-            fact.member_name,
-            details.session_id,
-            fact.request_id,
-            fact.direction,
-            fact.scanned_at_ms if details.is_offline else fact.at_ms,
-            fact.gate_id,
-            fact.device_id,
-            details.zone_id,
-            details.is_offline,
-            details.conflict,
-        )
         heard = self._heard.get(fact.card_id)
         if heard is None:
             heard = self._heard[fact.card_id] = []
-        heard.append(scan)
+        heard.append(fact)
         if details.is_offline:
             self._found.setdefault(fact.card_id, {})
         if fact.card_id in self._found:
@@ -102,7 +88,7 @@ class HeardConflicts:
         if heard is None or not self.knows(fact.card_id, fact.session_id):
             self._must_look_up = True
             return
-        heard[:] = [scan for scan in heard if scan.scan_id != fact.scan_id]
+        heard[:] = [scan for scan in heard if scan.request_id != fact.scan_id]
         if fact.card_id in self._found:
             self._compare(fact.card_id)
 
@@ -124,7 +110,7 @@ class HeardConflicts:
     def _compare(self, card_id: str) -> None:
         """Notes what has changed about a card's conflicts."""
         before = self._found[card_id]
-        timeline = sorted(self._heard[card_id], key=place_in_time)
+        timeline = sorted(map(_timed, self._heard[card_id]), key=place_in_time)
         now = self._found[card_id] = {_identity(one): None for one in conflicts_in(timeline, self._reentry)}
         for identity in before:
             if identity not in now:
@@ -148,6 +134,24 @@ class HeardConflicts:
         self._must_look_up |= bool(self._found)
         self._heard.clear()
         self._found.clear()
+
+
+def _timed(fact: ScanJudged) -> TimedScan:
+    details = fact.details or _PLAIN
+    return TimedScan(
+        fact.card_id,
+        fact.member_id,
+        fact.member_name,
+        details.session_id,
+        fact.request_id,
+        fact.direction,
+        fact.scanned_at_ms if details.is_offline else fact.at_ms,
+        fact.gate_id,
+        fact.device_id,
+        details.zone_id,
+        details.is_offline,
+        details.conflict,
+    )
 
 
 def _identity(conflict: Conflict) -> _Identity:

@@ -59,6 +59,10 @@ class Journal(Protocol):
         """The last entry's place. Raises `JournalCorrupt` when stream and fence disagree, `OutcomeUnknown` when
         away."""
 
+    async def tail_seqs(self, partitions: Sequence[int]) -> Sequence[int]:
+        """The seqs of the tails, as they are without the check of `tail`: one question for who waits for news of many
+        partitions. Raises `OutcomeUnknown` when away."""
+
     async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
         """Appends, atomically, the first entry (no facts) of epoch tail.epoch + 1 and returns it; from then on no
         entry of an older epoch can be written. With `expected_epoch`, only if the tail's epoch is that one, else

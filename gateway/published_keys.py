@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from gateway.credentials import PREFIX, ROTATING_PREFIX, CredentialClaims, Forged, opened
@@ -31,11 +32,15 @@ class PublishedKeys:
         elif not text.startswith(PREFIX):
             return None
         try:
-            return opened(text, self._keys, self._key)
+            return opened(text, self._keys, self._is_signed)
         except Forged:
             return None
 
-    def _key(self, tenant_id: str, key_id: int) -> Ed25519PublicKey:
+    def _is_signed(self, tenant_id: str, key_id: int, signature: bytes, signed: bytes) -> bool:
         if tenant_id != self._tenant_id:
-            raise Forged
-        return self._keys[key_id]
+            return False
+        try:
+            self._keys[key_id].verify(signature, signed)
+        except InvalidSignature:
+            return False
+        return True

@@ -19,6 +19,10 @@ VARIABLES = {
     "RAY_core_worker_internal_heartbeat_ms": "100",
     "RAY_timeout_ms_task_wait_for_death_info": "50",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # By default Serve looks ten times a second at what hardly ever changes, and each gateway tells as often how many
+    # requests came by Serve's own proxy, which is none: 3 % and 4 % of a core.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
 }
 
 

@@ -23,6 +23,7 @@ from serve.settings import Settings
 from storage.postgres import writer_pool
 from storage.projector import Projector, ProjectorStatus
 from storage.redis_journal import RedisJournal
+from storage.standing_back import MachineLoad
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ class ProjectorActor:
             settings.postgres_connections_per_process,
             is_unsafe_allowed=settings.unsafe_journal,
         )
-        self._projector = Projector(journal, pool, self._partitions, wall_clock_ms)
+        self._projector = Projector(journal, pool, self._partitions, wall_clock_ms, MachineLoad().is_busy)
         processes.settle()
         try:
             await self._projector.run()

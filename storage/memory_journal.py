@@ -42,6 +42,9 @@ class MemoryJournal:
     async def tail(self, partition: int) -> Mark:
         return self._stream(partition).tail
 
+    async def tail_seqs(self, partitions: Sequence[int]) -> Sequence[int]:
+        return [(await self.tail(partition)).seq for partition in partitions]
+
     async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
         stream = self._stream(partition)
         tail = stream.tail

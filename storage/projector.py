@@ -13,6 +13,9 @@ Rules:
    in the same batch is projected.
 4. An outage is waited for with growing pauses. The loop ends only by `stop`.
 5. The journal is trimmed up to the committed position, never beyond.
+6. In a rush the doors come first: see `storage.standing_back`.
+7. Partitions at rest ask nothing: one question for all of them finds those whose journal has grown.
+8. While Postgres writes one transaction, the rows of the next are made. They are dropped if that one fails.
 
 What happens to a partition on an error is decided in `_Course.step` and `Projector._drive`:
 
@@ -45,6 +48,7 @@ from storage.postgres import DATA_FAULTS, OUTAGES, Pool
 from storage.row_batch import RowBatch
 from storage.row_writer import PositionLost, write
 from storage.rows import PoisonEntry, add, rows_of
+from storage.standing_back import pause_s
 
 FACTS_PER_TRANSACTION_MAX = 5_000
 BYTES_PER_TRANSACTION_MAX = 4_000_000
@@ -57,7 +61,9 @@ GATHER_S_MAX = 0.25
 TRANSACTIONS_PER_S_MAX = 80
 FACTS_PER_S_HIGH = 2_000
 FACTS_PER_TRANSACTION_AIM = 4_000
-IDLE_S_MAX = 0.1
+# How often all journals are asked for news, and how often a partition looks for itself without any.
+NEWS_S = 0.05
+IDLE_S_MAX = 5.0
 BUSY_S = 1.0
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 2.0
@@ -118,25 +124,43 @@ class _Tally:
         )
 
 
+class _Load(msgspec.Struct):
+    """What one transaction takes: entries from `before` to `reached`, as rows. `poison` is what is wrong with the entry
+    after them, if anything."""
+
+    before: Mark
+    entries: list[Entry]
+    batch: RowBatch
+    reached: Mark
+    poison: PoisonEntry | None
+
+
 class _Course:
-    """One partition on its way into Postgres: the mark, and the entries that were read after it."""
+    """One partition on its way into Postgres: the mark, what is to be written next, and the entries that were read
+    after that."""
 
     def __init__(self, partition: int, journal: Journal, pool: Pool, tally: _Tally) -> None:
         self.partition = partition
         self.mark: Mark | None = None
         self.pending: deque[Entry] = deque()
+        self._next: _Load | None = None
         # For the status only, and kept when the mark is forgotten: what was last known.
         self.projected_seq = 0
         self.tail_seq = 0
         self.oldest_at_ms: int | None = None
         self.written_at = 0.0
         self.facts_per_s = 0.0
+        self.is_growing = False
+        self.news = asyncio.Event()
+        self._projected_at_ms = 0
+        self._entry_bytes = 1
         self._journal = journal
         self._pool = pool
         self._tally = tally
         self._trimmed_seq = -1
         self._noted_seq = -1
         self._maintained_at = 0.0
+        self._looked_at_seq = 0
         self._gap_at: Mark | None = None
         self._read_limit = ENTRIES_PER_READ_FIRST
         # Set when Postgres refused a batch: one entry at a time until all that was read is through.
@@ -144,7 +168,7 @@ class _Course:
 
     def forget(self) -> None:
         """Something is uncertain: the next step begins with Postgres' position."""
-        self.mark = None
+        self.mark = self._next = None
         self.pending.clear()
 
     async def step(self) -> bool:
@@ -152,14 +176,21 @@ class _Course:
         once."""
         if self.mark is None:
             self.mark = await self._position()
-        await self._read(self.mark)
-        if self.pending:
-            batch, poison = self._gather(self.mark)
-            is_written = await self._write(self.mark, batch) if batch.journal_entries else True
-            if poison is not None and is_written:
-                raise poison
+        if self._next is None:
+            await self._read(self.mark)
+            self._next = await self._gather(self.mark) if self.pending else None
+        load, self._next = self._next, None
+        if load is not None:
+            is_written = await self._write(load) if load.entries else True
+            if load.poison is not None and is_written:
+                raise load.poison
         await self._maintain()
-        return bool(self.pending)
+        return self._next is not None or bool(self.pending)
+
+    def backlog(self, now_ms: int) -> tuple[int, int]:
+        """What waits in the journal, as far as is known: how old it is in ms, and its bytes."""
+        entries = max(0, self.tail_seq - self.projected_seq)
+        return (now_ms - self._projected_at_ms if entries else 0), entries * self._entry_bytes
 
     async def _position(self) -> Mark:
         row = await self._pool.fetchrow(_POSITION, self.partition)
@@ -179,26 +210,28 @@ class _Course:
             self._gap_at = mark
             raise
         self._gap_at = None
-        self.oldest_at_ms = self.pending[0].at_ms if self.pending else None
+        self._note_oldest()
         if self.pending:
             self.tail_seq = max(self.tail_seq, self.pending[-1].seq)
             # About as many bytes as two transactions take, whatever the size of entries is just now.
-            entry_bytes = 1 + sum(len(entry.payload) for entry in self.pending) // len(self.pending)
-            self._read_limit = max(1, min(ENTRIES_PER_READ_MAX, 2 * BYTES_PER_TRANSACTION_MAX // entry_bytes))
+            self._entry_bytes = 1 + sum(len(entry.payload) for entry in self.pending) // len(self.pending)
+            self._read_limit = max(1, min(ENTRIES_PER_READ_MAX, 2 * BYTES_PER_TRANSACTION_MAX // self._entry_bytes))
 
-    def _gather(self, mark: Mark) -> tuple[RowBatch, PoisonEntry | None]:
-        """The rows of the next entries, as many as fit a transaction; and what is wrong with the entry after them."""
+    async def _gather(self, mark: Mark) -> _Load:
+        """The rows of the next entries, as many as fit a transaction. Between two entries others have their turn, among
+        them the transaction before."""
         batch = RowBatch(self.partition)
         taken: list[Entry] = []
         before = mark
-        for entry in self.pending:
+        while self.pending:
+            entry = self.pending[0]
             try:
                 _verify(before, entry)
                 add(batch, entry)
             except PoisonEntry as poison:
                 # What the bad entry may have left in the batch goes away with it.
-                return rows_of(self.partition, taken), poison
-            taken.append(entry)
+                return _Load(mark, taken, rows_of(self.partition, taken), before, poison)
+            taken.append(self.pending.popleft())
             before = Mark(entry.epoch, entry.seq, entry.checksum)
             if (
                 self._is_careful
@@ -206,31 +239,47 @@ class _Course:
                 or batch.payload_bytes >= BYTES_PER_TRANSACTION_MAX
             ):
                 break
-        return batch, None
+            await asyncio.sleep(0)
+        return _Load(mark, taken, batch, before, None)
 
-    async def _write(self, mark: Mark, batch: RowBatch) -> bool:
-        """Returns whether the batch was written; if not, its entries are to be tried one at a time."""
-        count = len(batch.journal_entries)
-        last = self.pending[count - 1]
-        reached = Mark(last.epoch, last.seq, last.checksum)
+    async def _write(self, load: _Load) -> bool:
+        """Returns whether the load was written; if not, its entries are to be tried one at a time."""
+        last = load.entries[-1]
+        commit = asyncio.create_task(self._commit(load.before, load.batch, load.reached))
         try:
-            await self._commit(mark, batch, reached)
-        except (PoisonEntry, *DATA_FAULTS) as error:
-            if count > 1:
+            if self.pending and load.poison is None and not self._is_careful:
+                self._next = await self._gather(load.reached)
+        finally:
+            try:
+                await commit
+            except (PoisonEntry, *DATA_FAULTS) as error:
+                if len(load.entries) == 1:
+                    raise PoisonEntry(f"{last.epoch}-{last.seq}: {type(error).__name__}: {error}") from error
                 self._is_careful = True
-                return False
-            raise PoisonEntry(f"{last.epoch}-{last.seq}: {type(error).__name__}: {error}") from error
-        self.mark = reached
-        self.projected_seq = reached.seq
-        for _ in range(count):
-            self.pending.popleft()
-        self.oldest_at_ms = self.pending[0].at_ms if self.pending else None
-        self._tally.add(count, batch.fact_count)
+        if self._is_careful and len(load.entries) > 1:
+            self._put_back(load)
+            return False
+        self.mark = load.reached
+        self.projected_seq = load.reached.seq
+        self._projected_at_ms = last.at_ms
+        self._note_oldest()
+        self._tally.add(len(load.entries), load.batch.fact_count)
         now = time.monotonic()
-        self.facts_per_s = batch.fact_count / max(now - self.written_at, GATHER_S)
+        self.facts_per_s = load.batch.fact_count / max(now - self.written_at, GATHER_S)
         self.written_at = now
-        await self._note(reached)
+        await self._note(load.reached)
         return True
+
+    def _put_back(self, load: _Load) -> None:
+        """What was taken is pending again."""
+        following = self._next.entries if self._next is not None else []
+        self.pending.extendleft(reversed([*load.entries, *following]))
+        self._next = None
+
+    def _note_oldest(self) -> None:
+        """How old the oldest entry is that was read and not written."""
+        waiting = self._next.entries if self._next is not None and self._next.entries else self.pending
+        self.oldest_at_ms = waiting[0].at_ms if waiting else None
 
     async def _note(self, mark: Mark) -> None:
         await self._journal.note_projected(self.partition, mark.seq)
@@ -257,7 +306,9 @@ class _Course:
         if self.mark is None or now < self._maintained_at + MAINTENANCE_S:
             return
         self._maintained_at = now
-        self.tail_seq = (await self._journal.tail(self.partition)).seq
+        tail_seq = (await self._journal.tail(self.partition)).seq
+        self.is_growing = tail_seq > self._looked_at_seq
+        self.tail_seq = self._looked_at_seq = tail_seq
         if self.mark.seq != self._noted_seq:
             # A projector may have died between its commit and the hint, and nothing may come after that for long.
             await self._note(self.mark)
@@ -276,7 +327,7 @@ def _verify(before: Mark, entry: Entry) -> None:
 class Projector:
     """Projects `partitions`, each in a task of its own. The pool's size bounds how many transactions run at once.
 
-    `now_ms` tells the time that lags are measured against."""
+    `now_ms` tells the time that lags are measured against, `is_busy` whether others want the CPU (rule 6)."""
 
     def __init__(
         self,
@@ -284,12 +335,15 @@ class Projector:
         pool: Pool,
         partitions: Sequence[int],
         now_ms: Callable[[], int],
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._now_ms = now_ms
+        self._is_machine_busy = is_busy
         self._tally = _Tally(time.monotonic)
         self._courses = {partition: _Course(partition, journal, pool, self._tally) for partition in partitions}
         self._halted: dict[int, str] = {}
         self._waiting: dict[int, str] = {}
+        self._journal = journal
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -299,6 +353,7 @@ class Projector:
         caller's."""
         self._stopped.clear()
         tasks = {asyncio.create_task(self._drive(course)): course for course in self._courses.values()}
+        looking_out = asyncio.create_task(self._look_out())
         try:
             running = set(tasks)
             while running:
@@ -309,14 +364,16 @@ class Projector:
                         self._halt(tasks[task].partition, error)
             await self._stopping.wait()
         finally:
-            for task in tasks:
+            for task in (*tasks, looking_out):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, looking_out, return_exceptions=True)
             self._stopped.set()
 
     async def stop(self) -> None:
         """Ends `run` between two transactions, and returns when it has ended."""
         self._stopping.set()
+        for course in self._courses.values():
+            course.news.set()
         await self._stopped.wait()
 
     def status(self) -> ProjectorStatus:
@@ -343,8 +400,8 @@ class Projector:
 
     async def _drive(self, course: _Course) -> None:
         failures = 0
-        idle_s = GATHER_S
         while not self._stopping.is_set():
+            begun_s = time.monotonic()
             try:
                 is_full = await course.step()
             except (PoisonEntry, JournalCorrupt) as error:
@@ -358,9 +415,33 @@ class Projector:
                 continue
             failures = 0
             self._waiting.pop(course.partition, None)
-            if not is_full:
-                idle_s = self._gather_s(course) if self._is_busy(course) else min(idle_s * 2, IDLE_S_MAX)
-                await self._pause(idle_s)
+            if course.is_growing and course.facts_per_s >= FACTS_PER_S_HIGH and self._is_machine_busy():
+                await self._pause(pause_s(time.monotonic() - begun_s, *course.backlog(self._now_ms())))
+            elif not is_full:
+                await (self._pause(self._gather_s(course)) if self._is_busy(course) else self._rest(course))
+
+    async def _rest(self, course: _Course) -> None:
+        """Until there is news (rule 7)."""
+        course.news.clear()
+        if not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_S_MAX):
+                    await course.news.wait()
+
+    async def _look_out(self) -> None:
+        """Rule 7. Where the journal does not answer, each partition finds out for itself."""
+        courses = list(self._courses.values())
+        while True:
+            await asyncio.sleep(NEWS_S)
+            if all(course.news.is_set() for course in courses):
+                continue
+            try:
+                tails = await self._journal.tail_seqs([course.partition for course in courses])
+            except JournalError:
+                tails = [course.projected_seq + 1 for course in courses]
+            for course, tail_seq in zip(courses, tails, strict=True):
+                if tail_seq != course.projected_seq:
+                    course.news.set()
 
     def _is_busy(self, course: _Course) -> bool:
         return course.written_at > time.monotonic() - BUSY_S

@@ -222,6 +222,12 @@ class RedisJournal:
             raise JournalCorrupt(f"partition {partition}: {reply[1].decode(errors='replace')}")
         return Mark(int(reply[1]), int(reply[2]), reply[3])
 
+    async def tail_seqs(self, partitions: Sequence[int]) -> Sequence[int]:
+        async with self._client.pipeline(transaction=False) as questions:
+            for partition in partitions:
+                questions.hget(self._lane(partition).fence, "seq")
+            return [int(seq or 0) for seq in await _asked(questions.execute())]
+
     async def open(self, partition: int, expected_epoch: int | None, at_ms: int) -> Entry:
         for _ in range(OPEN_ATTEMPTS_MAX):
             tail = await self.tail(partition)

@@ -55,6 +55,14 @@ class TestSettings:
         await journal.check_settings()
 
 
+class TestTailSeqs:
+    async def test_many_tails_in_one_question(self, journal: Journal, partition: int) -> None:
+        writer = await Writer.open(journal, partition)
+        await writer.append()
+        empty = next(_partitions)
+        assert list(await journal.tail_seqs([empty, partition])) == [0, (await journal.tail(partition)).seq]
+
+
 class TestOpen:
     async def test_before_the_first_entry_the_tail_is_all_zero(self, journal: Journal, partition: int) -> None:
         assert await journal.tail(partition) == Mark()

@@ -231,6 +231,67 @@ async def test_a_connection_that_falls_silent(dsn: str, partition: int, monkeypa
         await pool.close()
 
 
+async def test_in_a_rush_it_stands_back_and_then_no_more(
+    pool: Pool, partition: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlogs: list[tuple[int, int]] = []
+
+    def pause_s(worked_s: float, backlog_ms: int, backlog_bytes: int) -> float:
+        backlogs.append((backlog_ms, backlog_bytes))
+        return 0.05
+
+    monkeypatch.setattr(projector_module, "pause_s", pause_s)
+    monkeypatch.setattr(projector_module, "MAINTENANCE_S", 0.0)
+    monkeypatch.setattr(projector_module, "FACTS_PER_S_HIGH", 0)
+    journal = MemoryJournal()
+    source = Source(journal, partition)
+    async with projecting(journal, pool, [partition], lambda: True) as projector:
+        for _ in range(20):
+            await source.write(2)
+            await asyncio.sleep(0.02)
+        await wait_projected(projector, source)
+        assert any(age_ms > 0 and size > 0 for age_ms, size in backlogs)
+        assert projector.status().transactions_total < 20
+        rests = len(backlogs)
+        await asyncio.sleep(0.3)
+        assert len(backlogs) <= rests + 1, "nothing comes any more"
+    await assert_postgres_holds(pool, source)
+
+
+class CountingJournal(MemoryJournal):
+    """Counts the questions."""
+
+    reads = 0
+    questions = 0
+
+    async def read(self, partition: int, after: Mark, limit: int) -> Sequence[Entry]:
+        self.reads += 1
+        return await super().read(partition, after, limit)
+
+    async def tail_seqs(self, partitions: Sequence[int]) -> Sequence[int]:
+        self.questions += 1
+        return await super().tail_seqs(partitions)
+
+
+async def test_partitions_at_rest_are_asked_for_together(
+    pool: Pool, partition: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector_module, "BUSY_S", 0.0)
+    journal = CountingJournal()
+    source = Source(journal, partition)
+    others = [next(partitions) for _ in range(7)]
+    async with projecting(journal, pool, [partition, *others]) as projector:
+        await source.write(1)
+        await wait_projected(projector, source)
+        await asyncio.sleep(0.2)
+        reads, questions = journal.reads, journal.questions
+        await wait_until(lambda: journal.questions >= questions + 5, "questions")
+        assert journal.reads == reads, "nobody asks for itself"
+        await source.write(1)
+        await wait_projected(projector, source)
+        assert journal.reads <= reads + 2
+
+
 class JournalThatFails(MemoryJournal):
     """Every other read fails, as if Redis went away and came back."""
 

@@ -54,8 +54,10 @@ class Source:
 
 
 @asynccontextmanager
-async def projecting(journal: Journal, pool: object, partitions: Sequence[int]) -> AsyncIterator[Projector]:
-    projector = Projector(journal, pool, partitions, lambda: START_MS + 60_000)  # type: ignore[arg-type]
+async def projecting(
+    journal: Journal, pool: object, partitions: Sequence[int], is_busy: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Projector]:
+    projector = Projector(journal, pool, partitions, lambda: START_MS + 60_000, is_busy)  # type: ignore[arg-type]
     task = asyncio.create_task(projector.run())
     try:
         yield projector
