@@ -1,6 +1,6 @@
 """People with a member's app, for load tests: accounts that are linked to members of a fixtures file.
 
-    python -m loadtest.accounts --fixtures fixtures.json [--count 20] [--data .mastervip]
+    python -m loadtest.accounts --fixtures fixtures.json [--count 10] [--data .mastervip]
 
 Rules:
 1. Through the public API: the SuperAdmin makes an account, the organisation invites it to be linked to a member, and
@@ -26,7 +26,7 @@ from gateway.client import AsyncClient, AsyncMasterVip, MasterVipError, RetryPol
 from serve import connection
 from serve.seed import RETRY, write_fixtures
 
-COUNT_DEFAULT = 20
+COUNT_DEFAULT = 10
 MAIL_TIMEOUT_S = 20.0
 MAIL_POLL_S = 0.05
 TOKEN = re.compile(r"\bmvi_\S+")

@@ -2,7 +2,8 @@
 
 Rules:
 1. Made once: whoever needs it first makes it while those who need the same wait. What could not be made is tried again
-   by the next.
+   by the next. Of one sort (the first word of its name) one thing is made at a time: an address may sign in 30 times a
+   minute, and of many that try together some would wait too long.
 2. Users of different workers begin at different cards, as far as there are enough.
 3. API keys that were made here are revoked at the end.
 """
@@ -36,22 +37,23 @@ class Run:
     def begin(self, client: MasterVip, worker: int) -> None:
         """With a client that this run closes, as the worker with that number (from 0)."""
         self._client = client
-        self._locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._made: dict[tuple[str, ...], Any] = {}
         self._key_ids: list[str] = []
         self._numbers = count(worker * NUMBERS_BETWEEN_WORKERS)
 
     def end(self) -> None:
-        """Revokes its keys and closes its client, if it has begun."""
-        if self._client is None:
+        """Revokes its keys and closes its client. Locust may say twice that it is over, also at the same time."""
+        client, self._client = self._client, None
+        if client is None:
             return
+        owner = client.acting_as(self.fixtures["api_key"])
         try:
             for key_id in self._key_ids:
-                self._owner().orgs.revoke_api_key(self.fixtures["org_id"], key_id)
+                owner.orgs.revoke_api_key(self.fixtures["org_id"], key_id)
         except MasterVipError as error:
             logging.getLogger(__name__).warning("an API key was not revoked: %s", error)
-        self._client.close()
-        self._client = None
+        client.close()
 
     @property
     def client(self) -> MasterVip:
@@ -65,15 +67,17 @@ class Run:
 
     def shared(self, name: tuple[str, ...], make: Callable[[], T]) -> T:
         """What goes by this name (rule 1)."""
-        with self._locks[name]:
-            if name not in self._made:
-                self._made[name] = make()
-            made: T = self._made[name]
-            return made
+        if name not in self._made:
+            with self._locks[name[0]]:
+                if name not in self._made:
+                    self._made[name] = make()
+        made: T = self._made[name]
+        return made
 
     def new_key(self, kind: str, scopes: list[str]) -> Client:
         """A client with an API key of its own."""
-        made = self._owner().orgs.add_api_key(self.fixtures["org_id"], name=f"Load: {kind}", scopes=scopes)
+        owner = self.client.acting_as(self.fixtures["api_key"])
+        made = owner.orgs.add_api_key(self.fixtures["org_id"], name=f"Load: {kind}", scopes=scopes)
         self._key_ids.append(made["id"])
         return self.client.acting_as(made["key"])
 
@@ -82,6 +86,3 @@ class Run:
         person = self.client.acting_as(None)
         person.login(account["email"], account["password"], org_id=self.fixtures["org_id"])
         return person
-
-    def _owner(self) -> Client:
-        return self.client.acting_as(self.fixtures["api_key"])
