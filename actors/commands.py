@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import cache
 from hashlib import blake2b
 
 import msgspec
@@ -321,9 +322,16 @@ def _told(value: msgspec.Struct, left_out: Set[str | None] = frozenset()) -> lis
         for name in value.__struct_fields__
         if name not in left_out and name not in added
     ]
-    defaults = {field.name: field.default for field in msgspec.structs.fields(type(value))}
-    told += [(name, getattr(value, name)) for name in added if getattr(value, name) != defaults[name]]
+    if added:
+        defaults = _defaults(type(value))
+        told += [(name, getattr(value, name)) for name in added if getattr(value, name) != defaults[name]]
     return told
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, object]:
+    """A quarter of a millisecond to find out, because it evaluates the annotations."""
+    return {field.name: field.default for field in msgspec.structs.fields(kind)}
 
 
 def _as_asked(value: object) -> object:

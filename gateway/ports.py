@@ -31,11 +31,13 @@ class Transport(Protocol):
 
 class Placement(msgspec.Struct, frozen=True):
     """Which host owns which partition, as last heard. A hint: a host that is not the owner answers `moved`, and the
-    journal refuses its writes. `version` grows with each change."""
+    journal refuses its writes. `version` grows with each change. `pins` says which host an operator chose for a
+    partition; it holds for as long as that host lives."""
 
     version: int
     partition_count: int
     hosts: dict[str, list[int]]
+    pins: dict[int, str] = {}
 
 
 class Directory(Protocol):

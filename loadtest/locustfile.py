@@ -1,131 +1,100 @@
-"""Scanners for Locust, over REST and over sockets, through the project's own client.
+"""A whole evening for Locust: four kinds of user, in a stated mix, along the curve of an evening, through the project's
+own client.
 
-    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 --fixtures fixtures.json [RestScanner|SocketScanner]
+    python -m loadtest.accounts --fixtures fixtures.json                  # once: people with a member's app
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 --fixtures fixtures.json -u 200 -t 5m [KIND …]
+
+The mix, of every 20 users at the same time (`weight`), and what each does a second at `--pace 1`:
+
+    12 MemberApp       0.20   a member's app over REST: rotating code, balance, ledger, coupons, board around oneself
+     4 SocketScanner   1.00   a door over a socket
+     1 RestScanner     1.00   a door over REST
+     2 Till            0.33   a café's till: points, coupons, wallet
+     1 Organiser       0.25   the event's live board and points board over a socket; counts, statistics, log over REST
+
+So of 100 calls about 58 are check-ins, 28 a member's, 11 a till's (which often makes several in a row) and 3 an
+organiser's; what boards are told comes on top.
 
 Rules:
-1. Each user has cards of its own and lets them in and out by turns, so that nearly every scan is admitted.
-2. A refusal is an answer. A scan fails when it has no verdict after all that the client tries; the time that it took is
-   that of all tries.
-3. Locust and the client cost about a millisecond a scan; for what the system can do at most there is `loadtest.bench`.
+1. A refusal is an answer. A request fails when it has no answer after all that the client tries, or one that nobody
+   should get; the time that it took is that of all tries.
+2. Workers share nothing but the fixtures file. Each process makes what else it needs, and removes its API keys.
+3. Locust and the client cost about a millisecond a request; for what the system can do at most there are
+   `loadtest.bench` and `loadtest/wrk`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
-import time
-from collections.abc import Callable
-from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
-from locust import User, between, events, task
+import gevent  # type: ignore[import-untyped]
+from locust import events
+from locust.runners import MasterRunner, WorkerRunner
 
-from gateway.client import Client, MasterVip, MasterVipError
+from gateway.client import MasterVip
 from gateway.client.client import URL_DEFAULT
+from loadtest.client.orders import Curve
+from loadtest.locusts.arrivals import Arrivals
+from loadtest.locusts.guest import MemberApp
+from loadtest.locusts.organiser import Organiser
+from loadtest.locusts.run import CURVES, Run
+from loadtest.locusts.scanner import RestScanner, SocketScanner
+from loadtest.locusts.till import Till
+from loadtest.locusts.visitor import Visitor
 
-CARDS_PER_USER = 20
+__all__ = ["Arrivals", "MemberApp", "Organiser", "RestScanner", "SocketScanner", "Till"]
+
 CONNECTIONS_MAX = 256
-
-Json = dict[str, Any]
-_numbers = count()
-_fixtures: Json = {}
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
-def add_option(parser: Any) -> None:
-    """`--fixtures`: the file that `mastervip seed` wrote (also FIXTURES in the environment)."""
+def add_options(parser: Any) -> None:
+    """Each may also be given in the environment."""
     parser.add_argument("--fixtures", env_var="FIXTURES", default="fixtures.json", help="fixtures of `mastervip seed`")
+    parser.add_argument("--curve", env_var="CURVE", choices=CURVES, default="doors", help="users over the run")
+    parser.add_argument("--pace", env_var="PACE", type=float, default=1.0, help="how many times as fast all users act")
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def read_fixtures(environment: Any, **_: Any) -> None:
     """Once per process."""
-    path = Path(environment.parsed_options.fixtures)
+    options = environment.parsed_options
+    path = Path(options.fixtures)
     if not path.exists():
         sys.exit(f"{path} is not there: run `mastervip seed --out {path}` first, or name another file with --fixtures")
-    _fixtures.update(json.loads(path.read_bytes()))
+    fixtures = json.loads(path.read_bytes())
+    if MemberApp in environment.user_classes and not fixtures.get("members"):
+        sys.exit(
+            f"{path} has no people with an account: run `python -m loadtest.accounts --fixtures {path}` first, or name "
+            "the kinds of user that you want without MemberApp"
+        )
+    if options.pace <= 0:
+        sys.exit("--pace is above 0")
+    curve: Curve = options.curve
+    Visitor.run_now = Run(fixtures, options.pace)
+    Arrivals.curve = curve
+    if options.headless and not isinstance(environment.runner, WorkerRunner):
+        # While a shape runs Locust listens to no signal, and would leave its workers behind.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            gevent.signal_handler(number, environment.runner.quit)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request is too much
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def connect(environment: Any, **_: Any) -> None:
     """One client per process, whose connections all users share: under gevent there can be no other event loop."""
-    Scanner.client = MasterVip(environment.host or URL_DEFAULT, connections_max=CONNECTIONS_MAX)
+    if isinstance(environment.runner, MasterRunner):
+        return  # its workers have the users
+    worker = getattr(environment.runner, "worker_index", 0)
+    Visitor.run_now.begin(MasterVip(environment.host or URL_DEFAULT, connections_max=CONNECTIONS_MAX), max(worker, 0))
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def disconnect(**_: Any) -> None:
     """When all users have stopped."""
-    Scanner.client.close()
-
-
-class Scanner(User):
-    """A door with a steady stream of guests."""
-
-    abstract = True
-    wait_time = between(0.05, 0.2)
-    kind = ""
-    client: MasterVip
-
-    def on_start(self) -> None:
-        """Takes an event, a device and cards."""
-        number = next(_numbers)
-        self._event: Json = _fixtures["events"][number % len(_fixtures["events"])]
-        scanner = self._event["scanners"][number % len(self._event["scanners"])]
-        cards = _fixtures["cards"]
-        first = number * CARDS_PER_USER % len(cards)
-        own = (cards + cards)[first : first + CARDS_PER_USER]
-        self._scans = cycle([(card["credential"], direction) for direction in ("entry", "exit") for card in own])
-        self._vip: Client = self.client.acting_as(scanner["token"])
-
-    def reported(self, scan: Callable[[str, str], Json]) -> None:
-        """Does the next guest's scan and tells Locust how it went (rule 2)."""
-        credential, direction = next(self._scans)
-        began_s = time.perf_counter()
-        error: MasterVipError | None = None
-        try:
-            scan(credential, direction)
-        except MasterVipError as failed:
-            error = failed
-        self.environment.events.request.fire(
-            request_type=self.kind,
-            name="scan",
-            response_time=1_000 * (time.perf_counter() - began_s),
-            response_length=0,
-            exception=error,
-            context={},
-        )
-
-
-class RestScanner(Scanner):
-    """One that asks over REST."""
-
-    kind = "REST"
-
-    @task
-    def check_in(self) -> None:
-        """The next guest."""
-        self.reported(lambda credential, way: self._vip.check_in(self._event["id"], credential, direction=way))
-
-
-class SocketScanner(Scanner):
-    """One with a socket."""
-
-    kind = "WS"
-
-    def on_start(self) -> None:
-        """Connects, too."""
-        super().on_start()
-        self._socket = self._vip.scan_socket(self._event["id"])
-        self._socket.__enter__()
-
-    def on_stop(self) -> None:
-        """Disconnects."""
-        self._socket.close()
-
-    @task
-    def scan(self) -> None:
-        """The next guest."""
-        self.reported(lambda credential, way: self._socket.scan(credential, direction=way))
+    Visitor.run_now.end()

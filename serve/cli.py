@@ -159,6 +159,22 @@ def status(url: str | None, data: Path | None, as_json: bool) -> None:
     sys.exit(asyncio.run(import_module("serve.status").main(url, _data_directory(data), as_json)))
 
 
+@cli.command()
+@_data
+@_json
+@click.argument("partition", type=click.IntRange(0))
+@click.option("--to", "target", metavar="HOST", default=None, help="The host that should have it, as in `status`.")
+@click.option("--anywhere", is_flag=True, help="It need not stay where it was moved to.")
+def move(data: Path | None, as_json: bool, partition: int, target: str | None, anywhere: bool) -> None:
+    """Give a partition to another host, under load; it stays there while that host lives."""
+    if (target is None) != anywhere:
+        raise click.UsageError("name a host with --to, or say --anywhere")
+    directory = _data_directory(data)
+    token = token_path(directory)
+    prepare(token if token.exists() else None, is_alone=token.exists())
+    import_module("serve.move").main(directory, partition, target or "", as_json)
+
+
 _WHO = "The token (an API key, a device's or an access token) is read from MASTERVIP_TOKEN."
 
 

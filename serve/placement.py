@@ -7,7 +7,9 @@ Rules:
 3. A dead owner's partitions go, all together, to an idle host (the warm standby) if there is one, else to the least
    loaded.
 4. As long as there are more live hosts than `active_max`, one is left without partitions: the next standby.
-5. Same input, same output: ties go by name and number.
+5. What an operator placed (`moved`) stays there while that host lives, whatever the loads; the standby may become
+   active by it.
+6. Same input, same output: ties go by name and number.
 """
 
 from __future__ import annotations
@@ -52,13 +54,34 @@ def next_placement(
     if not live:
         return current
     owned = {name: sorted(current.hosts.get(name, ())) for name in live}
+    pins = {partition: host for partition, host in current.pins.items() if host in live}
     _give_away_orphans(owned, current, active_max)
     if may_rebalance:
-        _balance(owned, active_max)
+        _balance(owned, active_max, pins)
     hosts = {name: partitions for name, partitions in sorted(owned.items()) if partitions}
-    if hosts == {name: sorted(partitions) for name, partitions in current.hosts.items() if partitions}:
+    is_same = hosts == {name: sorted(partitions) for name, partitions in current.hosts.items() if partitions}
+    if is_same and pins == current.pins:
         return current
-    return Placement(current.version + 1, partition_count, hosts)
+    return Placement(current.version + 1, partition_count, hosts, pins)
+
+
+def moved(current: Placement | None, partition: int, target: str, live: Collection[str]) -> Placement:
+    """The placement with a partition where an operator wants it; `target` "": it may go wherever loads are level again.
+    Raises `ValueError`, which says what is wrong, when that cannot be."""
+    if current is None:
+        raise ValueError("nothing is placed yet")
+    if not 0 <= partition < current.partition_count:
+        raise ValueError(f"there is no partition {partition}: they are 0 to {current.partition_count - 1}")
+    if target and target not in live:
+        raise ValueError(f"{target} is not running; these are: {', '.join(sorted(live, key=_number))}")
+    pins = {number: host for number, host in current.pins.items() if number != partition}
+    hosts = {name: list(partitions) for name, partitions in current.hosts.items()}
+    if target:
+        pins[partition] = target
+        hosts = {name: [one for one in partitions if one != partition] for name, partitions in hosts.items()}
+        hosts[target] = sorted([*hosts.get(target, ()), partition])
+    hosts = {name: partitions for name, partitions in sorted(hosts.items()) if partitions}
+    return Placement(current.version + 1, current.partition_count, hosts, pins)
 
 
 def moves(before: Placement | None, after: Placement, live: Collection[str]) -> list[Move]:
@@ -99,21 +122,25 @@ def _give_to_least_loaded(owned: dict[str, list[int]], partitions: Iterable[int]
         owned[target] = sorted([*owned[target], partition])
 
 
-def _balance(owned: dict[str, list[int]], active_max: int) -> None:
+def _balance(owned: dict[str, list[int]], active_max: int, pins: Mapping[int, str]) -> None:
     """Levels the loads of as many hosts as may be active; a host more than those stays (or becomes) the standby."""
     by_load = sorted(owned, key=lambda name: (-len(owned[name]), _number(name)))
     active = by_load[: min(active_max, len(by_load))]
     for name in by_load[len(active) :]:
-        surplus, owned[name] = owned[name], []
+        surplus = [partition for partition in owned[name] if partition not in pins]
+        owned[name] = [partition for partition in owned[name] if partition in pins]
         for partition in surplus:
             target = min(active, key=lambda other: (len(owned[other]), _number(other)))
             owned[target] = sorted([*owned[target], partition])
     while True:
-        fullest = max(active, key=lambda name: (len(owned[name]), -_number(name)[0]))
+        movable = {name: [partition for partition in owned[name] if partition not in pins] for name in active}
+        givers = [name for name in active if movable[name]]
         emptiest = min(active, key=lambda name: (len(owned[name]), _number(name)))
+        fullest = max(givers, key=lambda name: (len(owned[name]), -_number(name)[0]), default=emptiest)
         if len(owned[fullest]) - len(owned[emptiest]) <= 1:
             return
-        owned[emptiest] = sorted([*owned[emptiest], owned[fullest].pop()])
+        owned[fullest].remove(movable[fullest][-1])
+        owned[emptiest] = sorted([*owned[emptiest], movable[fullest][-1]])
 
 
 def _idle(owned: Mapping[str, list[int]]) -> list[str]:

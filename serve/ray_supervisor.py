@@ -47,8 +47,19 @@ PLACEMENT_CHANNEL = "mv:placement"
 ADOPT_AGAIN_AFTER_S = 1.0
 REDIS_TIMEOUT_S = 1.0
 POSTGRES_TIMEOUT_S = 1.0
+MOVE_TIMEOUT_S = 10.0
+MOVE_POLL_S = 0.02
 
 _log = structlog.get_logger(__name__)
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What became of a move: how long it took until the partition was open at its target; `error` if it is not."""
+
+    partition: int
+    target: str
+    took_ms: int
+    error: str = ""
 
 
 class SupervisorActor:
@@ -74,6 +85,7 @@ class SupervisorActor:
         }
         self._placement: Placement | None = None
         self._is_first_decision = True
+        self._deciding = asyncio.Lock()
         self._started_s = self._changed_s = time.monotonic()
         self._known_incarnations: dict[str, str] = {}
         self._adopted_at_s: dict[str, float] = {}
@@ -87,6 +99,31 @@ class SupervisorActor:
     async def status(self) -> SystemStatus:
         """What is known now."""
         return self._status()
+
+    async def move(self, partition: int, target: str) -> Moved:
+        """Gives a partition to a host, for as long as that lives; `target` "" ends that. Returns once it is open there,
+        or says why not. The old owner finishes what is under way first; what comes meanwhile is asked again."""
+        begun_s = time.monotonic()
+        live = {name for name, watch in self._hosts.items() if watch.is_alive}
+        async with self._deciding:
+            try:
+                await self._carry_out(placement.moved(self._placement, partition, target, live), live)
+            except (ValueError, RedisError, OSError) as error:
+                return Moved(partition, target, 0, str(error))
+        placed_s = time.monotonic()
+        self._reconcile()
+        while target and not self._is_open(partition, target, placed_s):
+            if time.monotonic() - begun_s > MOVE_TIMEOUT_S:
+                return Moved(partition, target, 0, f"{target} has not opened it within {MOVE_TIMEOUT_S:.0f} s")
+            await asyncio.sleep(MOVE_POLL_S)
+        return Moved(partition, target, round((time.monotonic() - begun_s) * 1000))
+
+    def _is_open(self, partition: int, host: str, since_s: float) -> bool:
+        """Whether a host has told since then that it has a partition open."""
+        watch = self._hosts[host]
+        if watch.reported_at_s <= since_s or watch.report is None or watch.report.health is None:
+            return False
+        return watch.report.health.partitions.get(partition) == "open"
 
     async def shutdown(self) -> None:
         """Stops watching, drains and ends projectors and hosts. Call it once the gateways are gone."""
@@ -117,7 +154,8 @@ class SupervisorActor:
                 await asyncio.sleep(self._settings.health_interval_ms / 1000)
         while True:
             try:
-                await self._decide()
+                async with self._deciding:
+                    await self._decide()
             except (RedisError, OSError) as error:
                 _log.warning("the placement cannot be written", error=str(error))
             self._reconcile()
@@ -280,6 +318,13 @@ def ask_status(supervisor: Handle, timeout_s: float) -> SystemStatus:
     call: Any = supervisor.status  # Ray's types lose the answer's
     status: SystemStatus = ray.get(call.remote(), timeout=timeout_s)
     return status
+
+
+def ask_move(supervisor: Handle, partition: int, target: str) -> Moved:
+    """See `SupervisorActor.move`. Raises `RayError`."""
+    call: Any = supervisor.move
+    moved: Moved = ray.get(call.remote(partition, target), timeout=2 * MOVE_TIMEOUT_S)
+    return moved
 
 
 def _count(owners: dict[int, str], name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.ports import Placement
-from serve.placement import Move, initial, moves, next_placement
+from serve.placement import Move, initial, moved, moves, next_placement
 
 A, B, C, D = "host-0", "host-1", "host-2", "host-3"
 
@@ -114,3 +114,59 @@ def test_moves_name_only_live_sources() -> None:
 
 def test_ten_comes_after_nine() -> None:
     assert list(initial({f"host-{n}" for n in range(12)}, 11, 11)) == [f"host-{n}" for n in range(11)]
+
+
+# --- what an operator moves -------------------------------------------------------------------------------------------
+
+
+def test_a_partition_goes_where_an_operator_wants_it() -> None:
+    after = moved(Placement(7, 4, {A: [0, 2], B: [1, 3]}), 2, C, {A, B, C})
+    assert after == Placement(8, 4, {A: [0], B: [1, 3], C: [2]}, {2: C})
+
+
+def test_it_stays_there_when_loads_are_levelled() -> None:
+    crowded = Placement(7, 4, {A: [0, 1, 2, 3]})
+    for partition in (0, 1, 2):
+        crowded = moved(crowded, partition, A, {A, B})
+    level = next_placement(crowded, {A, B}, 2, 4, may_rebalance=True)
+    assert level is not None
+    assert level.hosts == {A: [0, 1, 2], B: [3]}, "only what is not pinned moves, even if loads stay uneven"
+    assert level.pins == {0: A, 1: A, 2: A}
+    assert next_placement(level, {A, B}, 2, 4, may_rebalance=True) is level
+
+
+def test_it_may_make_the_standby_active() -> None:
+    current = moved(Placement(7, 4, {A: [0, 1, 2, 3]}), 3, B, {A, B})
+    assert next_placement(current, {A, B}, 1, 4, may_rebalance=True) is current
+
+
+def test_the_wish_ends_with_the_host() -> None:
+    current = moved(Placement(7, 4, {A: [0, 2], B: [1, 3]}), 2, C, {A, B, C})
+    after = next_placement(current, {A, B}, 2, 4)
+    assert after is not None
+    assert after.pins == {}
+    assert sorted(after.hosts[A] + after.hosts[B]) == [0, 1, 2, 3]
+    back = next_placement(after, {A, B, C}, 2, 4, may_rebalance=True)
+    assert back is after, "a host that comes back gets nothing by an old wish"
+
+
+def test_the_wish_can_be_taken_back() -> None:
+    current = moved(Placement(7, 4, {A: [0, 2], B: [1, 3]}), 2, B, {A, B})
+    free = moved(current, 2, "", {A, B})
+    assert free == Placement(9, 4, {A: [0], B: [1, 2, 3]}, {})
+    level = next_placement(free, {A, B}, 2, 4, may_rebalance=True)
+    assert level is not None
+    assert sorted(map(len, level.hosts.values())) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("current", "partition", "target", "why"),
+    [
+        (None, 0, A, "nothing is placed yet"),
+        (Placement(1, 4, {A: [0, 1, 2, 3]}), 4, A, "no partition 4: they are 0 to 3"),
+        (Placement(1, 4, {A: [0, 1, 2, 3]}), 0, D, "host-3 is not running; these are: host-0, host-1"),
+    ],
+)
+def test_what_cannot_be_says_why(current: Placement | None, partition: int, target: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        moved(current, partition, target, {A, B})
