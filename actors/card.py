@@ -48,7 +48,8 @@ class Card(msgspec.Struct, gc=False):
     `profile` is what rules know of the holder. The birthday comes next on local day `birthday_on` (yyyymmdd), which
     begins at `birthday_due_ms` (0: never), and came last in the year `birthday_year` (`actors.birthdays`).
 
-    What most cards never have is in `seldom`, and read as if it were here."""
+    What most cards never have is in `seldom`, and read as if it were here; what every check-in asks reads it there,
+    which saves a call."""
 
     tenant_id: str
     card_id: str
@@ -167,7 +168,7 @@ class Card(msgspec.Struct, gc=False):
             made = Hold(fact.entry_seq, fact.account, fact.held, fact.due_ms, held_parts(fact))
             self._set(holds=(*self.holds, made))
             return
-        kept = tuple(hold for hold in self.holds if hold.hold != fact.reverses)
+        kept = tuple(hold for hold in self.seldom.holds if hold.hold != fact.reverses)
         assert len(kept) == len(self.holds) - 1, "a hold ends once"
         self._set(holds=kept)
 
@@ -254,19 +255,19 @@ class Card(msgspec.Struct, gc=False):
     @property
     def pool(self) -> int:
         """Points without expiry that are not held; below zero only where the tenant allows an overdraft."""
-        in_holds = sum(hold.held for hold in self.holds if hold.account == "points")
+        in_holds = sum(hold.held for hold in self.seldom.holds if hold.account == "points")
         return self.balance - sum(lot.remaining for lot in self.lots) - in_holds
 
     def available(self, at_ms: int) -> int:
         """What can be spent of the points at `at_ms`: neither lots that have lapsed by then or are pending, nor what is
         held. What has fallen due by then counts as done, though it may not be posted yet."""
-        if not self.lots and not self.holds:
+        if not self.lots and not self.seldom.holds:
             return self.balance
         found = self.balance
         for lot in self.lots:
             if lot.expires_at_ms <= at_ms or lot.available_from_ms > at_ms:
                 found -= lot.remaining
-        for hold in self.holds:
+        for hold in self.seldom.holds:
             if hold.account == "points":
                 is_open = hold.lapses_at_ms > at_ms
                 found -= sum(part.remaining for part in hold.parts if is_open or part.expires_at_ms <= at_ms)
@@ -278,7 +279,7 @@ class Card(msgspec.Struct, gc=False):
 
     def held(self, account: Account, at_ms: int) -> int:
         """What the holds put aside that are open at `at_ms`."""
-        return sum(hold.held for hold in self.holds if hold.account == account and hold.lapses_at_ms > at_ms)
+        return sum(hold.held for hold in self.seldom.holds if hold.account == account and hold.lapses_at_ms > at_ms)
 
     def pending(self, at_ms: int) -> int:
         """Points that show but cannot be spent yet at `at_ms`."""

@@ -272,7 +272,7 @@ def _with_words(
     """The details with session and words; None where there is nothing to tell."""
     terms = door.event.terms
     message = terms.admission.message if reason == NOT_ELIGIBLE else ""
-    attention = card.attention if card is not None else ""
+    attention = card.seldom.attention if card is not None else ""
     questions: tuple[str, ...] = ()
     if terms.questions and not reason and command.direction == "entry":
         attended = door.event.attendance.get(command.card_id)

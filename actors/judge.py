@@ -182,7 +182,7 @@ class Judge:
         """Everybody is there."""
         decide = decide_offline if command.is_offline else decide_check_in
         due: list[Fact] = []
-        if 0 < card.tier_due_ms <= at_ms:
+        if 0 < card.seldom.tier_due_ms <= at_ms:
             due, card = tier_settled(tenant, card, at_ms)
         rules = tenant.rulebook
         if rules.rules and rules.grants:

@@ -71,7 +71,7 @@ class LedgerDraft:
         self.balance = card.balance
         self.wallet = card.wallet
         self.lots: dict[int, Lot] = {lot.lot: lot for lot in card.lots} if card.lots else {}
-        self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.holds else {}
+        self.holds: dict[int, Hold] = {hold.hold: hold for hold in card.holds} if card.seldom.holds else {}
         self.facts: list[PointsPosted] = []
         # In organisations with tiers by points: the sums of days that were changed; what fell due about the tier.
         self._has_tiers = tenant.settings.tiers is not None
@@ -80,7 +80,7 @@ class LedgerDraft:
         self._due: list[TierFact] = []
         self._standing = standing
         # When the card's birthday comes next, with what is decided here.
-        self.birthday_due_ms = card.birthday_due_ms
+        self.birthday_due_ms = card.seldom.birthday_due_ms
 
     def post(
         self,
@@ -228,7 +228,7 @@ class LedgerDraft:
     def alarm(self) -> list[Fact]:
         """The card's alarm where all that was decided here changes it."""
         card = self._card
-        if not self.lots and not self.holds and not card.holds and self._standing is None:
+        if not self.lots and not self.holds and not card.seldom.holds and self._standing is None:
             return []  # lots that are used up would be here, with nothing in them
         wake_ms = self._wake_ms()
         if wake_ms == card_alarm_ms(card.lots, card.holds, card.tier_due_ms, card.birthday_due_ms):
@@ -268,7 +268,7 @@ class LedgerDraft:
 
     def settle(self) -> None:
         """Posts all that has fallen due (rule 2)."""
-        if 0 < self._card.tier_due_ms <= self._at_ms and self._standing is None:
+        if 0 < self._card.seldom.tier_due_ms <= self._at_ms and self._standing is None:
             self._due, self._standing = fallen_due(self._tenant, self._card, self._at_ms)
         if not self.lots and not self.holds:
             return

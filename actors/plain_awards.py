@@ -50,9 +50,9 @@ def is_plain(tenant: Tenant, card: Card, at_ms: int) -> bool:
     due."""
     return (
         not card.lots
-        and not card.holds
+        and not card.seldom.holds
         and tenant.settings.tiers is None
-        and not 0 < card.tier_due_ms <= at_ms
+        and not 0 < card.seldom.tier_due_ms <= at_ms
         and card.day <= local_day(at_ms, tenant.settings.time_zone)
     )
 

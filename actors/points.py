@@ -292,7 +292,7 @@ def decide_confirm(scope: Scope, command: ConfirmPoints, at_ms: int) -> list[Fac
 
 def decide_wake_card(scope: Scope, card: Card, at_ms: int) -> list[Fact]:
     """What has fallen due is posted, and the alarm set to what comes next."""
-    if 0 < card.birthday_due_ms <= at_ms:
+    if 0 < card.seldom.birthday_due_ms <= at_ms:
         return birthday_woken(scope, card, at_ms)
     draft = LedgerDraft(scope.tenant, card, at_ms)
     draft.settle()

@@ -348,7 +348,7 @@ class RuleRun(Mapping[str, Uses]):
 
 def use_of(card: Card, rule_id: str) -> RuleUse | None:
     """How often a rule has applied to a card, None where that was never counted."""
-    for use in card.rule_uses:
+    for use in card.seldom.rule_uses:
         if use.rule_id == rule_id:
             return use
     return None
