@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Literal, Protocol
 
 import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from actors.tasks import ended
 from gateway.redis_listener import RedisListener, redis_client
 
 CHANNEL: Final = "mv:access"
@@ -92,10 +92,7 @@ class RedisAccessFeed:
 
     async def close(self) -> None:
         """Stops listening."""
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         await self._redis.aclose()
 
     def _take(self, channel: str, payload: bytes) -> None:

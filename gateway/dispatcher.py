@@ -29,6 +29,7 @@ from actors.codec import Message, decode_answers, encode_messages
 from actors.ids import partition_of
 from actors.refusals import MOVED, OVERLOADED, UNAVAILABLE
 from actors.replies import Deferred, Failed, Reply
+from actors.tasks import ended
 from gateway import limits
 from gateway.ports import Directory, HostUnavailable, Placement, Transport
 
@@ -102,10 +103,7 @@ class Dispatcher:
     async def close(self) -> None:
         """Answers what is still open with `Failed` and stops."""
         self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*self._tasks)
         for lane in self._lanes.values():
             left = [call for flight in lane.flights for call in flight.calls if call is not None] + list(lane.queue)
             lane.queue.clear()

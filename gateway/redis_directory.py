@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from actors.tasks import ended
 from gateway.ports import Placement
 from gateway.redis_listener import RECONNECT_MS_MAX, RedisListener, redis_client
 
@@ -62,10 +62,7 @@ class RedisDirectory:
                     version = placement.version
                     yield placement
         finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await ended(*tasks)
 
     async def _read(self) -> Placement | None:
         text = await self._redis.get(PLACEMENT_KEY)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ import structlog
 
 from actors.codec import decode_digest
 from actors.replies import Digest
+from actors.tasks import ended
 from gateway.memory_live import DigestQueue
 from gateway.redis_listener import RedisListener, redis_client
 
@@ -53,9 +53,7 @@ class RedisLiveSource:
     async def close(self) -> None:
         """Gives the connection back and ends `digests`."""
         if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+            await ended(self._running)
         self._digests.close()
         await self._redis.aclose()
 

@@ -11,6 +11,7 @@ import random
 import time
 
 from actors.codec import encode_messages
+from actors.tasks import ended
 from gateway.access_feed import RedisAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
@@ -138,9 +139,7 @@ class Edge:
 
     async def stop(self) -> None:
         """Answers what is open with "try again" and gives back connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         if self._key_uses is not None:
             await self._key_uses.write()
         if self._sightings is not None:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from actors.codec import encode_digest
 from actors.replies import Digest
+from actors.tasks import ended
 from gateway.redis_live import channel_of
 
 QUEUE_DIGESTS_MAX = 10_000
@@ -41,8 +42,7 @@ class RedisPublisher:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
         await self._client.aclose()
 
     def publish(self, digests: Sequence[Digest]) -> None:

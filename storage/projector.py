@@ -44,6 +44,7 @@ import structlog
 
 from actors.entry import Entry, Mark, is_intact
 from actors.ports import Journal, JournalCorrupt, JournalError, JournalGap
+from actors.tasks import ended
 from storage.postgres import DATA_FAULTS, OUTAGES, Pool
 from storage.row_batch import RowBatch
 from storage.row_writer import PositionLost, write
@@ -364,9 +365,7 @@ class Projector:
                         self._halt(tasks[task].partition, error)
             await self._stopping.wait()
         finally:
-            for task in (*tasks, looking_out):
-                task.cancel()
-            await asyncio.gather(*tasks, looking_out, return_exceptions=True)
+            await ended(*tasks, looking_out)
             self._stopped.set()
 
     async def stop(self) -> None:
