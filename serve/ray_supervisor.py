@@ -30,6 +30,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from actors.host import PartitionStatus
+from actors.tasks import ended
 from gateway.ports import Placement
 from serve import log_output, placement, ray_host, ray_projector
 from serve.actor_watch import ActorWatch
@@ -49,6 +50,9 @@ REDIS_TIMEOUT_S = 1.0
 POSTGRES_TIMEOUT_S = 1.0
 MOVE_TIMEOUT_S = 10.0
 MOVE_POLL_S = 0.02
+# A resource that Ray gives the head node, 1 of it (ray._common.constants.HEAD_NODE_RESOURCE_NAME).
+HEAD_NODE = "node:__internal_head__"
+HEAD_NODE_PART = 0.001
 
 _log = structlog.get_logger(__name__)
 
@@ -127,9 +131,7 @@ class SupervisorActor:
 
     async def shutdown(self) -> None:
         """Stops watching, drains and ends projectors and hosts. Call it once the gateways are gone."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(*self._tasks)
         timeout_s = self._settings.drain_timeout_s
         for names in (self._hosts, self._projectors):
             alive = [watch for watch in self._watches() if watch.name in names and watch.is_alive]
@@ -350,7 +352,10 @@ def _end_process_on_error(task: asyncio.Task[None]) -> None:
 
 def create(settings: Settings) -> Handle:
     """The supervisor, started if it does not run yet. It outlives whoever calls this."""
-    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)(SupervisorActor)
+    # On the head node: without that nobody could replace it, and another node takes it with it when it dies.
+    actor: Any = ray.remote(num_cpus=0, resources={HEAD_NODE: HEAD_NODE_PART}, max_restarts=-1, max_task_retries=0)(
+        SupervisorActor
+    )
     handle: Handle = actor.options(name=NAME, namespace=NAMESPACE, lifetime="detached", get_if_exists=True).remote(
         settings
     )

@@ -130,6 +130,7 @@ class Running:
         return subprocess.run(
             [sys.executable, "-m", "serve.cli", name, "--data", str(self.data), *rest],
             cwd=ROOT,
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
