@@ -37,7 +37,6 @@ from actors.ports import (
     StoreUnavailable,
 )
 from actors.replies import Deferred, Digest, Reply
-from actors.tasks import ended
 
 TICK_MS = 25
 READ_ENTRIES_MAX = 500
@@ -132,7 +131,11 @@ class Host:
 
     async def stop(self) -> None:
         """Ends at once; what is unanswered stays so."""
-        await ended(*self._tasks, *([self._ticker] if self._ticker else []))
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *([self._ticker] if self._ticker else []), return_exceptions=True)
         self._ticker = None
 
     async def drain(self, timeout_ms: int = 5_000) -> None:

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
-from actors.tasks import ended
 from gateway.redis_listener import RedisListener, redis_client
+from storage.tasks import ended
 
 CHANNEL: Final = "mv:access"
 AccessKind = Literal["account", "session", "api_key", "device", "org", "everything"]

@@ -29,9 +29,9 @@ from actors.codec import Message, decode_answers, encode_messages
 from actors.ids import partition_of
 from actors.refusals import MOVED, OVERLOADED, UNAVAILABLE
 from actors.replies import Deferred, Failed, Reply
-from actors.tasks import ended
 from gateway import limits
 from gateway.ports import Directory, HostUnavailable, Placement, Transport
+from storage.tasks import ended
 
 OnReply = Callable[[Reply], None]
 # A message on its way: the message, who waits for it, its deadline (loop time, seconds) and how often it was tried.

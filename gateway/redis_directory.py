@@ -15,9 +15,9 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
-from actors.tasks import ended
 from gateway.ports import Placement
 from gateway.redis_listener import RECONNECT_MS_MAX, RedisListener, redis_client
+from storage.tasks import ended
 
 PLACEMENT_KEY: Final = "mv:placement"
 PLACEMENT_CHANNEL: Final = "mv:placement"

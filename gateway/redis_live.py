@@ -14,9 +14,9 @@ import structlog
 
 from actors.codec import decode_digest
 from actors.replies import Digest
-from actors.tasks import ended
 from gateway.memory_live import DigestQueue
 from gateway.redis_listener import RedisListener, redis_client
+from storage.tasks import ended
 
 CHANNEL_PREFIX: Final = "mv:live:"
 _log = structlog.get_logger(__name__)

@@ -61,6 +61,9 @@ def _up_options(command: Any) -> Any:
             ),
             click.option("--hosts", type=click.IntRange(1), default=None, help="Host processes, besides the standby."),
             click.option("--gateways", type=click.IntRange(1), default=None, help="Gateway processes (default 2)."),
+            click.option(
+                "--gateways-max", type=click.IntRange(1), default=None, help="More of them under load, up to so many."
+            ),
             click.option("--tls", is_flag=True, default=None, help="TLS 1.3; with a certificate of our own, or"),
             click.option("--tls-cert", type=_file, default=None, help="yours (PEM, with what it is chained to)"),
             click.option("--tls-key", type=_file, default=None, help="and its key (PEM, without a password)."),

@@ -11,7 +11,6 @@ import random
 import time
 
 from actors.codec import encode_messages
-from actors.tasks import ended
 from gateway.access_feed import RedisAccessFeed
 from gateway.app import EdgeApp
 from gateway.cold import ColdStore
@@ -49,6 +48,7 @@ from serve.clocks import monotonic_ms, monotonic_us, wall_clock_ms
 from serve.settings import Settings
 from storage.postgres import Pool, reader_pool
 from storage.redis_journal import RedisJournal
+from storage.tasks import ended
 
 READY_FRESH_S = 0.25
 NOTHING = encode_messages([])  # a batch that any host answers at once
@@ -136,6 +136,11 @@ class Edge:
     async def drain(self) -> None:
         """Sends every socket to another gateway; returns when they are gone."""
         await self._sockets.drain()
+
+    @property
+    def sockets(self) -> OpenSockets:
+        """All open sockets."""
+        return self._sockets
 
     async def stop(self) -> None:
         """Answers what is open with "try again" and gives back connections."""

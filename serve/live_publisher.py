@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 
 from actors.codec import encode_digest
 from actors.replies import Digest
-from actors.tasks import ended
 from gateway.redis_live import channel_of
+from storage.tasks import ended
 
 QUEUE_DIGESTS_MAX = 10_000
 BATCH_DIGESTS_MAX = 500

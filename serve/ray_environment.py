@@ -23,6 +23,8 @@ VARIABLES = {
     # requests came by Serve's own proxy, which is none: 3 % and 4 % of a core.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    # How often gateways say how busy they are (every ten seconds by default), where their number follows the load.
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
 }
 
 

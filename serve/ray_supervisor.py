@@ -30,7 +30,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from actors.host import PartitionStatus
-from actors.tasks import ended
 from gateway.ports import Placement
 from serve import log_output, placement, ray_host, ray_projector
 from serve.actor_watch import ActorWatch
@@ -41,6 +40,7 @@ from serve.ray_projector import ProjectorReport
 from serve.settings import Settings
 from serve.system_status import STATUS_KEY, HostLine, PartitionLine, ProjectorLine, SystemStatus
 from storage import postgres
+from storage.tasks import ended
 
 NAME = "supervisor"
 PLACEMENT_KEY = "mv:placement"

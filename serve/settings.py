@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     # How much of it. One host more than `hosts` runs as the warm standby.
     hosts: int = Field(default_factory=lambda: max(1, _cores() // 4), ge=1, le=HOSTS_MAX)
     gateways: int = Field(2, ge=1)
+    gateways_max: int = Field(0, ge=0, description="as many as the load needs, up to so many; 0: always `gateways`")
+    gateway_busy_aim: float = Field(0.65, gt=0, le=1, description="of a core; so much one of several is given to do")
+    gateway_linger_s: float = Field(60.0, ge=0, description="how long one is not needed before it is taken away")
     projectors: int = Field(1, ge=1)
     partitions: int = Field(16, ge=1, le=100, description="fixed for the life of a data directory")
     host_resource: str = Field("", description="a Ray resource of which each host takes 1, so that SPREAD spreads them")
@@ -153,6 +156,8 @@ class Settings(BaseSettings):
             raise ValueError("tls_cert and tls_key belong together")
         if self.tls_cert is not None and not self.tls:
             raise ValueError("tls_cert and tls_key are for tls")
+        if 0 < self.gateways_max < self.gateways:
+            raise ValueError(f"gateways_max {self.gateways_max} is less than gateways, {self.gateways}")
         if self.head_timeout_s > self.request_timeout_s:
             raise ValueError("head_timeout_s must not exceed request_timeout_s")
         if self.health_interval_ms >= self.health_timeout_ms:

@@ -44,12 +44,12 @@ import structlog
 
 from actors.entry import Entry, Mark, is_intact
 from actors.ports import Journal, JournalCorrupt, JournalError, JournalGap
-from actors.tasks import ended
 from storage.postgres import DATA_FAULTS, OUTAGES, Pool
 from storage.row_batch import RowBatch
 from storage.row_writer import PositionLost, write
 from storage.rows import PoisonEntry, add, rows_of
 from storage.standing_back import pause_s
+from storage.tasks import ended
 
 FACTS_PER_TRANSACTION_MAX = 5_000
 BYTES_PER_TRANSACTION_MAX = 4_000_000

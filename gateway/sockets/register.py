@@ -9,6 +9,7 @@ Rules:
    ends. Sockets that came together are looked at apart: the first times are spread.
 3. A gateway that drains takes no new socket. Each of those it has is told at once when to come back to another gateway
    (`reconnect`), spread over a window that grows with their number; it is served until then, and closed (4503).
+4. A gateway that makes room for a new one does the same with some, by chance, and goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.access_feed import AccessChange
@@ -45,7 +46,7 @@ class OpenSockets:
     async def serve(self, connection: Connection, conversation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `conversation` until the socket is over. What it raises is raised here."""
         if self._draining is not None:
-            _send_away(connection, random.randrange(limits.RECONNECT_MS_MIN, limits.RECONNECT_REFUSED_MS_MAX))
+            _tell_to_leave(connection, random.randrange(limits.RECONNECT_MS_MIN, limits.RECONNECT_REFUSED_MS_MAX))
             connection.close(codes.DRAINING)
         elif len(self._open) >= self._sockets_max:
             connection.close(codes.TOO_MANY_SOCKETS)
@@ -140,24 +141,34 @@ class OpenSockets:
             self._draining = asyncio.create_task(self._send_all_away())
         await asyncio.shield(self._draining)
 
+    async def make_room(self, most: int) -> None:
+        """Sends away what is above `most`; returns when all of these have been told to close."""
+        staying = self._staying()
+        await self._send_away(random.sample(staying, max(0, len(staying) - most)))
+
     async def _send_all_away(self) -> None:
-        leaving = [connection for connection in self._open if connection.ended is None]
-        window_ms = min(len(leaving) * limits.RECONNECT_MS_PER_SOCKET, limits.RECONNECT_WINDOW_MS_MAX)
-        turns = [number * window_ms // max(1, len(leaving)) for number in range(len(leaving))]
-        for connection, after_ms in zip(leaving, turns, strict=True):
-            _send_away(connection, after_ms)
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        for connection, after_ms in zip(leaving, turns, strict=True):
-            if (wait_s := began_s + after_ms / 1_000 - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
-            connection.close(codes.DRAINING)
+        await self._send_away(self._staying())
         for connection in list(self._open):
             connection.close(codes.DRAINING)  # those that came in while the listener was told
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout((limits.CLOSE_GRACE_MS + 2 * limits.WATCH_EVERY_MS) / 1_000):
                 await self._is_empty.wait()
 
+    def _staying(self) -> list[Connection]:
+        return [connection for connection in self._open if connection.ended is None]
 
-def _send_away(connection: Connection, after_ms: int) -> None:
+    async def _send_away(self, leaving: Sequence[Connection]) -> None:
+        window_ms = min(len(leaving) * limits.RECONNECT_MS_PER_SOCKET, limits.RECONNECT_WINDOW_MS_MAX)
+        turns = [number * window_ms // max(1, len(leaving)) for number in range(len(leaving))]
+        for connection, after_ms in zip(leaving, turns, strict=True):
+            _tell_to_leave(connection, after_ms)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for connection, after_ms in zip(leaving, turns, strict=True):
+            if (wait_s := began_s + after_ms / 1_000 - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            connection.close(codes.DRAINING)
+
+
+def _tell_to_leave(connection: Connection, after_ms: int) -> None:
     connection.send_map({"t": "reconnect", "after_ms": after_ms})

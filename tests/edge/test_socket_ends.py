@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from gateway.http import AsgiMessage
 from gateway.sockets import codes, limits
 from gateway.sockets.connection import Connection
 from gateway.sockets.register import OpenSockets
 from gateway.sockets.wire import JSON as JSON_WIRE
-from tests.support.socket_edge import Client, SocketEdge, clock_ms, running_edge, until
+from tests.support.socket_edge import EVENT, Client, SocketEdge, clock_ms, running_edge, until
 
 
 @pytest.fixture
@@ -38,6 +40,28 @@ class TestEnds:
             again = await Client(connection).receive()
             assert limits.RECONNECT_MS_MIN <= again["after_ms"] <= limits.RECONNECT_REFUSED_MS_MAX
             assert await Client(connection).closed() == codes.DRAINING.code
+
+    async def test_one_that_makes_room_sends_some_away_and_goes_on(self, edge: SocketEdge) -> None:
+        async with edge.connect("/v1/scan") as one, edge.connect("/v1/scan") as two, edge.connect("/v1/scan") as three:
+            await until(lambda: len(edge.sockets) == 3)
+            await edge.sockets.make_room(3)
+            assert len(edge.sockets) == 3
+            await edge.sockets.make_room(1)
+            await until(lambda: len(edge.sockets) == 1)
+            stayed = []
+            for connection in (one, two, three):
+                client = Client(connection)
+                with contextlib.suppress(ConnectionClosed):
+                    await client.send({"t": "hello", "event_id": EVENT})
+                frame = await client.receive()
+                if frame["t"] == "welcome":
+                    stayed.append(client)
+                    continue
+                assert frame["t"] == "reconnect"
+                assert await client.closed() == codes.DRAINING.code
+            assert len(stayed) == 1
+            async with edge.scanner():
+                assert len(edge.sockets) == 2
 
     async def test_a_full_gateway_says_so(self, edge: SocketEdge) -> None:
         edge.sockets._sockets_max = 1

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from actors import tasks as tasks_module
-from actors.tasks import ended
+from storage import tasks as tasks_module
+from storage.tasks import ended
 
 
 async def test_a_task_that_forgot_its_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
