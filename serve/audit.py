@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from actors.ports import StoreUnavailable
 from gateway import render
 from serve import connection
 from serve.connection import Connection, NotRunning
-from serve.ray_cluster import NAMESPACE, attach
+from serve.ray_cluster import NAMESPACE, attached
 from serve.system_status import STATUS_KEY, SystemStatus
 from storage.acks import AckBook, AckFileDamaged
 from storage.audit import CHECKS, NotLive, PartitionAudit, Sources, audit, summary
@@ -93,17 +94,13 @@ def run(data: Path, as_json: bool, acks: Path | None, stores_only: bool, drain_t
     try:
         found = connection.read(data)
         book = None if acks is None else _ack_book(acks)
-        if not stores_only:
-            attach(found.ray)
-        document = asyncio.run(_audit(found, book, stores_only, drain_timeout_s))
+        with nullcontext() if stores_only else attached(found.ray):
+            document = asyncio.run(_audit(found, book, stores_only, drain_timeout_s))
     except NotRunning as error:
         raise ClickException(str(error)) from error
     except (OSError, RedisError, asyncpg.PostgresError, StoreUnavailable, AckFileDamaged) as error:
         echo(f"the audit could not look: {type(error).__name__}: {error}", err=True)
         return 2
-    finally:
-        if ray.is_initialized():
-            ray.shutdown()
     echo(msgspec.json.encode(document).decode() if as_json else _text(document))
     return 0 if document["ok"] else 1
 

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 
 from serve import connection, ray_supervisor
 from serve.connection import NotRunning
-from serve.ray_cluster import NAMESPACE, attach
+from serve.ray_cluster import NAMESPACE, attached
 from serve.ray_supervisor import Handle
 
 
@@ -25,13 +25,10 @@ from serve.ray_supervisor import Handle
 def supervisor(data: Path) -> Iterator[Handle]:
     """The supervisor of the system on `data`. Raises `ClickException` when there is none."""
     try:
-        attach(connection.read(data).ray)
-        yield ray.get_actor(ray_supervisor.NAME, NAMESPACE)
+        with attached(connection.read(data).ray):
+            yield ray.get_actor(ray_supervisor.NAME, NAMESPACE)
     except (NotRunning, RayError, ValueError, OSError) as error:
         raise ClickException(str(error)) from error
-    finally:
-        if ray.is_initialized():
-            ray.shutdown()
 
 
 def main(data: Path, partition: int, target: str, as_json: bool) -> None:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ def start(settings: Settings) -> RayAddress:
     if settings.ray_address:
         token = settings.ray_auth_token_path
         address = RayAddress(settings.ray_address, str(token) if token else None)
-        attach(address)
+        _attach(address)
         return address
     directory = session_directory(settings.data)
     private_directory(directory.parent)
@@ -60,8 +63,22 @@ def start(settings: Settings) -> RayAddress:
     return RayAddress(context.address_info["gcs_address"], str(token_path(settings.data)))
 
 
-def attach(address: RayAddress) -> None:
-    """Connects this process to a running cluster. Raises `ConnectionError` when it is not there."""
+@contextmanager
+def attached(address: RayAddress) -> Iterator[None]:
+    """Connects this process to a running cluster until it is left. Raises `ConnectionError` when it is not there.
+
+    Meanwhile stdout is stderr: Ray prints the cluster's troubles there from a thread of its own, amid what a command
+    answers.
+    """
+    with redirect_stdout(sys.stderr):
+        try:
+            _attach(address)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _attach(address: RayAddress) -> None:
     ray.init(
         address=address.address,
         namespace=NAMESPACE,

@@ -18,7 +18,8 @@ from storage.embedded_redis import EmbeddedRedis
 from tests.support.databases import make_template, temporary_database
 from tests.support.memory_disk import memory_directory
 
-log_output.configure()
+# What commands answer goes to stdout: tests read it there.
+log_output.configure(to_stderr=True)
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,15 @@ def main(data: Path, count: int, partitions: list[int]) -> None:
     from serve.move import supervisor  # Ray reads its environment when it is imported
     from serve.ray_supervisor import ask_move, ask_status
 
+    answers = sys.stdout.buffer  # it is stderr as long as Ray may print
     with supervisor(data) as found:
         hosts = [host.name for host in ask_status(found, 10.0).hosts]
         for number, partition in enumerate(islice(cycle(partitions), count)):
             owner = next(line.owner for line in ask_status(found, 10.0).partitions if line.number == partition)
             others = [host for host in hosts if host != owner]
             moved = ask_move(found, partition, others[number % len(others)])
-            sys.stdout.buffer.write(msgspec.json.encode(moved) + b"\n")
-            sys.stdout.buffer.flush()
+            answers.write(msgspec.json.encode(moved) + b"\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from gateway.rest.exports import wanted_format
 from tests.edge.in_process import System
 
 ROWS = 200_000
+FILL_TIMEOUT_S = 60.0
 START_MS = 1_780_000_000_000
 
 
@@ -28,12 +29,14 @@ async def an_event(system: System, rows: int, member_name: str = "Ann") -> tuple
     """The key of a new organisation and the path of an event's scan log with so many scans, a second apart."""
     org = await system.open_org()
     event = await system.made("POST", "/v1/events", {"name": "Gala", "capacity": 100}, org["key"])
-    await system.parts.pool.execute(
-        "INSERT INTO scans SELECT $1, $2, n, $3 + n * 1000, $3 + n * 1000, 'r' || n, 'card_' || n % 10, 'gate_1',"
-        " 'dev', 'entry', CASE WHEN n % 4 = 0 THEN 'full' ELSE '' END, 'mem_1', $5, 'gold', n % 100, 1, 0, 0, 0, '', ''"
-        " FROM generate_series(1, $4::bigint) AS n",
-        *(org["id"], event["id"], START_MS, rows, member_name),
-    )
+    async with system.parts.pool.acquire() as connection:
+        await connection.execute(
+            "INSERT INTO scans SELECT $1, $2, n, $3 + n * 1000, $3 + n * 1000, 'r' || n, 'card_' || n % 10, 'gate_1',"
+            " 'dev', 'entry', CASE WHEN n % 4 = 0 THEN 'full' ELSE '' END, 'mem_1', $5, 'gold', n % 100, 1, 0, 0, 0,"
+            " '', '' FROM generate_series(1, $4::bigint) AS n",
+            *(org["id"], event["id"], START_MS, rows, member_name),
+            timeout=FILL_TIMEOUT_S,
+        )
     return org["key"], f"/v1/events/{event['id']}/checkins"
 
 
