@@ -46,6 +46,7 @@ from actors.entry import Entry, Mark, is_intact
 from actors.ports import Journal, JournalCorrupt, JournalError, JournalGap
 from storage.postgres import DATA_FAULTS, OUTAGES, Pool
 from storage.row_batch import RowBatch
+from storage.row_steps import Step, steps
 from storage.row_writer import PositionLost, write
 from storage.rows import PoisonEntry, add, rows_of
 from storage.standing_back import pause_s
@@ -126,12 +127,13 @@ class _Tally:
 
 
 class _Load(msgspec.Struct):
-    """What one transaction takes: entries from `before` to `reached`, as rows. `poison` is what is wrong with the entry
-    after them, if anything."""
+    """What one transaction takes: entries from `before` to `reached`, and the steps that write their rows. `poison` is
+    what is wrong with the entry after them, if anything."""
 
     before: Mark
     entries: list[Entry]
-    batch: RowBatch
+    fact_count: int
+    steps: list[Step]
     reached: Mark
     poison: PoisonEntry | None
 
@@ -164,6 +166,8 @@ class _Course:
         self._looked_at_seq = 0
         self._gap_at: Mark | None = None
         self._read_limit = ENTRIES_PER_READ_FIRST
+        # The last read came back with as much as it asked for: more is waiting.
+        self._was_full = False
         # Set when Postgres refused a batch: one entry at a time until all that was read is through.
         self._is_careful = False
 
@@ -211,6 +215,7 @@ class _Course:
             self._gap_at = mark
             raise
         self._gap_at = None
+        self._was_full = len(self.pending) >= self._read_limit
         self._note_oldest()
         if self.pending:
             self.tail_seq = max(self.tail_seq, self.pending[-1].seq)
@@ -231,7 +236,7 @@ class _Course:
                 add(batch, entry)
             except PoisonEntry as poison:
                 # What the bad entry may have left in the batch goes away with it.
-                return _Load(mark, taken, rows_of(self.partition, taken), before, poison)
+                return await self._load(mark, taken, rows_of(self.partition, taken), before, poison)
             taken.append(self.pending.popleft())
             before = Mark(entry.epoch, entry.seq, entry.checksum)
             if (
@@ -241,15 +246,27 @@ class _Course:
             ):
                 break
             await asyncio.sleep(0)
-        return _Load(mark, taken, batch, before, None)
+        return await self._load(mark, taken, batch, before, None)
+
+    async def _load(
+        self, mark: Mark, taken: list[Entry], batch: RowBatch, reached: Mark, poison: PoisonEntry | None
+    ) -> _Load:
+        todo: list[Step] = []
+        for step in steps(batch):
+            todo.append(step)
+            await asyncio.sleep(0)
+        return _Load(mark, taken, batch.fact_count, todo, reached, poison)
 
     async def _write(self, load: _Load) -> bool:
         """Returns whether the load was written; if not, its entries are to be tried one at a time."""
         last = load.entries[-1]
-        commit = asyncio.create_task(self._commit(load.before, load.batch, load.reached))
+        commit = asyncio.create_task(self._commit(load))
         try:
-            if self.pending and load.poison is None and not self._is_careful:
-                self._next = await self._gather(load.reached)
+            if load.poison is None and not self._is_careful:
+                if not self.pending and self._was_full:
+                    await self._read(load.reached)
+                if self.pending:
+                    self._next = await self._gather(load.reached)
         finally:
             try:
                 await commit
@@ -264,9 +281,9 @@ class _Course:
         self.projected_seq = load.reached.seq
         self._projected_at_ms = last.at_ms
         self._note_oldest()
-        self._tally.add(len(load.entries), load.batch.fact_count)
+        self._tally.add(len(load.entries), load.fact_count)
         now = time.monotonic()
-        self.facts_per_s = load.batch.fact_count / max(now - self.written_at, GATHER_S)
+        self.facts_per_s = load.fact_count / max(now - self.written_at, GATHER_S)
         self.written_at = now
         await self._note(load.reached)
         return True
@@ -286,13 +303,13 @@ class _Course:
         await self._journal.note_projected(self.partition, mark.seq)
         self._noted_seq = mark.seq
 
-    async def _commit(self, mark: Mark, batch: RowBatch, reached: Mark) -> None:
+    async def _commit(self, load: _Load) -> None:
         connection = await self._pool.acquire()
         is_done = False
         try:
             transaction = connection.transaction()
             await transaction.start()
-            await write(connection, batch, mark, reached)
+            await write(connection, self.partition, load.steps, load.before, load.reached)
             await transaction.commit()
             is_done = True
         finally:

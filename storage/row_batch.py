@@ -25,28 +25,13 @@ class TenantRow(msgspec.Struct, gc=False):
 
 class CardChange(msgspec.Struct, gc=False):
     """What happened to a card that was issued before. `first_entry_seq`, `balance_before` and `wallet_before` (None
-    without postings) must continue the present row. The `state`, the `earned` and the `day` group each come whole or
-    are None."""
+    without postings) must continue the present row. The `earned`, the `day` and the `state` group each come whole or
+    are None. What check-ins change comes first."""
 
     tenant_id: str
     card_id: str
     position: int
-    state: str | None = None
-    state_position: int | None = None
-    member_name: str | None = None
-    attention: str | None = None
-    tier: str | None = None
-    tier_due_ms: int | None = None
-    tier_is_held: bool | None = None
-    valid_from_ms: int | None = None
-    valid_until_ms: int | None = None
-    serial: int | None = None
-    tag_uid: str | None = None
     visits: str | None = None
-    profile: str | None = None
-    birthday_on: int | None = None
-    birthday_due_ms: int | None = None
-    birthday_year: int | None = None
     first_entry_seq: int | None = None
     balance_before: int | None = None
     wallet_before: int | None = None
@@ -58,6 +43,21 @@ class CardChange(msgspec.Struct, gc=False):
     day: int | None = None
     day_earned: int | None = None
     day_position: int | None = None
+    state: str | None = None
+    state_position: int | None = None
+    member_name: str | None = None
+    attention: str | None = None
+    tier: str | None = None
+    tier_due_ms: int | None = None
+    tier_is_held: bool | None = None
+    valid_from_ms: int | None = None
+    valid_until_ms: int | None = None
+    serial: int | None = None
+    tag_uid: str | None = None
+    profile: str | None = None
+    birthday_on: int | None = None
+    birthday_due_ms: int | None = None
+    birthday_year: int | None = None
     earned_is_certain: bool = False
     day_is_certain: bool = False
 

@@ -6,7 +6,7 @@ Rules:
 2. A batch touches each state row once: later facts replace what earlier ones set.
 3. A score's position is where it last *changed*. Within the batch that is seen here (`*_is_certain`); whether the first
    value differs from the present row only the database can tell.
-4. Tuples have the order of the writer's columns (`storage.row_writer`), structs that of its parameters.
+4. Tuples have the order of the columns in `storage.row_statements`, structs that of its parameters.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Rules:
 1. A row is its key, which begins with the tenant, then its values, then the position of the fact that set them.
 2. A batch writes each row once, with what the last fact said; a row that Postgres holds from a later position
    contradicts the journal.
-3. Tables of which a fact knows only a part of a row are written by statements of their own (`storage.row_writer`).
+3. Tables of which a fact knows only a part of a row are written by statements of their own (`storage.row_statements`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StateTable(NamedTuple):
 
     @property
     def types(self) -> str:
-        """Their types, as `storage.row_writer` wants them."""
+        """Their types, as `storage.row_statements.arrays` wants them."""
         return " ".join([*(kind for _, kind in (*self.key, *self.values)), "bigint"])
 
 

@@ -71,6 +71,9 @@ class FaultyConnection:
     async def copy_records_to_table(self, table: str, **options: Any) -> Any:
         return await self._pool.run(self.real, lambda: self.real.copy_records_to_table(table, **options))
 
+    async def copy_to_table(self, table: str, **options: Any) -> Any:
+        return await self._pool.run(self.real, lambda: self.real.copy_to_table(table, **options))
+
     def terminate(self) -> None:
         self.real.terminate()
 

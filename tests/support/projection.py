@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from actors.entry import Entry, Mark
 from storage.postgres import Pool
+from storage.row_steps import steps
 from storage.row_writer import write
 from storage.rows import rows_of
 
@@ -15,5 +16,5 @@ async def project(pool: Pool, partition: int, mark: Mark, entries: Sequence[Entr
     last = entries[-1]
     reached = Mark(last.epoch, last.seq, last.checksum)
     async with pool.acquire() as connection, connection.transaction():
-        await write(connection, rows_of(partition, entries), mark, reached)
+        await write(connection, partition, steps(rows_of(partition, entries)), mark, reached)
     return reached
